@@ -1,0 +1,386 @@
+//! The configuration: defaults, then `config.toml`, then `SYNCLINE_*` variables, then flags.
+//!
+//! This file is what the configuration *says* (the shape of the file, with its defaults);
+//! what it *means* for a given database and CRM is worked out by `mapping::compile`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole of `config.toml`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The Postgres side.
+    pub source: Source,
+    /// Where progress is kept.
+    #[serde(default)]
+    pub state: State,
+    /// The CRM side.
+    pub destination: Destination,
+    /// How changes are grouped and sent.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// The admin interface.
+    #[serde(default)]
+    pub admin: Admin,
+    /// What happens to columns without an explicit mapping.
+    #[serde(default)]
+    pub routing: Routing,
+    /// The tables, by `schema.table`.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Table>,
+}
+
+/// The Postgres side.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Connection string as libpq writes it: a URL or `key=value` pairs.
+    pub url: String,
+    /// Password, if it is not in the URL, in a file, in `PGPASSWORD` or in `.pgpass`.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// A file whose first line is the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The replication slot. Created when missing.
+    #[serde(default = "syncline")]
+    pub slot: String,
+    /// The publication. Created when missing and permitted.
+    #[serde(default = "syncline")]
+    pub publication: String,
+    /// WAL that the slot may keep before delivery is deferred to the shelf.
+    #[serde(default = "one_gib")]
+    pub wal_budget: ByteSize,
+    /// Longest frame that is accepted from Postgres. A row can have 1 GB; most have not.
+    #[serde(default = "max_frame")]
+    pub max_frame: ByteSize,
+    /// Frames that may wait between the socket and the decoder.
+    #[serde(default = "queue_bytes")]
+    pub queue: ByteSize,
+}
+
+/// Where progress is kept.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// A directory of its own, on a local disk.
+    pub path: PathBuf,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            path: PathBuf::from("state"),
+        }
+    }
+}
+
+/// Which CRM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DestinationKind {
+    /// Salesforce.
+    Salesforce,
+    /// Nowhere: for measuring the way up to the CRM.
+    Discard,
+}
+
+/// The CRM side.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// Which CRM.
+    pub kind: DestinationKind,
+    /// Its address: the org's My Domain, or the sandbox.
+    #[serde(default)]
+    pub url: String,
+    /// Consumer key of the connected app.
+    #[serde(default)]
+    pub client_id: String,
+    /// Consumer secret (client credentials).
+    #[serde(default)]
+    pub client_secret: Option<Secret>,
+    /// A file with the consumer secret.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    /// User to act as (JWT bearer).
+    #[serde(default)]
+    pub username: Option<String>,
+    /// PEM file with the RSA key that signs (JWT bearer). Given: JWT; absent: client credentials.
+    #[serde(default)]
+    pub private_key_file: Option<PathBuf>,
+    /// `aud` of the JWT; by default the `url`.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// API version such as `66.0`; by default the newest that both sides speak.
+    #[serde(default)]
+    pub api_version: Option<String>,
+    /// PEM file with certificate authorities to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// How long a request may take.
+    #[serde(default = "request_timeout")]
+    pub timeout: Span,
+    /// Requests that may be under way at once.
+    #[serde(default = "concurrency")]
+    pub concurrency: usize,
+    /// Requests a second, retries included.
+    #[serde(default = "requests_per_second")]
+    pub requests_per_second: u32,
+    /// Tries for a record whose failure may pass, before it becomes a dead letter.
+    #[serde(default = "record_tries")]
+    pub record_tries: u32,
+}
+
+/// How changes are grouped and sent.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delivery {
+    /// How long a window waits for more changes while the CRM is free.
+    pub linger: Span,
+    /// Most operations in a window.
+    pub max_rows: usize,
+    /// Most bytes in a window.
+    pub max_bytes: ByteSize,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Delivery {
+            linger: Span(Duration::from_millis(50)),
+            max_rows: 2_000,
+            max_bytes: ByteSize(8 << 20),
+        }
+    }
+}
+
+/// The admin interface.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address to listen on; empty for none.
+    pub listen: String,
+    /// Token for everything but health and metrics. By default one is made in the state directory.
+    pub token: Option<Secret>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin {
+            listen: "127.0.0.1:7878".into(),
+            token: None,
+        }
+    }
+}
+
+/// What happens to a column without an explicit mapping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unmapped {
+    /// It goes to the CRM field that the naming rule gives, if there is one.
+    #[default]
+    Auto,
+    /// It is left out, and counted.
+    Ignore,
+    /// Its table is not started.
+    Halt,
+}
+
+/// What happens when the CRM lacks the field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingField {
+    /// The column is left out, counted and shown.
+    #[default]
+    Ignore,
+    /// The table is not started.
+    Halt,
+}
+
+/// Columns without an explicit mapping.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Routing {
+    /// What such a column means.
+    pub unmapped: Unmapped,
+    /// What happens when the CRM has no field of that name.
+    pub missing_field: MissingField,
+}
+
+/// A table.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The CRM object.
+    pub object: String,
+    /// What identifies a record on both sides.
+    pub key: Key,
+    /// What a delete does. There is no default.
+    pub on_delete: OnDelete,
+    /// What a truncate does.
+    #[serde(default)]
+    pub on_truncate: OnTruncate,
+    /// The columns, by name.
+    #[serde(default)]
+    pub columns: BTreeMap<String, Column>,
+    /// CRM fields that always have the same value.
+    #[serde(default)]
+    pub constants: BTreeMap<String, toml::Value>,
+}
+
+/// What identifies a record on both sides.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// One column, or several whose values are joined.
+    #[serde(alias = "columns")]
+    pub column: OneOrMany,
+    /// The CRM's external-id field.
+    pub field: String,
+    /// What joins several values. A value that contains it is escaped with a backslash.
+    #[serde(default = "key_separator")]
+    pub separator: String,
+}
+
+/// One name or several.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// `"id"`
+    One(String),
+    /// `["tenant", "id"]`
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    pub fn names(&self) -> &[String] {
+        match self {
+            OneOrMany::One(name) => std::slice::from_ref(name),
+            OneOrMany::Many(names) => names,
+        }
+    }
+}
+
+/// What a deleted row does to its record.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDelete {
+    /// The record goes to the recycle bin.
+    Delete,
+    /// The record goes for good.
+    HardDelete,
+    /// Nothing, and that is counted.
+    Ignore,
+    /// These fields are set.
+    Set(BTreeMap<String, toml::Value>),
+}
+
+/// What a truncate does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTruncate {
+    /// Delivery stops until a person has decided.
+    #[default]
+    Halt,
+    /// Every record that we know of is treated as deleted.
+    DeleteAll,
+    /// Nothing, and that is counted.
+    Ignore,
+}
+
+/// A column: a field's name, or a table with more to say.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Column {
+    /// `columns.name = "Name"`
+    Field(String),
+    /// `columns.phone = { field = "Phone", … }`
+    Rule(ColumnRule),
+}
+
+/// Everything that can be said of a column.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColumnRule {
+    /// The CRM field (for a reference: the lookup, by its relationship or field name).
+    pub field: Option<String>,
+    /// The table it refers to: the parent's external id is written.
+    pub references: Option<String>,
+    /// Left out on purpose.
+    pub ignore: bool,
+    /// What a NULL does.
+    pub null: NullRule,
+}
+
+/// What a NULL does to its field.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NullRule {
+    /// It clears the field.
+    #[default]
+    Clear,
+    /// The field is left as it is.
+    Skip,
+    /// This value is written instead.
+    Default(toml::Value),
+}
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// A number of bytes: `"64MiB"`, `"1GB"`, or a plain number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ByteSize(pub u64);
+
+/// A length of time: `"250ms"`, `"5s"`, `"2m"`, `"1h"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Span(pub Duration);
+
+fn syncline() -> String {
+    "syncline".into()
+}
+fn one_gib() -> ByteSize {
+    ByteSize(1 << 30)
+}
+fn max_frame() -> ByteSize {
+    ByteSize(256 << 20)
+}
+fn queue_bytes() -> ByteSize {
+    ByteSize(16 << 20)
+}
+fn request_timeout() -> Span {
+    Span(Duration::from_secs(120))
+}
+fn concurrency() -> usize {
+    4
+}
+fn requests_per_second() -> u32 {
+    20
+}
+fn record_tries() -> u32 {
+    5
+}
+fn key_separator() -> String {
+    ":".into()
+}
+
+mod units;

@@ -1,0 +1,114 @@
+//! Sizes and lengths of time as people write them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{ByteSize, Span};
+
+const SIZES: [(&str, u64); 7] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+const SPANS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.checked_mul(*factor)
+}
+
+fn print(value: u64, units: &[(&str, u64)]) -> String {
+    let best = units
+        .iter()
+        .filter(|(_, factor)| value >= *factor && value % factor == 0)
+        .max_by_key(|(_, factor)| *factor)
+        .or(units.iter().min_by_key(|(_, factor)| *factor));
+    best.map_or_else(
+        || value.to_string(),
+        |(name, factor)| format!("{}{name}", value / factor),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Number(u64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match TextOrNumber::deserialize(deserializer)? {
+            TextOrNumber::Number(bytes) => Ok(ByteSize(bytes)),
+            TextOrNumber::Text(text) => parse(&text, &SIZES).map(ByteSize).ok_or_else(|| {
+                D::Error::custom(format!("{text:?} is not a size such as \"64MiB\""))
+            }),
+        }
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&print(self.0, &SIZES))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text, &SPANS)
+            .map(|ms| Span(Duration::from_millis(ms)))
+            .ok_or_else(|| {
+                D::Error::custom(format!(
+                    "{text:?} is not a length of time such as \"250ms\" or \"5s\""
+                ))
+            })
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        serializer.serialize_str(&print(millis, &SPANS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_spans_read_what_they_print() {
+        for bytes in [0, 1, 1024, 1 << 30, 3_000_000, 123_457] {
+            assert_eq!(parse(&print(bytes, &SIZES), &SIZES), Some(bytes));
+        }
+        assert_eq!(parse("64MiB", &SIZES), Some(64 << 20));
+        assert_eq!(parse("2m", &SPANS), Some(120_000));
+        for bad in [
+            "",
+            "MiB",
+            "-1s",
+            "1 parsec",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            assert_eq!(parse(bad, &SPANS), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Writing to the CRM: one outcome a record, always.
+//!
+//! A [`Sink`] makes *one attempt*: it knows the CRM's wire format and classes its errors. Retry,
+//! limiter, concurrency and circuit breaker are the same for every CRM and stand around it in
+//! `deliver`. A sink never drops a record: what it was given, it answers for, in order.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::fault::Fault;
+use crate::mapping::{Key, ObjectDescription, Target};
+use crate::planning::{Batch, CrmId};
+
+/// A future on the heap: sinks and stores are used as trait objects, once a batch.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What became of one record of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is written.
+    Written {
+        /// The CRM's id of the record.
+        crm_id: Option<CrmId>,
+        /// It did not exist before.
+        created: bool,
+    },
+    /// There was nothing to delete or to change.
+    Absent,
+    /// It is not written.
+    Refused(Fault),
+}
+
+/// What one request of this CRM can carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Records.
+    pub records: usize,
+    /// Bytes of values, roughly.
+    pub bytes: usize,
+}
+
+/// One record as the CRM has it: the asked fields, as JSON, in the asked order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CrmRecord {
+    /// The CRM's id.
+    pub crm_id: CrmId,
+    /// One value a field asked for.
+    pub values: Vec<serde_json::Value>,
+}
+
+/// A CRM.
+pub trait Sink: Send + Sync + 'static {
+    /// What one request can carry.
+    fn limits(&self) -> Limits;
+
+    /// The named objects as our user sees them, `None` for one that does not exist or is hidden.
+    fn describe<'a>(
+        &'a self,
+        objects: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<ObjectDescription>>, Fault>>;
+
+    /// The records with these external ids, one answer a key, in their order. Fields of lookups are
+    /// read as the parent's external id.
+    fn read<'a>(
+        &'a self,
+        target: &'a Target,
+        keys: &'a [Key],
+        fields: &'a [u16],
+    ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>>;
+
+    /// One attempt to write a batch. `Ok` holds one outcome a record, in the batch's order; `Err` is
+    /// about the request as a whole, of which nothing (or, for [`crate::fault::Class::Unknown`], an
+    /// unknown part) was written.
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>>;
+}

@@ -1,0 +1,237 @@
+//! Progress, durable.
+//!
+//! The traits are narrow; sled stands behind them, and an in-memory twin that passes the same
+//! tests. All that one window changes is one [`Settlement`]: one atomic write, one flush. When
+//! [`Store::settle`] returns, it is on the disk, not in a cache.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Identity, Lsn, Position, Relation, Timestamp, Verdict};
+use crate::fault::{Fault, Result};
+use crate::mapping::{Action, Assignment, FieldId, Fingerprint, Key, RecordId};
+use crate::planning::CrmId;
+use crate::sinks::BoxFuture;
+
+/// How far everything has its verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// The durable LSN: the end of the last commit before which every change has its verdict, or an
+    /// idle position after it.
+    pub checkpoint: Lsn,
+    /// The last change that has its verdict; may lie inside a transaction after the checkpoint.
+    pub settled: Position,
+}
+
+/// The extent of a window about to be sent.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its last change. It begins after [`Progress::settled`].
+    pub until: Position,
+    /// The records it took from the shelf (and not from the stream).
+    pub shelf: Vec<RecordId>,
+}
+
+/// Whether the CRM has the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Existence {
+    /// It does.
+    Live,
+    /// It does, and its row is deleted (`on_delete = { set = … }`).
+    Archived,
+    /// It does not: a tombstone.
+    Deleted,
+}
+
+/// What the CRM holds of one record, as far as we wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LedgerEntry {
+    /// The newest change applied.
+    pub position: Position,
+    /// Whether the record is there.
+    pub existence: Existence,
+    /// The CRM's id.
+    pub crm_id: Option<CrmId>,
+    /// Fingerprint of each field last written, sorted by field.
+    pub fingerprints: Vec<(FieldId, Fingerprint)>,
+    /// The parents it refers to, where the order of deletes depends on it (references in a cycle).
+    pub parents: Vec<(FieldId, Key)>,
+}
+
+/// Why an operation is on the shelf.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Failed for a reason of its own.
+    DeadLetter,
+    /// Waits for its parent.
+    Waiting,
+    /// Held for a person.
+    Held,
+    /// Delivery is paused, the CRM is down, or the budget is spent.
+    Deferred,
+}
+
+/// An operation on the shelf, by names: it outlives configurations, and a person can read it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PendingOperation {
+    /// What to do.
+    pub action: Action,
+    /// Field by field, by API name.
+    pub fields: Vec<(String, Assignment)>,
+    /// The newest change in it.
+    pub position: Position,
+    /// When that change committed.
+    pub commit_time: Timestamp,
+    /// That change's transaction.
+    pub xid: u32,
+}
+
+/// What the CRM still has to get, one a record.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// Which record.
+    pub record: RecordId,
+    /// The table, in the configuration's words.
+    pub table: String,
+    /// The CRM object.
+    pub object: String,
+    /// The object's external-id field.
+    pub key_field: String,
+    /// Why it waits.
+    pub reason: Reason,
+    /// What is to be done. None: the external id is still borne by a record whose re-key is on the
+    /// shelf, so that nothing may be written under it yet.
+    pub operation: Option<PendingOperation>,
+    /// The record it waits for.
+    pub waits_for: Option<RecordId>,
+    /// What the CRM (or the mapping) said last.
+    pub fault: Option<Fault>,
+    /// Times it was tried.
+    pub attempts: u32,
+    /// Since when it is here.
+    pub since: Timestamp,
+    /// When it was last tried.
+    pub tried: Option<Timestamp>,
+}
+
+/// Verdicts by table. Deltas in a settlement, totals when read. [`Verdict::Pending`] falls when an
+/// operation leaves the shelf; the others only grow.
+pub type Verdicts = BTreeMap<(String, Verdict), i64>;
+
+/// A version of a table's schema, by the position from which it held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SchemaVersion {
+    /// From here on.
+    pub from: Position,
+    /// The table.
+    pub relation: Relation,
+}
+
+/// All that one step changes.
+#[derive(Clone, Debug, Default)]
+pub struct Settlement {
+    /// New progress; never behind the old.
+    pub progress: Progress,
+    /// Ledger entries to put.
+    pub ledger: Vec<(RecordId, LedgerEntry)>,
+    /// Ledger entries to drop (the old external id of a re-keyed record).
+    pub ledger_removed: Vec<RecordId>,
+    /// Shelf entries to put.
+    pub shelved: Vec<Pending>,
+    /// Shelf entries to drop.
+    pub unshelved: Vec<RecordId>,
+    /// Verdicts, as deltas.
+    pub verdicts: Verdicts,
+    /// New schema versions.
+    pub schemas: Vec<SchemaVersion>,
+    /// The intent that stands from now on. `None`: no window is about to be sent.
+    pub intent: Option<Intent>,
+}
+
+/// What is there when the process starts.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// None in a new store.
+    pub identity: Option<Identity>,
+    /// Progress.
+    pub progress: Progress,
+    /// A window that may have been sent, wholly or in part.
+    pub intent: Option<Intent>,
+}
+
+/// What the store knows of one record.
+#[derive(Clone, Debug, Default)]
+pub struct RecordState {
+    /// Its ledger entry.
+    pub ledger: Option<LedgerEntry>,
+    /// Its place on the shelf.
+    pub pending: Option<Pending>,
+}
+
+/// Operations on the shelf by reason.
+pub type ShelfCounts = BTreeMap<Reason, u64>;
+
+/// Where to go on listing the shelf.
+#[derive(Clone, Debug, Default)]
+pub struct ShelfQuery {
+    /// Only these.
+    pub reason: Option<Reason>,
+    /// Only after this record (records are listed in their order).
+    pub after: Option<RecordId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Progress and its binding.
+pub trait Checkpoints {
+    /// What is there.
+    fn recover(&self) -> BoxFuture<'_, Result<Recovered>>;
+    /// Binds an empty store to a source, with the progress it starts from. Refused when bound.
+    fn bind(&self, identity: Identity, progress: Progress) -> BoxFuture<'_, Result<()>>;
+    /// All verdicts so far.
+    fn verdicts(&self) -> BoxFuture<'_, Result<Verdicts>>;
+}
+
+/// What the CRM holds.
+pub trait Ledger {
+    /// The state of each record, in order.
+    fn records<'a>(&'a self, records: &'a [RecordId]) -> BoxFuture<'a, Result<Vec<RecordState>>>;
+    /// Ledger entries of one object after a key, in key order, at most `limit`.
+    fn ledger_page<'a>(
+        &'a self,
+        object: crate::mapping::ObjectId,
+        after: Option<Key>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(RecordId, LedgerEntry)>>>;
+}
+
+/// What the CRM still has to get.
+pub trait Shelf {
+    /// A page of the shelf.
+    fn shelf(&self, query: ShelfQuery) -> BoxFuture<'_, Result<Vec<Pending>>>;
+    /// Records that wait for `parent`, at most `limit`.
+    fn waiting_for<'a>(
+        &'a self,
+        parent: &'a RecordId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RecordId>>>;
+    /// How many wait, by reason (entries without an operation are not counted).
+    fn shelf_counts(&self) -> BoxFuture<'_, Result<ShelfCounts>>;
+}
+
+/// The schema history.
+pub trait Schemas {
+    /// The latest version of every table.
+    fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
+}
+
+/// The whole store.
+pub trait Store: Checkpoints + Ledger + Shelf + Schemas + Send + Sync + 'static {
+    /// Makes a settlement durable: all of it or nothing. After an error the store takes nothing
+    /// more, and the process has to end.
+    fn settle(&self, settlement: Settlement) -> BoxFuture<'_, Result<()>>;
+    /// Marks a clean end.
+    fn close(&self) -> BoxFuture<'_, Result<()>>;
+}
