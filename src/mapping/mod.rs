@@ -6,5 +6,5 @@ mod operation;
 pub use description::{FieldDescription, FieldKind, ObjectDescription};
 pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fingerprint, Key, ObjectId, Operation,
-    RecordId, Reference, Target, TargetField,
+    RecordId, Reference, Removal, Target, TargetField,
 };

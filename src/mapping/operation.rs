@@ -65,8 +65,24 @@ pub struct Target {
     pub object: Box<str>,
     /// Its external-id field.
     pub key_field: Box<str>,
+    /// What becomes of a record whose row goes.
+    pub removal: Removal,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
+}
+
+/// What a deleted row does to its record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Removal {
+    /// The record is deleted.
+    Delete {
+        /// For good, not into the recycle bin.
+        hard: bool,
+    },
+    /// These fields are set, sorted by slot.
+    Archive(Vec<Assigned>),
+    /// Nothing.
+    Ignore,
 }
 
 /// A field we write.
@@ -175,8 +191,11 @@ pub struct Assigned {
 pub enum Action {
     /// Created or changed.
     Upsert,
-    /// Changed if it is there, never created (`on_delete = { set = … }`).
-    Archive,
+    /// Its row is gone and the record stays, marked (`on_delete = { set = … }`).
+    Archive {
+        /// Created if it is not there: the row's own values, not yet written, are merged in.
+        create: bool,
+    },
     /// Removed.
     Delete {
         /// For good, not into the recycle bin.

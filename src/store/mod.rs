@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Identity, Lsn, Position, Relation, Timestamp, Verdict};
-use crate::fault::{Fault, Result};
-use crate::mapping::{Action, Assignment, FieldId, Fingerprint, Key, RecordId};
-use crate::planning::CrmId;
+use crate::change::{Identity, Lsn, Position, Relation, Verdict};
+use crate::fault::Result;
+use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
+
+pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 
 /// How far everything has its verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -31,89 +32,6 @@ pub struct Intent {
     pub until: Position,
     /// The records it took from the shelf (and not from the stream).
     pub shelf: Vec<RecordId>,
-}
-
-/// Whether the CRM has the record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Existence {
-    /// It does.
-    Live,
-    /// It does, and its row is deleted (`on_delete = { set = … }`).
-    Archived,
-    /// It does not: a tombstone.
-    Deleted,
-}
-
-/// What the CRM holds of one record, as far as we wrote it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LedgerEntry {
-    /// The newest change applied.
-    pub position: Position,
-    /// Whether the record is there.
-    pub existence: Existence,
-    /// The CRM's id.
-    pub crm_id: Option<CrmId>,
-    /// Fingerprint of each field last written, sorted by field.
-    pub fingerprints: Vec<(FieldId, Fingerprint)>,
-    /// The parents it refers to, where the order of deletes depends on it (references in a cycle).
-    pub parents: Vec<(FieldId, Key)>,
-}
-
-/// Why an operation is on the shelf.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Failed for a reason of its own.
-    DeadLetter,
-    /// Waits for its parent.
-    Waiting,
-    /// Held for a person.
-    Held,
-    /// Delivery is paused, the CRM is down, or the budget is spent.
-    Deferred,
-}
-
-/// An operation on the shelf, by names: it outlives configurations, and a person can read it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct PendingOperation {
-    /// What to do.
-    pub action: Action,
-    /// Field by field, by API name.
-    pub fields: Vec<(String, Assignment)>,
-    /// The newest change in it.
-    pub position: Position,
-    /// When that change committed.
-    pub commit_time: Timestamp,
-    /// That change's transaction.
-    pub xid: u32,
-}
-
-/// What the CRM still has to get, one a record.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Pending {
-    /// Which record.
-    pub record: RecordId,
-    /// The table, in the configuration's words.
-    pub table: String,
-    /// The CRM object.
-    pub object: String,
-    /// The object's external-id field.
-    pub key_field: String,
-    /// Why it waits.
-    pub reason: Reason,
-    /// What is to be done. None: the external id is still borne by a record whose re-key is on the
-    /// shelf, so that nothing may be written under it yet.
-    pub operation: Option<PendingOperation>,
-    /// The record it waits for.
-    pub waits_for: Option<RecordId>,
-    /// What the CRM (or the mapping) said last.
-    pub fault: Option<Fault>,
-    /// Times it was tried.
-    pub attempts: u32,
-    /// Since when it is here.
-    pub since: Timestamp,
-    /// When it was last tried.
-    pub tried: Option<Timestamp>,
 }
 
 /// Verdicts by table. Deltas in a settlement, totals when read. [`Verdict::Pending`] falls when an
@@ -159,15 +77,6 @@ pub struct Recovered {
     pub progress: Progress,
     /// A window that may have been sent, wholly or in part.
     pub intent: Option<Intent>,
-}
-
-/// What the store knows of one record.
-#[derive(Clone, Debug, Default)]
-pub struct RecordState {
-    /// Its ledger entry.
-    pub ledger: Option<LedgerEntry>,
-    /// Its place on the shelf.
-    pub pending: Option<Pending>,
 }
 
 /// Operations on the shelf by reason.

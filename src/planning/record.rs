@@ -1,0 +1,172 @@
+//! What is known of one record: what the CRM holds of it, and what it still has to get.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::CrmId;
+use crate::change::{Position, Timestamp};
+use crate::fault::Fault;
+use crate::mapping::{
+    Action, Assigned, Assignment, FieldId, Fingerprint, Key, Operation, RecordId, Target,
+};
+
+/// Whether the CRM has the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Existence {
+    /// It does.
+    Live,
+    /// It does, and its row is deleted (`on_delete = { set = … }`).
+    Archived,
+    /// It does not: a tombstone.
+    Deleted,
+}
+
+/// What the CRM holds of one record, as far as we wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LedgerEntry {
+    /// The newest change applied.
+    pub position: Position,
+    /// Whether the record is there.
+    pub existence: Existence,
+    /// The CRM's id.
+    pub crm_id: Option<CrmId>,
+    /// Fingerprint of each field last written, sorted by field.
+    pub fingerprints: Vec<(FieldId, Fingerprint)>,
+    /// The parents it refers to, where the order of deletes depends on it (references in a cycle).
+    pub parents: Vec<(FieldId, Key)>,
+}
+
+/// Why an operation is on the shelf.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Failed for a reason of its own.
+    DeadLetter,
+    /// Waits for its parent.
+    Waiting,
+    /// Held for a person.
+    Held,
+    /// Delivery is paused, the CRM is down, or the budget is spent.
+    Deferred,
+}
+
+/// An operation on the shelf, by names: it outlives configurations, and a person can read it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PendingOperation {
+    /// What to do.
+    pub action: Action,
+    /// Field by field, by API name.
+    pub fields: Vec<(String, Assignment)>,
+    /// The newest change in it.
+    pub position: Position,
+    /// When that change committed.
+    pub commit_time: Timestamp,
+    /// That change's transaction.
+    pub xid: u32,
+}
+
+/// What the CRM still has to get, one a record.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// Which record.
+    pub record: RecordId,
+    /// The table, in the configuration's words.
+    pub table: String,
+    /// The CRM object.
+    pub object: String,
+    /// The object's external-id field.
+    pub key_field: String,
+    /// Why it waits.
+    pub reason: Reason,
+    /// What is to be done. None: the external id is still borne by a record whose re-key is on the
+    /// shelf, so that nothing may be written under it yet.
+    pub operation: Option<PendingOperation>,
+    /// The record it waits for.
+    pub waits_for: Option<RecordId>,
+    /// What the CRM (or the mapping) said last.
+    pub fault: Option<Fault>,
+    /// Times it was tried.
+    pub attempts: u32,
+    /// Since when it is here.
+    pub since: Timestamp,
+    /// When it was last tried.
+    pub tried: Option<Timestamp>,
+    /// It stands for a change whose verdict is `pending`. (A marker, or the delete half of a re-key
+    /// onto an existing record, does not.)
+    pub counted: bool,
+}
+
+impl LedgerEntry {
+    /// The CRM has the record.
+    pub fn exists(&self) -> bool {
+        self.existence != Existence::Deleted
+    }
+
+    /// What we last wrote to a field.
+    pub fn fingerprint(&self, field: FieldId) -> Option<Fingerprint> {
+        let found = self
+            .fingerprints
+            .binary_search_by_key(&field, |(id, _)| *id)
+            .ok()?;
+        self.fingerprints
+            .get(found)
+            .map(|(_, fingerprint)| *fingerprint)
+    }
+}
+
+impl Pending {
+    /// Its operation in the terms of today's mapping; `None` for a marker. A field that the mapping
+    /// no longer writes is left out.
+    pub fn to_operation(&self, target: &Arc<Target>) -> Option<Operation> {
+        let operation = self.operation.as_ref()?;
+        let slot = |name: &str| target.fields.iter().position(|f| *f.name == *name);
+        let mut fields: Vec<Assigned> = operation
+            .fields
+            .iter()
+            .filter_map(|(name, assignment)| {
+                let slot = u16::try_from(slot(name)?).ok()?;
+                Some(Assigned {
+                    slot,
+                    assignment: assignment.clone(),
+                })
+            })
+            .collect();
+        fields.sort_by_key(|f| f.slot);
+        Some(Operation {
+            target: Arc::clone(target),
+            key: self.record.key.clone(),
+            action: operation.action.clone(),
+            fields,
+            position: operation.position,
+            commit_time: operation.commit_time,
+            xid: operation.xid,
+        })
+    }
+}
+
+impl PendingOperation {
+    /// An operation by names.
+    pub fn new(operation: &Operation) -> Self {
+        let fields = operation.fields.iter().filter_map(|f| {
+            let field = operation.target.fields.get(usize::from(f.slot))?;
+            Some((field.name.to_string(), f.assignment.clone()))
+        });
+        PendingOperation {
+            action: operation.action.clone(),
+            fields: fields.collect(),
+            position: operation.position,
+            commit_time: operation.commit_time,
+            xid: operation.xid,
+        }
+    }
+}
+
+/// What the store knows of one record.
+#[derive(Clone, Debug, Default)]
+pub struct RecordState {
+    /// Its ledger entry.
+    pub ledger: Option<LedgerEntry>,
+    /// Its place on the shelf.
+    pub pending: Option<Pending>,
+}
