@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use hashbrown::HashMap;
 
-use crate::mapping::{Assigned, Key, Target};
+use super::plan::{Course, Entry};
+use crate::mapping::{Action, Assigned, Assignment, Key, Target};
 
 /// The CRM's own id of a record.
 pub type CrmId = CompactString;
@@ -46,4 +48,78 @@ pub struct Batch {
     pub action: BatchAction,
     /// To which records.
     pub writes: Vec<Write>,
+}
+
+impl Entry {
+    /// How its operation is carried out.
+    fn batch_action(&self) -> BatchAction {
+        match self.operation.action {
+            Action::Upsert => BatchAction::Upsert,
+            Action::Archive { create } if create && !self.exists() => BatchAction::Upsert,
+            Action::Archive { .. } | Action::ReKey { .. } => BatchAction::Update,
+            Action::Delete { hard } => BatchAction::Delete { hard },
+        }
+    }
+
+    fn write(&self, fields: &[Assigned]) -> Write {
+        let from = match &self.operation.action {
+            Action::ReKey { from } => Some(from.clone()),
+            _ => None,
+        };
+        Write {
+            key: self.operation.key.clone(),
+            from,
+            crm_id: self.ledger.as_ref().and_then(|l| l.crm_id.clone()),
+            fields: fields.to_vec(),
+        }
+    }
+}
+
+/// Cuts the entries of one stage into batches of at most `records` records and about `bytes` bytes,
+/// each beside the places of its records in the plan.
+pub fn cut(
+    entries: &[Entry],
+    stage: &[usize],
+    records: usize,
+    bytes: usize,
+) -> Vec<(Batch, Vec<usize>)> {
+    let mut batches: Vec<(Batch, Vec<usize>)> = Vec::new();
+    // The batch that still has room, and the bytes in it, by what it is for.
+    let mut open: HashMap<(usize, BatchAction), (usize, usize)> = HashMap::new();
+    for &index in stage {
+        let Some(entry) = entries.get(index) else { continue };
+        let Course::Send(fields) = &entry.course else { continue };
+        let action = entry.batch_action();
+        let write = entry.write(fields);
+        let size = write.size();
+        let target = &entry.operation.target;
+        // Targets are shared: their address tells them apart.
+        let kind = (Arc::as_ptr(target) as usize, action);
+        let room = open.get(&kind).copied().filter(|(place, used)| {
+            let full = batches.get(*place).is_none_or(|(b, _)| b.writes.len() >= records);
+            !full && used + size <= bytes
+        });
+        let (place, used) = room.unwrap_or_else(|| {
+            let batch = Batch { target: Arc::clone(target), action, writes: Vec::new() };
+            batches.push((batch, Vec::new()));
+            (batches.len() - 1, 0)
+        });
+        open.insert(kind, (place, used + size));
+        if let Some((batch, indexes)) = batches.get_mut(place) {
+            batch.writes.push(write);
+            indexes.push(index);
+        }
+    }
+    batches
+}
+
+impl Write {
+    /// Bytes of its values and names, roughly.
+    fn size(&self) -> usize {
+        let values = self.fields.iter().map(|f| match &f.assignment {
+            Assignment::Set(value) => value.size() + 32,
+            Assignment::Clear => 32,
+        });
+        64 + self.key.len() + values.sum::<usize>()
+    }
 }

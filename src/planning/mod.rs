@@ -1,7 +1,32 @@
-//! Windows, stages, batches: pure, no I/O.
+//! Windows, stages, batches, decisions: pure, no I/O.
+//!
+//! ```text
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► batches
+//! ```
+//!
+//! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
+//! [`plan`] compares each with what the ledger and the shelf say of its record, and decides: send,
+//! leave, shelve. What is sent is ordered into stages and cut into batches.
+//!
+//! What holds, and is checked against a plain sequential model in `tests/planning.rs`:
+//!
+//! - Windows delivered one after the other leave every record as the changes in commit order would.
+//! - *Absent* never erases; *clear* is a value.
+//! - No record is written while a record that it refers to is missing, as far as the window can know;
+//!   none is deleted before those of the window that refer to it.
+//! - A re-key shares its window with no other operation on either of its two external ids.
+//! - The same changes cut at the same place make the same plan: a window that may have been sent can
+//!   be sent again.
 
 mod batch;
+mod merge;
+mod plan;
 mod record;
+mod stages;
+mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Write};
+pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use merge::merge;
+pub use plan::{Course, Entry, Objects, Plan, States, needed, parents, plan};
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use window::{Bounds, Item, Pushed, Window};

@@ -1,1 +1,4 @@
 //! Runs the stages.
+
+pub mod flight;
+pub mod settle;

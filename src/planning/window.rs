@@ -1,0 +1,197 @@
+//! A window while it fills.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::merge::merge;
+use crate::change::{Lsn, Position, Verdict};
+use crate::fault::Fault;
+use crate::mapping::{Action, Operation, RecordId};
+
+/// An operation in a window.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// All that the window's changes of this record come to.
+    pub operation: Operation,
+    /// The mapping could not build it whole: it goes to the shelf untried.
+    pub rejected: Option<Fault>,
+}
+
+/// Most that a window holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Operations.
+    pub rows: usize,
+    /// Bytes, roughly.
+    pub bytes: usize,
+}
+
+/// What became of an operation that was offered.
+#[derive(Debug)]
+pub enum Pushed {
+    /// It is in.
+    Taken,
+    /// The window has to end before it: here it is again.
+    Full(Box<Item>),
+}
+
+/// A run of consecutive changes with at most one operation a record.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// In the order in which the records first appeared.
+    pub items: Vec<Item>,
+    /// Records taken from the shelf, beside those that have a change here.
+    pub shelf: Vec<RecordId>,
+    /// The last change in it, whatever became of it.
+    pub until: Option<Position>,
+    /// The durable LSN when it is settled, if it moves.
+    pub checkpoint: Option<Lsn>,
+    /// Verdicts that are already certain, by table: merged, ignored.
+    pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
+    /// Place in `items` of the record; a re-key stands under both of its external ids.
+    index: HashMap<RecordId, usize>,
+    /// Objects with a unique field of which the window deletes a record.
+    vacated: Vec<crate::mapping::ObjectId>,
+    bytes: usize,
+}
+
+impl Window {
+    /// Nothing in it that would have to be settled.
+    pub fn is_empty(&self) -> bool {
+        self.until.is_none() && self.checkpoint.is_none() && self.shelf.is_empty()
+    }
+
+    /// Nothing in it that could have to be sent.
+    pub fn is_quiet(&self) -> bool {
+        self.items.is_empty() && self.shelf.is_empty()
+    }
+
+    /// Bytes in it, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Place in `items` of the operation on this record.
+    pub fn find(&self, record: &RecordId) -> Option<usize> {
+        self.index.get(record).copied()
+    }
+
+    /// Offers a change's operation. `position` is taken as the window's end when it goes in.
+    pub fn push(&mut self, item: Item, bounds: Option<Bounds>) -> Pushed {
+        let position = item.operation.position;
+        let size = item.operation.size();
+        let full = bounds.is_some_and(|b| {
+            !self.items.is_empty() && (self.items.len() >= b.rows || self.bytes + size > b.bytes)
+        });
+        // Two external ids at once: whatever else is done to either record is done in a window of
+        // its own, before or after.
+        if let Action::ReKey { from } = &item.operation.action {
+            let old = RecordId { object: item.operation.target.id, key: from.clone() };
+            let new = item.operation.record();
+            if full || self.index.contains_key(&old) || self.index.contains_key(&new) {
+                return Pushed::Full(Box::new(item));
+            }
+            self.index.insert(old, self.items.len());
+            self.index.insert(new, self.items.len());
+            return self.append(item, size, position);
+        }
+        let removes = matches!(item.operation.action, Action::Delete { .. });
+        let record = item.operation.record();
+        let count = self.items.len();
+        match self.index.entry(record) {
+            Entry::Occupied(entry) => {
+                let place = *entry.get();
+                let Some(older) = self.items.get_mut(place) else {
+                    return Pushed::Full(Box::new(item));
+                };
+                if matches!(older.operation.action, Action::ReKey { .. }) {
+                    return Pushed::Full(Box::new(item));
+                }
+                if bounds.is_some_and(|b| self.bytes + size > b.bytes && count > 1) {
+                    return Pushed::Full(Box::new(item));
+                }
+                let target = std::sync::Arc::clone(&item.operation.target);
+                let placeholder = Operation {
+                    target: std::sync::Arc::clone(&target),
+                    key: Default::default(),
+                    action: Action::Upsert,
+                    fields: Vec::new(),
+                    position,
+                    commit_time: item.operation.commit_time,
+                    xid: 0,
+                };
+                let before = std::mem::replace(&mut older.operation, placeholder);
+                self.bytes = self.bytes.saturating_sub(before.size());
+                let rejected = still_rejected(older.rejected.take(), &item);
+                older.operation = merge(before, item.operation);
+                older.rejected = rejected;
+                self.bytes += older.operation.size();
+                self.until = Some(position);
+                self.count(&target.table, Verdict::Merged, 1);
+                Pushed::Taken
+            }
+            Entry::Vacant(entry) => {
+                // A unique value may move from a deleted record to a new one; the deletes of a window
+                // come last, so the window ends between the two.
+                let waits_for_delete = !removes && self.vacated.contains(&entry.key().object);
+                if full || waits_for_delete {
+                    return Pushed::Full(Box::new(item));
+                }
+                entry.insert(count);
+                if removes && item.operation.target.fields.iter().any(|f| f.unique) {
+                    self.vacated.push(item.operation.target.id);
+                }
+                self.append(item, size, position)
+            }
+        }
+    }
+
+    fn append(&mut self, item: Item, size: usize, position: Position) -> Pushed {
+        self.items.push(item);
+        self.bytes += size;
+        self.until = Some(position);
+        Pushed::Taken
+    }
+
+    /// A change that needs no operation.
+    pub fn pass(&mut self, table: &str, verdict: Verdict, position: Position) {
+        self.count(table, verdict, 1);
+        self.until = Some(position);
+    }
+
+    /// Everything before `lsn` is in this window or an earlier one.
+    pub fn commit(&mut self, lsn: Lsn) {
+        self.checkpoint = Some(self.checkpoint.map_or(lsn, |before| before.max(lsn)));
+    }
+
+    fn count(&mut self, table: &str, verdict: Verdict, by: u64) {
+        // Looked up twice rather than allocating the name for every change.
+        if !self.verdicts.contains_key(table) {
+            self.verdicts.insert(table.into(), BTreeMap::new());
+        }
+        if let Some(verdicts) = self.verdicts.get_mut(table) {
+            *verdicts.entry(verdict).or_default() += by;
+        }
+    }
+}
+
+/// A record that could not be mapped stays rejected until every field that was at fault has a new
+/// value: an update that leaves such a field absent (unchanged TOAST) does not heal it.
+pub(super) fn still_rejected(older: Option<Fault>, newer: &Item) -> Option<Fault> {
+    if newer.rejected.is_some() {
+        return newer.rejected.clone();
+    }
+    let older = older?;
+    if matches!(newer.operation.action, Action::Delete { .. }) {
+        return None;
+    }
+    let assigned = |name: &String| {
+        newer.operation.fields.iter().any(|f| {
+            let field = newer.operation.target.fields.get(usize::from(f.slot));
+            field.is_some_and(|field| field.name.eq_ignore_ascii_case(name))
+        })
+    };
+    if older.fields.iter().all(assigned) { None } else { Some(older) }
+}

@@ -1,0 +1,191 @@
+//! One window on its way: what the store knows of its records, the plan, stage after stage.
+
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::settle::{Delivered, Extent, Fate};
+use crate::fault::{Class, Error, ErrorKind, Fault, Result};
+use crate::mapping::{Action, RecordId};
+use crate::planning::{self, Batch, Course, Entry, Objects, Plan, States, Window};
+use crate::sinks::{BoxFuture, Limits, Outcome};
+use crate::store::Store;
+
+/// Sends a batch and does not come back without one outcome a record, or a reason for which delivery
+/// as a whole has to stop.
+pub trait Deliver: Send + Sync + 'static {
+    /// What one request can carry.
+    fn limits(&self) -> Limits;
+
+    /// Delivers a batch.
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, Fault>>;
+}
+
+/// What a flight works with.
+#[derive(Clone)]
+pub struct Crew {
+    /// Where progress is kept.
+    pub store: Arc<dyn Store>,
+    /// The way to the CRM.
+    pub delivery: Arc<dyn Deliver>,
+    /// The objects of the mapping.
+    pub objects: Arc<Objects>,
+}
+
+impl Crew {
+    /// Plans and delivers a window. Dropped halfway, it leaves nothing behind but requests that may
+    /// or may not have been carried out, as its intent says.
+    pub async fn fly(&self, mut window: Window, shelf_in_use: bool) -> Result<Delivered> {
+        let extent = Extent {
+            until: window.until,
+            checkpoint: window.checkpoint,
+            verdicts: std::mem::take(&mut window.verdicts),
+        };
+        let states = self.states(&window, shelf_in_use).await?;
+        let plan = planning::plan(window, &states, &self.objects);
+        self.send(plan, extent).await
+    }
+
+    /// The state of every record that the window's plan can depend on.
+    pub async fn states(&self, window: &Window, shelf_in_use: bool) -> Result<States> {
+        let mut states = States::new();
+        loop {
+            let wanted = planning::needed(window, &states, shelf_in_use);
+            if wanted.is_empty() {
+                return Ok(states);
+            }
+            let found = self.store.records(&wanted).await?;
+            states.extend(wanted.into_iter().zip(found));
+        }
+    }
+
+    /// Sends a plan.
+    pub async fn send(&self, plan: Plan, extent: Extent) -> Result<Delivered> {
+        let mut fates: Vec<Fate> = Vec::new();
+        fates.resize_with(plan.entries.len(), Fate::default);
+        for stage in &plan.stages {
+            let mut ready = Vec::with_capacity(stage.len());
+            for &index in stage {
+                match failed_parent(&plan, &fates, index) {
+                    Some(parent) => set(&mut fates, index, Fate::Waits(parent)),
+                    None => ready.push(index),
+                }
+            }
+            self.send_stage(&plan, &ready, &mut fates).await?;
+        }
+        self.name_missing_parents(&plan, &mut fates).await?;
+        Ok(Delivered { extent, plan, fates })
+    }
+
+    async fn send_stage(&self, plan: &Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
+        let limits = self.delivery.limits();
+        let mut absent = Vec::new();
+        let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
+        self.send_batches(batches, |index, outcome| {
+            let entry = plan.entries.get(index).map(|e| &e.operation.action);
+            if outcome == Outcome::Absent && matches!(entry, Some(Action::ReKey { .. })) {
+                absent.push(index);
+            } else {
+                set(fates, index, Fate::Answered(outcome));
+            }
+        })
+        .await?;
+        if absent.is_empty() {
+            return Ok(());
+        }
+        // Nothing bears the old external id: the row arrives as a new record, with all its fields.
+        let mut entries = plan.entries.clone();
+        for &index in &absent {
+            if let Some(entry) = entries.get_mut(index) {
+                let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
+                let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
+                entry.course = Course::Send(fields.cloned().collect());
+                entry.operation.action = Action::Upsert;
+                entry.ledger = None;
+            }
+        }
+        let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
+        self.send_batches(batches, |index, outcome| set(fates, index, Fate::Answered(outcome))).await
+    }
+
+    async fn send_batches(
+        &self,
+        batches: Vec<(Batch, Vec<usize>)>,
+        mut each: impl FnMut(usize, Outcome),
+    ) -> Result<()> {
+        let mut requests: FuturesUnordered<_> = batches
+            .into_iter()
+            .map(|(batch, places)| async move {
+                let sent = places.len();
+                (self.delivery.deliver(batch).await, places, sent)
+            })
+            .collect();
+        while let Some((answer, places, sent)) = requests.next().await {
+            let outcomes = answer.map_err(stopped)?;
+            if outcomes.len() != sent {
+                return Err(Error::new(
+                    ErrorKind::DestinationUnreachable,
+                    format!("the CRM answered for {} of {sent} records", outcomes.len()),
+                ));
+            }
+            for (index, outcome) in places.into_iter().zip(outcomes) {
+                each(index, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a parent that is yet to come from one that the CRM has lost.
+    async fn name_missing_parents(&self, plan: &Plan, fates: &mut [Fate]) -> Result<()> {
+        for (index, entry) in plan.entries.iter().enumerate() {
+            let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index) else { continue };
+            if fault.class != Class::MissingParent {
+                continue;
+            }
+            let parents: Vec<RecordId> = entry
+                .operation
+                .references()
+                .map(|(_, object, key)| RecordId { object, key: key.clone() })
+                .collect();
+            let named = parents.iter().find(|p| fault.message.contains(p.key.as_str()));
+            let Some(parent) = named.or(parents.first()).cloned() else { continue };
+            let known = self.store.records(std::slice::from_ref(&parent)).await?;
+            let lost = known.first().and_then(|s| s.ledger.as_ref()).is_some_and(|l| l.exists());
+            if !lost {
+                set(fates, index, Fate::Waits(parent));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parent that this entry refers to and that did not come to be in this window.
+fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> {
+    let entry = plan.entries.get(index)?;
+    let Course::Send(fields) = &entry.course else { return None };
+    planning::parents(&entry.operation, fields).find_map(|parent| {
+        let place = *plan.places.get(&parent)?;
+        let other: &Entry = plan.entries.get(place).filter(|_| place != index)?;
+        let renamed = matches!(other.operation.action, Action::ReKey { .. });
+        if other.exists() && !renamed {
+            return None;
+        }
+        match fates.get(place)? {
+            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) => Some(parent),
+            _ => None,
+        }
+    })
+}
+
+fn set(fates: &mut [Fate], index: usize, fate: Fate) {
+    if let Some(place) = fates.get_mut(index) {
+        *place = fate;
+    }
+}
+
+/// Delivery stops: every write would fail until a person acts.
+fn stopped(fault: Fault) -> Error {
+    let what = format!("the CRM refuses every write: {fault}");
+    Error::new(ErrorKind::DestinationRefused, what)
+        .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")
+}

@@ -1,0 +1,352 @@
+//! The one place where progress is made: what became of a window, as one settlement.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use crate::change::{Lsn, Position, Timestamp, Verdict};
+use crate::fault::{Class, Fault};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
+use crate::planning::{
+    Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
+};
+use crate::sinks::Outcome;
+use crate::store::{Progress, Settlement, Verdicts};
+
+/// How far a window reaches, and what of it was certain before it was planned.
+#[derive(Clone, Debug, Default)]
+pub struct Extent {
+    /// Its last change.
+    pub until: Option<Position>,
+    /// The durable LSN behind it, if that moves.
+    pub checkpoint: Option<Lsn>,
+    /// Verdicts of the changes that needed no operation of their own.
+    pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
+}
+
+/// What became of one entry of a plan.
+#[derive(Clone, Debug, Default)]
+pub enum Fate {
+    /// It was not to be sent.
+    #[default]
+    Unsent,
+    /// The CRM answered.
+    Answered(Outcome),
+    /// Its parent failed or is not there: it waits.
+    Waits(RecordId),
+}
+
+/// A window that has been delivered.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// How far it reaches.
+    pub extent: Extent,
+    /// What was to be done.
+    pub plan: Plan,
+    /// What became of it, one fate an entry.
+    pub fates: Vec<Fate>,
+}
+
+/// A settlement, and what follows from it.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// What is made durable.
+    pub settlement: Settlement,
+    /// Records for which others may have waited: they exist now, or are no longer on the shelf.
+    pub released: Vec<RecordId>,
+}
+
+/// Turns what became of a window into a settlement.
+pub fn settle(delivered: Delivered, before: Progress, objects: &Objects, now: Timestamp) -> Settled {
+    let Delivered { extent, plan, fates } = delivered;
+    let mut desk = Desk { objects, now, shelf: HashMap::new(), settled: Settled::default() };
+    for (table, verdicts) in extent.verdicts {
+        for (verdict, count) in verdicts {
+            desk.count(&table, verdict, i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+    desk.settled.settlement.ledger.reserve(plan.entries.len());
+    let mut fates = fates.into_iter();
+    for entry in plan.entries {
+        desk.entry(entry, fates.next().unwrap_or_default());
+    }
+    for (record, pending) in desk.shelf {
+        match pending {
+            Some(pending) => desk.settled.settlement.shelved.push(pending),
+            None => desk.settled.settlement.unshelved.push(record),
+        }
+    }
+    // The map's order is not the same from run to run; a settlement is.
+    desk.settled.settlement.shelved.sort_by(|a, b| a.record.cmp(&b.record));
+    desk.settled.settlement.unshelved.sort();
+    desk.settled.settlement.progress = Progress {
+        checkpoint: extent.checkpoint.unwrap_or(before.checkpoint).max(before.checkpoint),
+        settled: extent.until.unwrap_or(before.settled).max(before.settled),
+    };
+    desk.settled
+}
+
+struct Desk<'a> {
+    objects: &'a Objects,
+    now: Timestamp,
+    /// What the shelf holds afterwards, for each record that is touched.
+    shelf: HashMap<RecordId, Option<Pending>>,
+    settled: Settled,
+}
+
+impl Desk<'_> {
+    fn count(&mut self, table: &str, verdict: Verdict, by: i64) {
+        let verdicts: &mut Verdicts = &mut self.settled.settlement.verdicts;
+        // Few tables and verdicts: a scan is cheaper than a key for every record.
+        let known = verdicts.iter_mut().find(|((t, v), _)| *v == verdict && t == table);
+        match known {
+            Some((_, count)) => *count += by,
+            None => {
+                verdicts.insert((table.to_string(), verdict), by);
+            }
+        }
+    }
+
+    fn entry(&mut self, mut entry: Entry, fate: Fate) {
+        let record = entry.operation.record();
+        for absorbed in std::mem::take(&mut entry.absorbed) {
+            if absorbed.counted {
+                self.count(&absorbed.table, Verdict::Pending, -1);
+                self.count(&absorbed.table, Verdict::Merged, 1);
+            }
+            self.leave(absorbed.record);
+        }
+        for marker in std::mem::take(&mut entry.markers) {
+            self.shelf.insert(marker.record.clone(), Some(marker));
+        }
+        let course = std::mem::replace(&mut entry.course, Course::Drop);
+        match (course, fate) {
+            (Course::Drop, _) => self.verdict(&entry, None),
+            (Course::Stale, _) => self.verdict(&entry, Some(Verdict::Stale)),
+            (Course::Unchanged, _) => {
+                self.write_ledger(&entry, &[], None);
+                self.verdict(&entry, Some(Verdict::Unchanged));
+            }
+            (Course::Shelve { reason, waits_for, fault }, _) => {
+                self.shelve(entry, reason, waits_for, fault, false);
+            }
+            (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
+                let existed = entry.exists();
+                self.write_ledger(&entry, &fields, crm_id);
+                if !existed {
+                    self.settled.released.push(record);
+                }
+                self.complete(entry);
+            }
+            (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
+                self.tombstone(&entry);
+                self.verdict(&entry, Some(Verdict::Applied));
+            }
+            (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
+                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+            }
+            (Course::Send(_), Fate::Waits(parent)) => {
+                let fault = Fault::new(
+                    Class::MissingParent,
+                    "parent_missing",
+                    "the record it refers to is not in the CRM yet",
+                );
+                self.shelve(entry, Reason::Waiting, Some(parent), Some(fault), false);
+            }
+            (Course::Send(_), Fate::Unsent) => {
+                // Delivery gave up on the window as a whole; the caller does not settle those.
+                self.shelve(entry, Reason::Deferred, None, None, false);
+            }
+        }
+    }
+
+    /// The record is not on the shelf afterwards; whoever waited for it may look again.
+    fn leave(&mut self, record: RecordId) {
+        self.settled.released.push(record.clone());
+        self.shelf.entry(record).or_insert(None);
+    }
+
+    /// Counts the verdict of an entry that is done with, and takes it off the shelf.
+    fn verdict(&mut self, entry: &Entry, verdict: Option<Verdict>) {
+        self.tally(entry, verdict);
+        if let Some(pending) = &entry.pending {
+            self.leave(pending.record.clone());
+        }
+        // A re-key that was carried out frees its old external id: the marker goes.
+        if let Some(marker) = &entry.marker
+            && marker.operation.is_none()
+        {
+            self.leave(marker.record.clone());
+        }
+    }
+
+    fn tally(&mut self, entry: &Entry, verdict: Option<Verdict>) {
+        let counted = entry.pending.as_ref().is_some_and(|p| p.counted);
+        let table = &entry.operation.target.table;
+        if counted {
+            self.count(table, Verdict::Pending, -1);
+            // The change on the shelf went into the newer one, or is the one that this is about.
+            let own = if entry.change { Some(Verdict::Merged) } else { verdict };
+            if let Some(own) = own {
+                self.count(table, own, 1);
+            }
+        }
+        if entry.change
+            && let Some(verdict) = verdict
+        {
+            self.count(table, verdict, 1);
+        }
+    }
+
+    /// An operation that was carried out, but for the references left out of it.
+    fn complete(&mut self, mut entry: Entry) {
+        let later = std::mem::take(&mut entry.completes);
+        let parent = later.iter().find_map(|f| parent_of(&entry, f));
+        if later.is_empty() {
+            return self.verdict(&entry, Some(Verdict::Applied));
+        }
+        entry.operation.action = Action::Upsert;
+        entry.operation.fields = later;
+        // The ledger has the change's position already; what is left of it must not be stale.
+        entry.operation.position = entry.operation.position.after();
+        if let Some(marker) = entry.marker.take()
+            && marker.operation.is_none()
+        {
+            self.leave(marker.record);
+        }
+        self.shelve(entry, Reason::Waiting, parent, None, false);
+    }
+
+    fn shelve(
+        &mut self,
+        entry: Entry,
+        reason: Reason,
+        waits_for: Option<RecordId>,
+        fault: Option<Fault>,
+        tried: bool,
+    ) {
+        self.tally(&entry, Some(Verdict::Pending));
+        let record = entry.operation.record();
+        let target = &entry.operation.target;
+        let counted = entry.change || entry.pending.as_ref().is_some_and(|p| p.counted);
+        let before = entry.pending.as_ref();
+        let pending = Pending {
+            table: target.table.to_string(),
+            object: target.object.to_string(),
+            key_field: target.key_field.to_string(),
+            reason,
+            operation: Some(PendingOperation::new(&entry.operation)),
+            waits_for,
+            fault: fault.or_else(|| before.and_then(|p| p.fault.clone())),
+            attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
+            since: before.map_or(self.now, |p| p.since),
+            tried: if tried { Some(self.now) } else { before.and_then(|p| p.tried) },
+            counted,
+            record: record.clone(),
+        };
+        // Nothing may be written under the old external id until the re-key is through.
+        if let Action::ReKey { from } = &entry.operation.action {
+            let old = RecordId { object: record.object, key: from.clone() };
+            let kept = entry.marker.filter(|m| {
+                m.waits_for.is_some() && m.reason == Reason::Waiting && !self.shelf.contains_key(&old)
+            });
+            let marker = Pending {
+                record: old.clone(),
+                reason: Reason::Waiting,
+                operation: kept.as_ref().and_then(|m| m.operation.clone()),
+                waits_for: Some(record.clone()),
+                fault: None,
+                attempts: 0,
+                tried: None,
+                counted: kept.as_ref().is_some_and(|m| m.counted),
+                ..pending.clone()
+            };
+            self.shelf.insert(old, Some(marker));
+        }
+        self.shelf.insert(record, Some(pending));
+    }
+
+    fn write_ledger(
+        &mut self,
+        entry: &Entry,
+        sent: &[Assigned],
+        crm_id: Option<crate::planning::CrmId>,
+    ) {
+        let operation = &entry.operation;
+        let target = &operation.target;
+        let known = entry.ledger.as_ref().filter(|l| l.exists());
+        let mut fingerprints = known.map(|l| l.fingerprints.clone()).unwrap_or_default();
+        let mut parents = known.map(|l| l.parents.clone()).unwrap_or_default();
+        let fresh = fingerprints.is_empty();
+        for assigned in sent {
+            let Some(field) = target.fields.get(usize::from(assigned.slot)) else { continue };
+            let fingerprint = assigned.assignment.fingerprint();
+            if fresh {
+                fingerprints.push((field.id, fingerprint));
+            } else {
+                match fingerprints.binary_search_by_key(&field.id, |(id, _)| *id) {
+                    Ok(place) => {
+                        if let Some(known) = fingerprints.get_mut(place) {
+                            known.1 = fingerprint;
+                        }
+                    }
+                    Err(place) => fingerprints.insert(place, (field.id, fingerprint)),
+                }
+            }
+            if let Some(reference) = &field.reference
+                && self.objects.depth.get(&reference.object) == self.objects.depth.get(&target.id)
+            {
+                parents.retain(|(id, _)| *id != field.id);
+                if let Assignment::Set(FieldValue::Reference(key)) = &assigned.assignment {
+                    parents.push((field.id, key.clone()));
+                }
+            }
+        }
+        if fresh {
+            fingerprints.sort_unstable_by_key(|(id, _)| *id);
+        }
+        let existence = match operation.action {
+            Action::Delete { .. } => Existence::Deleted,
+            Action::Archive { .. } if known.is_some() || !sent.is_empty() => Existence::Archived,
+            Action::Archive { .. } => Existence::Deleted,
+            _ => Existence::Live,
+        };
+        if existence == Existence::Deleted {
+            return self.tombstone(entry);
+        }
+        if let Action::ReKey { from } = &operation.action {
+            let old = RecordId { object: target.id, key: from.clone() };
+            self.settled.settlement.ledger_removed.push(old);
+        }
+        let crm_id = crm_id.or_else(|| known.and_then(|l| l.crm_id.clone()));
+        let written = LedgerEntry {
+            position: operation.position,
+            existence,
+            crm_id,
+            fingerprints,
+            parents,
+        };
+        self.settled.settlement.ledger.push((operation.record(), written));
+    }
+
+    fn tombstone(&mut self, entry: &Entry) {
+        let gone = LedgerEntry {
+            position: entry.operation.position,
+            existence: Existence::Deleted,
+            crm_id: None,
+            fingerprints: Vec::new(),
+            parents: Vec::new(),
+        };
+        self.settled.settlement.ledger.push((entry.operation.record(), gone));
+    }
+}
+
+fn parent_of(entry: &Entry, field: &Assigned) -> Option<RecordId> {
+    let reference = entry.operation.target.fields.get(usize::from(field.slot))?.reference.as_ref()?;
+    match &field.assignment {
+        Assignment::Set(FieldValue::Reference(key)) => {
+            Some(RecordId { object: reference.object, key: key.clone() })
+        }
+        _ => None,
+    }
+}
