@@ -8,7 +8,7 @@ use super::merge::{merge, overlay};
 use super::record::{LedgerEntry, Pending, Reason, RecordState};
 use super::stages;
 use super::window::{Item, Window, still_rejected};
-use crate::fault::Fault;
+use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Key, ObjectId, Operation, RecordId, Removal, Target};
 
 /// What the store knows of the records that a plan is about.
@@ -225,9 +225,11 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
     };
     let ledger = base_ledger(&operation, ledger, states);
     let marker = old_marker(&operation, states);
-    let course = match taken {
-        Some(holder) => waiting(holder),
-        None => decide(&operation, ledger.as_ref()),
+    let course = match (taken, &pending.fault) {
+        (Some(holder), _) => waiting(holder),
+        // What the mapping refused is not whole: only a new change of the row can make it so.
+        (None, Some(fault)) if is_own(&pending) => dead_letter(fault.clone()),
+        (None, _) => decide(&operation, ledger.as_ref()),
     };
     plan.add(Entry {
         operation,
@@ -416,7 +418,7 @@ fn rekey_from(pending: &Pending, states: &States) -> Option<RecordId> {
 /// The mapping, not the CRM, refused it: our own codes are in lower case.
 fn is_own(pending: &Pending) -> bool {
     let code = pending.fault.as_ref().map_or("", |f| &f.code);
-    !code.is_empty() && code.bytes().all(|b| !b.is_ascii_uppercase())
+    !code.is_empty() && pending.fault.as_ref().is_some_and(|f| f.class == Class::Record) && code.bytes().all(|b| !b.is_ascii_uppercase())
 }
 
 fn dead_letter(fault: Fault) -> Course {

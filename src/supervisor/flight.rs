@@ -7,9 +7,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
-use crate::planning::{self, Batch, Course, Entry, Objects, Plan, States, Window};
+use crate::planning::{
+    self, Batch, Course, Entry, Objects, Pending, Plan, Reason, States, Window,
+};
 use crate::sinks::{BoxFuture, Limits, Outcome};
-use crate::store::Store;
+use crate::store::{ShelfQuery, Store};
 
 /// Sends a batch and does not come back without one outcome a record, or a reason for which delivery
 /// as a whole has to stop.
@@ -154,6 +156,78 @@ impl Crew {
             if !lost {
                 set(fates, index, Fate::Waits(parent));
             }
+        }
+        Ok(())
+    }
+}
+
+/// Shelf records whose turn it is.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// Which.
+    pub records: Vec<RecordId>,
+    /// There are more than were asked for.
+    pub more: bool,
+}
+
+/// Most shelf records that are kept in memory as due.
+const MOST_DUE: usize = 10_000;
+/// Shelf entries looked at in one go.
+const PAGE: usize = 500;
+
+impl Crew {
+    /// All shelf records whose turn it is: deferred ones, and those that wait for nothing that is
+    /// still to come.
+    pub async fn due(&self) -> Result<Due> {
+        let mut due = Due::default();
+        for reason in [Reason::Deferred, Reason::Waiting] {
+            let mut after = None;
+            loop {
+                let query = ShelfQuery { reason: Some(reason), after, limit: PAGE };
+                let page = self.store.shelf(query).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.record.clone());
+                self.pick(page, &mut due).await?;
+                if due.more {
+                    return Ok(due);
+                }
+            }
+        }
+        Ok(due)
+    }
+
+    /// What may be tried now that these records exist, or are off the shelf.
+    pub async fn released_by(&self, records: &[RecordId]) -> Result<Due> {
+        let mut due = Due::default();
+        for record in records {
+            let left = MOST_DUE.saturating_sub(due.records.len());
+            let waiting = self.store.waiting_for(record, left + 1).await?;
+            due.more |= waiting.len() > left;
+            due.records.extend(waiting.into_iter().take(left));
+        }
+        Ok(due)
+    }
+
+    async fn pick(&self, page: Vec<Pending>, due: &mut Due) -> Result<()> {
+        let holders: Vec<RecordId> = page.iter().filter_map(|p| p.waits_for.clone()).collect();
+        let states = self.store.records(&holders).await?;
+        let states: States = holders.into_iter().zip(states).collect();
+        for pending in page {
+            let waits = pending.waits_for.as_ref().and_then(|w| states.get(w)).is_some_and(|s| {
+                let exists = s.ledger.as_ref().is_some_and(|l| l.exists());
+                let coming = s.pending.as_ref().is_some_and(|p| p.operation.is_some());
+                let parent = pending.operation.is_some();
+                // A parent is waited for until it exists; a re-key, until it is off the shelf.
+                coming || (parent && !exists)
+            });
+            if waits {
+                continue;
+            }
+            if due.records.len() >= MOST_DUE {
+                due.more = true;
+                return Ok(());
+            }
+            due.records.push(pending.record);
         }
         Ok(())
     }

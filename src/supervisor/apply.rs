@@ -1,0 +1,412 @@
+//! The apply loop: one window on its way, the next one filling.
+//!
+//! ```text
+//!   events ─► intake ─► filling window
+//!                            │ full, or linger has passed, and nothing is under way
+//!                            ▼
+//!      settle(window before) + intent(this window)   one atomic write, one flush
+//!                            ▼
+//!                    plan, stages, batches           while the next window fills
+//!                            ▼
+//!                        delivered ──────────────► next settlement
+//! ```
+//!
+//! What holds at every await, so that the process may end at any of them:
+//!
+//! - No request of a window leaves before the window's intent is durable.
+//! - The durable LSN is confirmed only after the settlement that carries it has returned.
+//! - One window is under way at a time; the next one's plan is made from the ledger after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::command::{Command, discard};
+use super::flight::{Crew, Due};
+use super::intake::{Emptied, Intake};
+use super::settle::{Delivered, Extent, Settled, settle};
+use super::status::Status;
+use super::truncate::empty;
+use crate::capture::{Event, Source};
+use crate::clock::Clock;
+use crate::fault::Result;
+use crate::mapping::RecordId;
+use crate::planning::Window;
+use crate::sinks::BoxFuture;
+use crate::store::{Intent, Progress, Recovered, Settlement, ShelfQuery};
+
+/// How often an idle position is made durable.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long the window under way may take to come in when the process is asked to end.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// How the loop behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a window waits for more changes while nothing is under way.
+    pub linger: Duration,
+    /// Most records that a window takes from the shelf.
+    pub shelf_rows: usize,
+}
+
+/// What comes back from the work under way.
+enum Landed {
+    /// A settlement is durable.
+    Settled { progress: Progress, due: Due, next: Option<Window> },
+    /// A window has been delivered.
+    Delivered(Delivered),
+}
+
+/// The loop.
+pub struct Apply {
+    /// Frames to windows.
+    pub intake: Intake,
+    /// Windows to the CRM.
+    pub crew: Crew,
+    /// The time.
+    pub clock: Clock,
+    /// How it behaves.
+    pub pace: Pace,
+    /// Where others read how it goes.
+    pub status: Arc<Status>,
+    progress: Progress,
+    window: Window,
+    /// When the first change of the window arrived.
+    filling_since: Option<Instant>,
+    /// When progress was last made durable.
+    settled_at: Instant,
+    /// Postgres waits for an answer.
+    urgent: bool,
+    /// Shelf records whose turn it is.
+    due: VecDeque<RecordId>,
+    /// There may be more on the shelf whose turn it is than `due` could hold.
+    rescan: bool,
+    discards: Vec<Command>,
+}
+
+impl Apply {
+    /// A loop that goes on from what the store recovered.
+    pub fn new(
+        intake: Intake,
+        crew: Crew,
+        clock: Clock,
+        pace: Pace,
+        status: Arc<Status>,
+        recovered: &Recovered,
+    ) -> Self {
+        let shelf = recovered.intent.as_ref().map(|i| i.shelf.clone()).unwrap_or_default();
+        Apply {
+            intake,
+            crew,
+            clock,
+            pace,
+            status,
+            progress: recovered.progress,
+            window: Window { shelf, ..Window::default() },
+            filling_since: None,
+            settled_at: Instant::now(),
+            urgent: false,
+            due: VecDeque::new(),
+            rescan: false,
+            discards: Vec::new(),
+        }
+    }
+
+    /// Runs until `stop` turns true or something final happens. On return nothing is under way, and
+    /// all that was delivered in time is settled and confirmed.
+    pub async fn run<S: Source>(
+        mut self,
+        source: &mut S,
+        commands: &mut mpsc::Receiver<Command>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<()> {
+        self.receive(self.crew.due().await?);
+        let mut flight: Option<BoxFuture<'static, Result<Landed>>> = None;
+        loop {
+            self.intake.fill(&mut self.window)?;
+            if !self.window.is_quiet() {
+                self.filling_since.get_or_insert_with(Instant::now);
+            }
+            if *stop.borrow() {
+                return self.drain(source, flight).await;
+            }
+            if flight.is_none() {
+                flight = self.launch(None);
+            }
+            let wake = self.wake(flight.is_some());
+            let hungry = self.intake.is_hungry();
+            tokio::select! {
+                biased;
+                // A wish to end comes first: the process is killed when it does not listen.
+                _ = stop.changed() => {}
+                // What is under way goes before what waits: it frees the CRM and the WAL.
+                landed = async { match flight.as_mut() {
+                    Some(flight) => flight.await,
+                    None => std::future::pending().await,
+                } } => {
+                    flight = self.land(landed?, source);
+                }
+                Some(command) = commands.recv() => self.command(command),
+                event = source.next(), if hungry => self.take(event?),
+                () = async { match wake {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                } } => {}
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Frames(frames) => self.intake.feed(frames),
+            Event::Idle { lsn, urgent } => {
+                // Everything before it has been handed over; it becomes durable behind that.
+                self.window.commit(lsn);
+                self.urgent |= urgent;
+            }
+            Event::Restarted => self.intake.restarted(self.progress.settled),
+        }
+    }
+
+    fn receive(&mut self, due: Due) {
+        self.due.extend(due.records);
+        self.rescan |= due.more;
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Retry { records, reply } => {
+                let count = records.len();
+                self.due.extend(records);
+                // The asker may have gone; the work is done all the same.
+                let _ = reply.send(Ok(count));
+            }
+            discard => self.discards.push(discard),
+        }
+    }
+
+    /// When the loop has to look again although nothing came in.
+    fn wake(&self, flying: bool) -> Option<Instant> {
+        if flying || self.intake.is_replaying() {
+            return None;
+        }
+        let linger = self.filling_since.map(|since| since + self.pace.linger);
+        let idle = (!self.window.is_empty()).then(|| self.settled_at + IDLE);
+        match (linger, idle) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The window has to go, or may.
+    fn is_ready(&self) -> bool {
+        if self.intake.is_full() {
+            return true;
+        }
+        if self.intake.is_replaying() {
+            return false;
+        }
+        let now = Instant::now();
+        if !self.window.is_quiet() || !self.due.is_empty() {
+            let lingered = self.filling_since.is_some_and(|s| now >= s + self.pace.linger);
+            return lingered || !self.due.is_empty();
+        }
+        !self.window.is_empty() && (self.urgent || now >= self.settled_at + IDLE)
+    }
+
+    /// Starts what can be started: settles what came in, together with the intent of the window that
+    /// goes next.
+    fn launch(&mut self, came_in: Option<Settled>) -> Option<BoxFuture<'static, Result<Landed>>> {
+        let ready = self.is_ready();
+        if came_in.is_none() {
+            if let Some(discard) = self.discards.pop() {
+                return Some(self.run_discard(discard));
+            }
+            if self.window.is_empty()
+                && let Some(emptied) = self.intake.take_truncate()
+            {
+                return Some(self.run_truncate(emptied));
+            }
+            if !ready {
+                if self.rescan && self.due.is_empty() {
+                    return Some(self.run_rescan());
+                }
+                return None;
+            }
+        }
+        let mut settled = came_in.unwrap_or_else(|| Settled {
+            settlement: only_progress(self.progress),
+            released: Vec::new(),
+        });
+        let next = ready.then(|| self.rotate());
+        if let Some(window) = &next {
+            settled.settlement.schemas.append(&mut self.intake.schemas);
+            if window.is_quiet() {
+                self.settle_quiet(window, &mut settled.settlement);
+            } else {
+                let until = window.until.unwrap_or(settled.settlement.progress.settled);
+                settled.settlement.intent = Some(Intent { until, shelf: window.shelf.clone() });
+            }
+        }
+        self.settled_at = Instant::now();
+        self.urgent = false;
+        Some(self.run_settlement(settled, next.filter(|window| !window.is_quiet())))
+    }
+
+    /// A window of which nothing has to be sent is settled together with the one before.
+    fn settle_quiet(&self, window: &Window, settlement: &mut Settlement) {
+        let extent = Extent {
+            until: window.until,
+            checkpoint: window.checkpoint,
+            verdicts: window.verdicts.clone(),
+        };
+        let quiet = Delivered { extent, ..Delivered::default() };
+        let quiet = settle(quiet, settlement.progress, &self.crew.objects, self.clock.now());
+        for (key, count) in quiet.settlement.verdicts {
+            *settlement.verdicts.entry(key).or_default() += count;
+        }
+        settlement.progress = quiet.settlement.progress;
+    }
+
+    /// Takes the window out and begins the next one.
+    fn rotate(&mut self) -> Window {
+        let mut window = std::mem::take(&mut self.window);
+        // A window that is sent again has nothing more in it than the first time.
+        let again = self.intake.is_again();
+        let room = if again { 0 } else { self.pace.shelf_rows };
+        let taken = self.due.len().min(room.saturating_sub(window.shelf.len()));
+        window.shelf.extend(self.due.drain(..taken));
+        window.shelf.sort();
+        window.shelf.dedup();
+        self.status.window(&window, self.intake.oldest);
+        self.filling_since = None;
+        self.intake.begin(&mut self.window);
+        if !self.window.is_quiet() {
+            self.filling_since = Some(Instant::now());
+        }
+        window
+    }
+
+    fn run_settlement(
+        &self,
+        settled: Settled,
+        next: Option<Window>,
+    ) -> BoxFuture<'static, Result<Landed>> {
+        let crew = self.crew.clone();
+        let status = Arc::clone(&self.status);
+        Box::pin(async move {
+            let Settled { settlement, released } = settled;
+            let progress = settlement.progress;
+            let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
+            status.settled(&settlement);
+            crew.store.settle(settlement).await?;
+            if touched {
+                let any = ShelfQuery { limit: 1, ..ShelfQuery::default() };
+                let in_use = !crew.store.shelf(any).await?.is_empty();
+                status.shelf(crew.store.shelf_counts().await?, in_use);
+            }
+            let due = match status.shelf_in_use() {
+                true => crew.released_by(&released).await?,
+                false => Due::default(),
+            };
+            Ok(Landed::Settled { progress, due, next })
+        })
+    }
+
+    fn run_truncate(&self, emptied: Emptied) -> BoxFuture<'static, Result<Landed>> {
+        let crew = self.crew.clone();
+        let status = Arc::clone(&self.status);
+        let (progress, clock) = (self.progress, self.clock.clone());
+        Box::pin(async move {
+            let progress = empty(&crew, &status, emptied, progress, &clock).await?;
+            Ok(Landed::Settled { progress, due: Due::default(), next: None })
+        })
+    }
+
+    fn run_rescan(&mut self) -> BoxFuture<'static, Result<Landed>> {
+        self.rescan = false;
+        let crew = self.crew.clone();
+        let progress = self.progress;
+        Box::pin(async move {
+            Ok(Landed::Settled { progress, due: crew.due().await?, next: None })
+        })
+    }
+
+    fn run_discard(&self, command: Command) -> BoxFuture<'static, Result<Landed>> {
+        let crew = self.crew.clone();
+        let status = Arc::clone(&self.status);
+        let progress = self.progress;
+        Box::pin(async move {
+            let due = discard(&*crew.store, &status, command, progress).await?;
+            Ok(Landed::Settled { progress, due, next: None })
+        })
+    }
+
+    /// What follows from work that has come in.
+    fn land<S: Source>(
+        &mut self,
+        landed: Landed,
+        source: &mut S,
+    ) -> Option<BoxFuture<'static, Result<Landed>>> {
+        match landed {
+            Landed::Settled { progress, due, next } => {
+                self.confirm(progress, source);
+                self.receive(due);
+                let window = next?;
+                let crew = self.crew.clone();
+                let shelf_in_use = self.status.shelf_in_use();
+                Some(Box::pin(async move {
+                    Ok(Landed::Delivered(crew.fly(window, shelf_in_use).await?))
+                }))
+            }
+            Landed::Delivered(delivered) => {
+                let settled =
+                    settle(delivered, self.progress, &self.crew.objects, self.clock.now());
+                self.launch(Some(settled))
+            }
+        }
+    }
+
+    fn confirm<S: Source>(&mut self, progress: Progress, source: &mut S) {
+        if progress.checkpoint > self.progress.checkpoint {
+            source.confirm(progress.checkpoint);
+        }
+        self.progress = progress;
+    }
+
+    /// Lets the window under way come in, settles it, and starts nothing new.
+    async fn drain<S: Source>(
+        mut self,
+        source: &mut S,
+        flight: Option<BoxFuture<'static, Result<Landed>>>,
+    ) -> Result<()> {
+        let Some(flight) = flight else { return Ok(()) };
+        let deadline = Instant::now() + DRAIN;
+        let Ok(landed) = timeout(DRAIN, flight).await else {
+            tracing::warn!("the CRM did not answer in time: the window is sent again at the next start");
+            return Ok(());
+        };
+        match landed? {
+            Landed::Settled { progress, .. } => self.confirm(progress, source),
+            Landed::Delivered(delivered) => {
+                let settled =
+                    settle(delivered, self.progress, &self.crew.objects, self.clock.now());
+                let last = self.run_settlement(settled, None);
+                match tokio::time::timeout_at(deadline + DRAIN / 4, last).await {
+                    Ok(Ok(Landed::Settled { progress, .. })) => self.confirm(progress, source),
+                    Ok(Ok(Landed::Delivered(_))) | Err(_) => {}
+                    Ok(Err(error)) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A settlement of progress alone.
+pub(super) fn only_progress(progress: Progress) -> Settlement {
+    Settlement { progress, ..Settlement::default() }
+}

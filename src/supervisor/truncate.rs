@@ -1,0 +1,96 @@
+//! `on_truncate = "delete_all"`: every record that we know of goes the way of a deleted row.
+//!
+//! A truncate is one change that stands for many operations. They are sent page by page, each page
+//! settled without moving past the truncate; after a crash the pages that are done find nothing left
+//! to do.
+
+use super::apply::only_progress;
+use super::flight::Crew;
+use super::intake::Emptied;
+use super::settle::{Extent, settle};
+use super::status::Status;
+use crate::change::Verdict;
+use crate::clock::Clock;
+use crate::fault::Result;
+use crate::mapping::{Action, Key, Operation, Removal};
+use crate::planning::{self, Item, Window};
+use crate::store::{Progress, ShelfQuery};
+
+const PAGE: usize = 1_000;
+
+/// Removes all records of an object and settles the truncate.
+pub(super) async fn empty(
+    crew: &Crew,
+    status: &Status,
+    emptied: Emptied,
+    progress: Progress,
+    clock: &Clock,
+) -> Result<Progress> {
+    let object = emptied.target.id;
+    let mut after: Option<Key> = None;
+    loop {
+        let page = crew.store.ledger_page(object, after.clone(), PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(last.key.clone());
+        let keys = page.iter().filter(|(_, entry)| entry.exists()).map(|(r, _)| r.key.clone());
+        remove(crew, status, &emptied, keys.collect(), progress, clock).await?;
+    }
+    // Rows that never reached the CRM have nothing there to remove, and leave the shelf.
+    let mut after = None;
+    loop {
+        let query = ShelfQuery { reason: None, after, limit: PAGE };
+        let page = crew.store.shelf(query).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.record.clone());
+        let keys = page.iter().filter(|p| p.record.object == object && p.operation.is_some());
+        let keys = keys.map(|p| p.record.key.clone()).collect();
+        remove(crew, status, &emptied, keys, progress, clock).await?;
+    }
+    let mut last = only_progress(Progress { settled: emptied.position, ..progress });
+    last.verdicts.insert((emptied.target.table.to_string(), Verdict::Applied), 1);
+    let progress = last.progress;
+    status.settled(&last);
+    crew.store.settle(last).await?;
+    Ok(progress)
+}
+
+async fn remove(
+    crew: &Crew,
+    status: &Status,
+    emptied: &Emptied,
+    keys: Vec<Key>,
+    progress: Progress,
+    clock: &Clock,
+) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut window = Window::default();
+    for key in keys {
+        let (action, fields) = match &emptied.target.removal {
+            Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
+            Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
+            Removal::Ignore => (Action::Delete { hard: false }, Vec::new()),
+        };
+        let operation = Operation {
+            target: std::sync::Arc::clone(&emptied.target),
+            key,
+            action,
+            fields,
+            position: emptied.position,
+            commit_time: emptied.commit_time,
+            xid: emptied.xid,
+        };
+        window.push(Item { operation, rejected: None }, None);
+    }
+    let states = crew.states(&window, true).await?;
+    let mut plan = planning::plan(window, &states, &crew.objects);
+    for entry in &mut plan.entries {
+        // The truncate is the change, not each of its removals.
+        entry.change = false;
+    }
+    let delivered = crew.send(plan, Extent::default()).await?;
+    let settled = settle(delivered, progress, &crew.objects, clock.now());
+    status.settled(&settled.settlement);
+    crew.store.settle(settled.settlement).await
+}
