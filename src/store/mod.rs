@@ -3,6 +3,43 @@
 //! The traits are narrow; sled stands behind them, and an in-memory twin that passes the same
 //! tests. All that one window changes is one [`Settlement`]: one atomic write, one flush. When
 //! [`Store::settle`] returns, it is on the disk, not in a cache.
+//!
+//! ```text
+//!             Settlement                          questions
+//!                 │                                   │
+//!   apply ────────┴── ledger (pages) ── shelf ────────┤      what it means, written once
+//!                 │                                   │
+//!              Changes                              Rows     rows of one sorted map
+//!                 │                                   │
+//!   sled:   owner thread ─► write ─► flush ─► fdatasync ─► mark ─► answer
+//!   memory: a map, and the time a flush would take
+//! ```
+//!
+//! Invariants:
+//! - A settlement is in the map wholly or not at all, and is acknowledged only when it is on the
+//!   disk. Progress never moves backwards.
+//! - Counts (verdicts, the shelf by reason, ledger entries) and indexes change in the same atomic
+//!   write as what they count; nothing is ever scanned to count it.
+//! - No row is longer than 4096 bytes and no key longer than 256; longer values are cut.
+//! - The first byte of a value is its format. A newer format is refused, never guessed at, and no
+//!   bytes make decoding panic.
+//! - The first error of a write is the last thing the store does.
+//! - Progress means something only with the identity it is bound to; settling needs the binding.
+//!
+//! What no store can see for itself: that the whole directory was put back to an older state. The
+//! caller compares [`Progress::checkpoint`] with the slot's `confirmed_flush_lsn`: as the slot is
+//! told only what is durable, a checkpoint *behind* the slot proves that the store went back (or
+//! that somebody else moved the slot).
+
+mod apply;
+mod encoding;
+mod keys;
+mod ledger;
+mod memory;
+mod page;
+mod rows;
+mod shelf;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +51,11 @@ use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
 
 pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use memory::Memory;
+
+/// What to do about a damaged state directory.
+const DAMAGED: &str = "put back a copy of the state directory, or move it aside and start anew: \
+                       Syncline then goes on from the slot; see docs/state.md";
 
 /// How far everything has its verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -1,0 +1,385 @@
+//! The binary form of what is stored, type by type. Numbers that stand for variants are part of the
+//! format: never reuse one.
+
+use std::borrow::Cow;
+
+use super::encoding::{Decoded, Malformed, Reader, Stored, put_bytes};
+use super::{Existence, Intent, Pending, PendingOperation, Progress, Reason, SchemaVersion};
+use crate::change::{
+    Column, Identity, Lsn, Position, Relation, ReplicaIdentity, Timestamp, Verdict,
+};
+use crate::fault::{Class, Fault};
+use crate::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId, RecordId};
+use crate::value::ValueType;
+
+/// Arrays of arrays have one type in Postgres; anything deeper than this is damage.
+const DEEPEST_TYPE: u8 = 32;
+
+/// A struct is its fields, one after the other.
+macro_rules! stored_struct {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl Stored for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                $(self.$field.encode(out);)*
+            }
+            fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+                Ok($name { $($field: Stored::decode(from)?),* })
+            }
+        }
+    };
+}
+
+/// A fieldless enumeration is one byte.
+macro_rules! stored_enum {
+    ($name:ident { $($variant:ident = $number:literal),* $(,)? }) => {
+        impl $name {
+            /// Its number in the format.
+            pub(super) fn number(self) -> u8 {
+                match self { $($name::$variant => $number),* }
+            }
+            /// The variant of that number.
+            pub(super) fn from_number(number: u8) -> Decoded<Self> {
+                match number {
+                    $($number => Ok($name::$variant),)*
+                    _ => Err(Malformed::Damaged),
+                }
+            }
+        }
+        impl Stored for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.push(self.number());
+            }
+            fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+                $name::from_number(from.byte()?)
+            }
+        }
+    };
+}
+
+/// A number in a coat.
+macro_rules! stored_newtype {
+    ($($name:ident),*) => {$(
+        impl Stored for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                self.0.encode(out);
+            }
+            fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+                Stored::decode(from).map($name)
+            }
+        }
+    )*};
+}
+
+stored_newtype!(Lsn, Timestamp);
+stored_struct!(Position { commit, ordinal });
+stored_struct!(Progress {
+    checkpoint,
+    settled
+});
+stored_struct!(Intent { until, shelf });
+stored_struct!(RecordId { object, key });
+stored_struct!(SchemaVersion { from, relation });
+stored_struct!(Identity {
+    system,
+    timeline,
+    database,
+    slot,
+    publication,
+    consistent_point,
+});
+stored_struct!(Pending {
+    record,
+    table,
+    object,
+    key_field,
+    reason,
+    operation,
+    waits_for,
+    fault,
+    attempts,
+    since,
+    tried,
+});
+stored_struct!(PendingOperation {
+    action,
+    fields,
+    position,
+    commit_time,
+    xid,
+});
+
+stored_enum!(Existence {
+    Live = 0,
+    Archived = 1,
+    Deleted = 2,
+});
+stored_enum!(Reason {
+    DeadLetter = 0,
+    Waiting = 1,
+    Held = 2,
+    Deferred = 3,
+});
+stored_enum!(Verdict {
+    Applied = 0,
+    Merged = 1,
+    Unchanged = 2,
+    Stale = 3,
+    Kept = 4,
+    Ignored = 5,
+    Pending = 6,
+});
+stored_enum!(Class {
+    Record = 0,
+    RecordTransient = 1,
+    MissingParent = 2,
+    Service = 3,
+    Unknown = 4,
+    Split = 5,
+    Configuration = 6,
+    Authentication = 7,
+});
+stored_enum!(ReplicaIdentity {
+    Default = 0,
+    Nothing = 1,
+    Full = 2,
+    Index = 3,
+});
+
+// Hashes use all their bits: a varint would only make them longer.
+impl Stored for FieldId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_le_bytes());
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.array().map(|bytes| FieldId(u32::from_le_bytes(bytes)))
+    }
+}
+
+impl Stored for ObjectId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_be_bytes());
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.array()
+            .map(|bytes| ObjectId(u32::from_be_bytes(bytes)))
+    }
+}
+
+impl Stored for Fingerprint {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_le_bytes());
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.array()
+            .map(|bytes| Fingerprint(u64::from_le_bytes(bytes)))
+    }
+}
+
+impl Stored for FieldValue {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            FieldValue::Bool(yes) => out.extend_from_slice(&[0, u8::from(*yes)]),
+            FieldValue::Number(text) => {
+                out.push(1);
+                text.encode(out);
+            }
+            FieldValue::Text(text) => {
+                out.push(2);
+                text.encode(out);
+            }
+            FieldValue::Reference(key) => {
+                out.push(3);
+                key.encode(out);
+            }
+        }
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        match from.byte()? {
+            0 => Stored::decode(from).map(FieldValue::Bool),
+            1 => Stored::decode(from).map(FieldValue::Number),
+            2 => Stored::decode(from).map(FieldValue::Text),
+            3 => Stored::decode(from).map(FieldValue::Reference),
+            _ => Err(Malformed::Damaged),
+        }
+    }
+}
+
+impl Stored for Assignment {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Assignment::Clear => out.push(0),
+            Assignment::Set(value) => {
+                out.push(1);
+                value.encode(out);
+            }
+        }
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        match from.byte()? {
+            0 => Ok(Assignment::Clear),
+            1 => Stored::decode(from).map(Assignment::Set),
+            _ => Err(Malformed::Damaged),
+        }
+    }
+}
+
+impl Stored for Action {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Action::Upsert => out.push(0),
+            Action::Archive => out.push(1),
+            Action::Delete { hard: false } => out.push(2),
+            Action::Delete { hard: true } => out.push(3),
+            Action::ReKey { from } => {
+                out.push(4);
+                from.encode(out);
+            }
+        }
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        match from.byte()? {
+            0 => Ok(Action::Upsert),
+            1 => Ok(Action::Archive),
+            2 => Ok(Action::Delete { hard: false }),
+            3 => Ok(Action::Delete { hard: true }),
+            4 => Ok(Action::ReKey {
+                from: Stored::decode(from)?,
+            }),
+            _ => Err(Malformed::Damaged),
+        }
+    }
+}
+
+impl Stored for Fault {
+    /// Without `retry_after`, which means nothing after a restart.
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.class.encode(out);
+        put_bytes(out, self.code.as_bytes());
+        self.message.encode(out);
+        self.fields.encode(out);
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(Fault {
+            class: Stored::decode(from)?,
+            code: Cow::Owned(Stored::decode(from)?),
+            message: Stored::decode(from)?,
+            fields: Stored::decode(from)?,
+            retry_after: None,
+        })
+    }
+}
+
+impl Stored for Relation {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.oid.encode(out);
+        self.schema.encode(out);
+        self.name.encode(out);
+        self.identity.encode(out);
+        (self.columns.len() as u64).encode(out);
+        for column in &self.columns {
+            column.encode(out);
+        }
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(Relation {
+            oid: Stored::decode(from)?,
+            schema: Stored::decode(from)?,
+            name: Stored::decode(from)?,
+            identity: Stored::decode(from)?,
+            columns: Vec::decode(from)?.into_boxed_slice(),
+        })
+    }
+}
+
+impl Stored for Column {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.name.encode(out);
+        self.type_oid.encode(out);
+        i64::from(self.typmod).encode(out);
+        self.key.encode(out);
+        self.value_type.encode(out);
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(Column {
+            name: Stored::decode(from)?,
+            type_oid: Stored::decode(from)?,
+            typmod: i32::try_from(i64::decode(from)?).map_err(|_| Malformed::Damaged)?,
+            key: Stored::decode(from)?,
+            value_type: Stored::decode(from)?,
+        })
+    }
+}
+
+const ARRAY: u8 = 100;
+const OTHER: u8 = 101;
+
+impl Stored for ValueType {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            ValueType::Array(element, separator) => {
+                out.extend_from_slice(&[ARRAY, *separator]);
+                element.encode(out);
+            }
+            ValueType::Other(name) => {
+                out.push(OTHER);
+                name.encode(out);
+            }
+            ValueType::Bool => out.push(0),
+            ValueType::Int => out.push(1),
+            ValueType::Unsigned => out.push(2),
+            ValueType::Float => out.push(3),
+            ValueType::Numeric => out.push(4),
+            ValueType::Text => out.push(5),
+            ValueType::PaddedText => out.push(6),
+            ValueType::Enum => out.push(7),
+            ValueType::Bytea => out.push(8),
+            ValueType::Date => out.push(9),
+            ValueType::Time => out.push(10),
+            ValueType::TimeTz => out.push(11),
+            ValueType::Timestamp => out.push(12),
+            ValueType::TimestampTz => out.push(13),
+            ValueType::Interval => out.push(14),
+            ValueType::Uuid => out.push(15),
+            ValueType::Json => out.push(16),
+            ValueType::Inet => out.push(17),
+            ValueType::Money => out.push(18),
+        }
+    }
+    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+        value_type(from, DEEPEST_TYPE)
+    }
+}
+
+fn value_type(from: &mut Reader<'_>, depth: u8) -> Decoded<ValueType> {
+    let depth = depth.checked_sub(1).ok_or(Malformed::Damaged)?;
+    match from.byte()? {
+        ARRAY => {
+            let separator = from.byte()?;
+            Ok(ValueType::Array(
+                Box::new(value_type(from, depth)?),
+                separator,
+            ))
+        }
+        OTHER => Stored::decode(from).map(ValueType::Other),
+        0 => Ok(ValueType::Bool),
+        1 => Ok(ValueType::Int),
+        2 => Ok(ValueType::Unsigned),
+        3 => Ok(ValueType::Float),
+        4 => Ok(ValueType::Numeric),
+        5 => Ok(ValueType::Text),
+        6 => Ok(ValueType::PaddedText),
+        7 => Ok(ValueType::Enum),
+        8 => Ok(ValueType::Bytea),
+        9 => Ok(ValueType::Date),
+        10 => Ok(ValueType::Time),
+        11 => Ok(ValueType::TimeTz),
+        12 => Ok(ValueType::Timestamp),
+        13 => Ok(ValueType::TimestampTz),
+        14 => Ok(ValueType::Interval),
+        15 => Ok(ValueType::Uuid),
+        16 => Ok(ValueType::Json),
+        17 => Ok(ValueType::Inet),
+        18 => Ok(ValueType::Money),
+        _ => Err(Malformed::Damaged),
+    }
+}
