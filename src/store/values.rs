@@ -99,6 +99,7 @@ stored_struct!(Pending {
     attempts,
     since,
     tried,
+    counted,
 });
 stored_struct!(PendingOperation {
     action,
@@ -227,7 +228,8 @@ impl Stored for Action {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Action::Upsert => out.push(0),
-            Action::Archive => out.push(1),
+            Action::Archive { create: false } => out.push(1),
+            Action::Archive { create: true } => out.push(5),
             Action::Delete { hard: false } => out.push(2),
             Action::Delete { hard: true } => out.push(3),
             Action::ReKey { from } => {
@@ -239,7 +241,8 @@ impl Stored for Action {
     fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
         match from.byte()? {
             0 => Ok(Action::Upsert),
-            1 => Ok(Action::Archive),
+            1 => Ok(Action::Archive { create: false }),
+            5 => Ok(Action::Archive { create: true }),
             2 => Ok(Action::Delete { hard: false }),
             3 => Ok(Action::Delete { hard: true }),
             4 => Ok(Action::ReKey {

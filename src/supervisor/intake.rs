@@ -6,11 +6,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::capture::Frame;
-use crate::change::{Change, Kind, Lsn, Position, Timestamp, Verdict};
+use crate::change::{Change, Lsn, Position, Timestamp, Verdict};
 use crate::config::OnTruncate;
 use crate::decode::{Decoded, Decoder};
-use crate::fault::{Error, ErrorKind, Result};
-use crate::mapping::{Binding, Mapped, Mapping, Target};
+use crate::fault::{Error, ErrorKind, Result, Severity};
+use crate::mapping::{Action, Binding, Mapped, Mapping, Operation, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
 use crate::store::{Intent, SchemaVersion};
 
@@ -44,8 +44,7 @@ pub struct Intake {
 
 struct Table {
     name: Box<str>,
-    /// None: the configuration does not mention it.
-    binding: Option<Binding>,
+    binding: Binding,
 }
 
 enum Blocked {
@@ -175,6 +174,7 @@ impl Intake {
                 Some(Decoded::Truncate(changes)) => self.later.extend(changes),
                 Some(Decoded::Schema { relation, position, changed }) => {
                     let binding = self.mapping.bind(&relation);
+                    check(&binding)?;
                     let name = relation.qualified().into_boxed_str();
                     self.tables.insert(relation.oid, Table { name, binding });
                     if changed {
@@ -217,58 +217,36 @@ impl Intake {
             self.pass(window, &relation.qualified(), position, time);
             return Ok(());
         };
-        let Some(binding) = &table.binding else {
-            let name = table.name.clone();
-            self.pass(window, &name, position, time);
-            return Ok(());
-        };
-        if matches!(change.kind, Kind::Truncate) {
-            return self.truncate(&change, window);
-        }
-        let item = match binding.map(&change) {
+        let item = match table.binding.map(&change) {
             Mapped::Operation(operation) => Item { operation, rejected: None },
-            Mapped::Rejected { operation, fault } => Item { operation, rejected: Some(fault) },
-            Mapped::Ignored => {
-                let name = binding.target().table.clone();
+            Mapped::Rejected(rejected) => {
+                let operation = rejected.operation.or_else(|| {
+                    let target = table.binding.table()?.target.clone();
+                    let key = rejected.record.map(|r| r.key);
+                    Some(nameless(&change, target, key))
+                });
+                let Some(operation) = operation else { return Ok(()) };
+                Item { operation, rejected: Some(rejected.fault) }
+            }
+            Mapped::Ignored(_) => {
+                let name = table.name.clone();
                 self.pass(window, &name, position, time);
                 return Ok(());
             }
-        };
-        self.push(window, item, time);
-        Ok(())
-    }
-
-    fn truncate(&mut self, change: &Change, window: &mut Window) -> Result<()> {
-        let Some(table) = change.relation.as_ref().and_then(|r| self.tables.get(&r.oid)) else {
-            return Ok(());
-        };
-        let Some(binding) = &table.binding else { return Ok(()) };
-        match binding.on_truncate() {
-            OnTruncate::Ignore => {
-                let name = binding.target().table.clone();
-                self.pass(window, &name, change.position, change.commit_time);
-                Ok(())
-            }
-            OnTruncate::Halt => Err(Error::new(
-                ErrorKind::SourceRefused,
-                format!("{} was truncated at {}", table.name, change.position),
-            )
-            .remedy(format!(
-                "decide what that means for the CRM: set tables.{:?}.on_truncate to \"delete_all\" \
-                 or \"ignore\" and start again",
-                &*table.name
-            ))),
-            OnTruncate::DeleteAll => {
+            Mapped::Truncate { target, rule: OnTruncate::DeleteAll, .. } => {
                 self.blocked = Some(Blocked::Truncate(Emptied {
-                    target: Arc::clone(binding.target()),
-                    position: change.position,
-                    commit_time: change.commit_time,
+                    target,
+                    position,
+                    commit_time: time,
                     xid: change.xid,
                 }));
                 self.full = true;
-                Ok(())
+                return Ok(());
             }
-        }
+            Mapped::Truncate { .. } => return Err(truncated(&table.name, position)),
+        };
+        self.push(window, item, time);
+        Ok(())
     }
 
     fn pass(&mut self, window: &mut Window, table: &str, position: Position, time: Timestamp) {
@@ -301,4 +279,43 @@ impl Intake {
             self.full = true;
         }
     }
+}
+
+/// The place on the shelf of a row whose record cannot be named.
+fn nameless(change: &Change, target: Arc<Target>, key: Option<crate::mapping::Key>) -> Operation {
+    Operation {
+        target,
+        key: key.unwrap_or_else(|| compact_str::format_compact!("?{}", change.position)),
+        action: Action::Upsert,
+        fields: Vec::new(),
+        position: change.position,
+        commit_time: change.commit_time,
+        xid: change.xid,
+    }
+}
+
+/// A schema version whose rows must not be delivered stops delivery before the first of them.
+fn check(binding: &Binding) -> Result<()> {
+    for finding in &binding.findings {
+        match finding.severity {
+            Severity::Problem => {
+                let what = format!("{}: {}", finding.place, finding.what);
+                return Err(
+                    Error::new(ErrorKind::SourceRefused, what).remedy(finding.remedy.clone())
+                );
+            }
+            Severity::Warning => tracing::warn!(place = %finding.place, "{}", finding.what),
+            Severity::Note => tracing::info!(place = %finding.place, "{}", finding.what),
+        }
+    }
+    Ok(())
+}
+
+fn truncated(table: &str, position: Position) -> Error {
+    Error::new(ErrorKind::SourceRefused, format!("{table} was truncated at {position}")).remedy(
+        format!(
+            "decide what that means for the CRM: set tables.{table:?}.on_truncate to \
+             \"delete_all\" or \"ignore\" and start again"
+        ),
+    )
 }
