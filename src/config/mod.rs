@@ -202,7 +202,7 @@ pub enum MissingField {
 }
 
 /// Columns without an explicit mapping.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Routing {
     /// What such a column means.
@@ -383,4 +383,7 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod nearest;
 mod units;
+
+pub use nearest::nearest;

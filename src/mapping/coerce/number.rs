@@ -1,0 +1,146 @@
+//! Numbers, digit for digit: nothing passes through binary floating point on its way.
+
+use compact_str::{CompactString, ToCompactString};
+use smallvec::SmallVec;
+
+use super::{Refusal, trim};
+use crate::mapping::{FieldDescription, FieldKind, FieldValue};
+use crate::value::Value;
+
+/// A plain decimal, taken apart.
+struct Decimal<'a> {
+    negative: bool,
+    /// Left of the point, without leading zeros: empty for zero.
+    whole: &'a str,
+    /// Right of the point, without trailing zeros.
+    fraction: &'a str,
+}
+
+/// Sign, digits, point, digits; no exponent, no white space, at least one digit.
+fn parse(text: &str) -> Option<Decimal<'_>> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, text.get(1..)?),
+        b'+' => (false, text.get(1..)?),
+        _ => (false, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let numeric = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !numeric(whole) || !numeric(fraction) {
+        return None;
+    }
+    Some(Decimal {
+        negative,
+        whole: whole.trim_start_matches('0'),
+        fraction: fraction.trim_end_matches('0'),
+    })
+}
+
+pub(super) fn number(
+    field: &FieldDescription,
+    value: &Value<'_>,
+) -> Result<Option<FieldValue>, Refusal> {
+    match value {
+        Value::Int(n) => {
+            let digits = n.to_compact_string();
+            let whole = if *n == 0 {
+                0
+            } else {
+                digits.len() - usize::from(*n < 0)
+            };
+            bounded(field, whole, digits).map(Some)
+        }
+        Value::Unsigned(n) => {
+            let digits = n.to_compact_string();
+            let whole = if *n == 0 { 0 } else { digits.len() };
+            bounded(field, whole, digits).map(Some)
+        }
+        Value::Float(f) if f.is_nan() => Err(Refusal::NotANumber),
+        Value::Float(f) if f.is_infinite() => Err(Refusal::OutOfRange),
+        // The shortest digits that read back as the same number, never with an exponent.
+        Value::Float(f) => decimal(field, &f.to_compact_string()).map(Some),
+        Value::Numeric(s) => decimal(field, s).map(Some),
+        Value::NumericNan => Err(Refusal::NotANumber),
+        Value::NumericInfinity { .. } => Err(Refusal::OutOfRange),
+        Value::Text(s) | Value::Other(s) => match trim(s) {
+            "" => Ok(None),
+            s => decimal(field, s).map(Some),
+        },
+        _ => Err(Refusal::WrongType),
+    }
+}
+
+/// Digits right of the point; more are rounded away.
+fn scale(field: &FieldDescription) -> usize {
+    match field.kind {
+        FieldKind::Int => 0,
+        _ => usize::try_from(field.scale).unwrap_or(usize::MAX),
+    }
+}
+
+/// Refuses more digits left of the point than the field takes. A precision of 0 sets no bound.
+fn bounded(
+    field: &FieldDescription,
+    whole: usize,
+    text: CompactString,
+) -> Result<FieldValue, Refusal> {
+    let precision = usize::try_from(field.precision).unwrap_or(usize::MAX);
+    if precision > 0 && whole > precision.saturating_sub(scale(field)) {
+        return Err(Refusal::OutOfRange);
+    }
+    // A whole-number field is a 32-bit number, however many digits it shows.
+    if field.kind == FieldKind::Int && whole >= 10 && text.parse::<i32>().is_err() {
+        return Err(Refusal::OutOfRange);
+    }
+    Ok(FieldValue::Number(text))
+}
+
+fn decimal(field: &FieldDescription, text: &str) -> Result<FieldValue, Refusal> {
+    let Decimal {
+        negative,
+        whole,
+        fraction,
+    } = parse(text).ok_or(Refusal::NotANumber)?;
+    let scale = scale(field);
+    let kept = fraction.get(..scale).unwrap_or(fraction);
+    let up = fraction.as_bytes().get(scale).is_some_and(|d| *d >= b'5');
+
+    let mut digits: SmallVec<[u8; 64]> = SmallVec::new();
+    digits.push(b'0');
+    digits.extend_from_slice(whole.as_bytes());
+    digits.extend_from_slice(kept.as_bytes());
+    let mut point = 1 + whole.len();
+    if up {
+        for digit in digits.iter_mut().rev() {
+            if *digit == b'9' {
+                *digit = b'0';
+            } else {
+                *digit += 1;
+                break;
+            }
+        }
+    }
+    // Canonical: one way to write a number, so that equal numbers have equal fingerprints.
+    while digits.len() > point && digits.last() == Some(&b'0') {
+        digits.pop();
+    }
+    let zeros = digits
+        .iter()
+        .take(point)
+        .take_while(|d| **d == b'0')
+        .count();
+    digits.drain(..zeros.min(digits.len()));
+    point -= zeros;
+    let size = point;
+    if point == 0 {
+        digits.insert(0, b'0');
+        point = 1;
+    }
+    if digits.len() > point {
+        digits.insert(point, b'.');
+    }
+    if negative && digits.as_slice() != b"0" {
+        digits.insert(0, b'-');
+    }
+    let text = CompactString::from_utf8(&digits).map_err(|_| Refusal::NotANumber)?;
+    bounded(field, size, text)
+}

@@ -1,0 +1,265 @@
+//! One change becomes one operation: the path of every row.
+
+use std::sync::Arc;
+
+use super::bind::{Binding, Bound, StepSource};
+use super::coerce::{Refusal, coerce};
+use super::key::BadKey;
+use super::table::{DeleteRule, FieldRule, NullAction};
+use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Target};
+use crate::change::{Change, Datum, Kind, OldRow, Tuple};
+use crate::config::OnTruncate;
+use crate::decode;
+use crate::fault::{Class, Fault};
+use crate::value::ValueType;
+
+/// What a change means for the CRM.
+#[derive(Clone, Debug)]
+pub enum Mapped {
+    /// It is to be written.
+    Operation(Operation),
+    /// Left out by a rule, which is named.
+    Ignored(&'static str),
+    /// It cannot be written as it is: a dead letter.
+    Rejected(Rejected),
+    /// The table was emptied.
+    Truncate {
+        /// Whose records.
+        target: Arc<Target>,
+        /// What follows.
+        rule: OnTruncate,
+        /// What [`OnTruncate::DeleteAll`] does to each of them.
+        delete: DeleteRule,
+    },
+}
+
+/// A change that breaks a rule of the field or of the key it would fill.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// What was to be done, without the fields named in the fault: for a person to see, and for
+    /// later changes of the record to merge into. It must not be sent as it is, since a record is
+    /// never written in part. None where the record has no usable external id.
+    pub operation: Option<Operation>,
+    /// Which record it is, as far as it can be named. The key may be one that no CRM would take.
+    pub record: Option<RecordId>,
+    /// Why.
+    pub fault: Fault,
+}
+
+impl Binding {
+    /// What a change of this binding's relation means. Never panics, whatever the bytes are.
+    pub fn map(&self, change: &Change) -> Mapped {
+        let Some(bound) = &self.bound else {
+            return Mapped::Ignored(match change.kind {
+                Kind::Message { .. } => "message",
+                _ => "table_not_configured",
+            });
+        };
+        match &change.kind {
+            Kind::Message { .. } => Mapped::Ignored("message"),
+            Kind::Truncate => match bound.table.on_truncate {
+                OnTruncate::Ignore => Mapped::Ignored("on_truncate"),
+                rule => Mapped::Truncate {
+                    target: bound.table.target.clone(),
+                    rule,
+                    delete: bound.table.on_delete.clone(),
+                },
+            },
+            Kind::Insert { new } => bound.write(change, &OldRow::None, new),
+            Kind::Update { old, new } => bound.write(change, old, new),
+            Kind::Delete { old } => bound.remove(change, old),
+        }
+    }
+}
+
+impl Bound {
+    fn write(&self, change: &Change, old: &OldRow, new: &Tuple) -> Mapped {
+        let before = match old {
+            OldRow::None => None,
+            OldRow::Key(tuple) | OldRow::Full(tuple) => Some(tuple),
+        };
+        let key = match self.key(new, before) {
+            Ok(key) => key,
+            Err(bad) => return self.bad_key(bad),
+        };
+        // An old key that was never usable names no record of ours: nothing to re-key. It must not
+        // be looked up either, as the CRM would trim it and might find somebody else's record.
+        let from = before.and_then(|tuple| self.key(tuple, None).ok());
+        let action = match from {
+            Some(from) if from != key => Action::ReKey { from },
+            _ => Action::Upsert,
+        };
+        let (fields, fault) = self.fields(new);
+        let operation = self.operation(change, key, action, fields);
+        match fault {
+            None => Mapped::Operation(operation),
+            Some(fault) => Mapped::Rejected(Rejected {
+                record: Some(operation.record()),
+                operation: Some(operation),
+                fault,
+            }),
+        }
+    }
+
+    fn remove(&self, change: &Change, old: &OldRow) -> Mapped {
+        let (action, fields) = match &self.table.on_delete {
+            DeleteRule::Ignore => return Mapped::Ignored("on_delete"),
+            DeleteRule::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
+            DeleteRule::Archive(set) => (Action::Archive, set.clone()),
+        };
+        let key = match old {
+            OldRow::Key(tuple) | OldRow::Full(tuple) => self.key(tuple, None),
+            OldRow::None => Err(BadKey {
+                refusal: super::key::KeyRefusal::NotSent,
+                name: None,
+            }),
+        };
+        match key {
+            Ok(key) => Mapped::Operation(self.operation(change, key, action, fields)),
+            Err(bad) => self.bad_key(bad),
+        }
+    }
+
+    fn operation(
+        &self,
+        change: &Change,
+        key: Key,
+        action: Action,
+        fields: Vec<Assigned>,
+    ) -> Operation {
+        Operation {
+            target: self.table.target.clone(),
+            key,
+            action,
+            fields,
+            position: change.position,
+            commit_time: change.commit_time,
+            xid: change.xid,
+        }
+    }
+
+    /// The external id. A key column that was not sent with the row is taken from the row before:
+    /// unchanged means that it is the same.
+    fn key(&self, tuple: &Tuple, before: Option<&Tuple>) -> Result<Key, BadKey> {
+        if self.keyless {
+            return Err(BadKey {
+                refusal: super::key::KeyRefusal::NotSent,
+                name: None,
+            });
+        }
+        self.table.key.build(self.key.iter().map(|column| {
+            let datum = match (tuple.get(column.index), before) {
+                (Datum::Unchanged, Some(before)) => before.get(column.index),
+                (datum, _) => datum,
+            };
+            (datum, &column.value_type)
+        }))
+    }
+
+    fn bad_key(&self, bad: BadKey) -> Mapped {
+        let mut fault = Fault::new(
+            Class::Record,
+            bad.refusal.code(),
+            format!("{}: {}", self.table.target.key_field, bad.refusal.words()),
+        );
+        fault.fields.push(self.table.target.key_field.to_string());
+        Mapped::Rejected(Rejected {
+            operation: None,
+            record: bad.name.map(|key| RecordId {
+                object: self.table.target.id,
+                key,
+            }),
+            fault,
+        })
+    }
+
+    /// Every field of the row, sorted by slot; the first thing that is wrong, with all the fields
+    /// that are.
+    fn fields(&self, tuple: &Tuple) -> (Vec<Assigned>, Option<Fault>) {
+        let mut fields = Vec::with_capacity(self.steps.len());
+        let mut fault: Option<Fault> = None;
+        for step in &self.steps {
+            let assignment = match &step.source {
+                StepSource::Constant(assignment) => Ok(Some(assignment.clone())),
+                StepSource::Column {
+                    index,
+                    value_type,
+                    rule,
+                } => assign(rule, value_type, tuple.get(*index)),
+            };
+            match assignment {
+                Ok(Some(assignment)) => fields.push(Assigned {
+                    slot: step.slot,
+                    assignment,
+                }),
+                Ok(None) => {}
+                Err(wrong) => {
+                    if let StepSource::Column { rule, .. } = &step.source {
+                        wrong.add_to(&mut fault, &rule.field.name);
+                    }
+                }
+            }
+        }
+        (fields, fault)
+    }
+}
+
+/// What is wrong with one field.
+enum Wrong {
+    Value(Refusal),
+    Parent(super::key::KeyRefusal),
+}
+
+impl Wrong {
+    #[cold]
+    fn add_to(&self, fault: &mut Option<Fault>, field: &str) {
+        let fault = fault.get_or_insert_with(|| match self {
+            Wrong::Value(refusal) => Fault::new(
+                Class::Record,
+                refusal.code(),
+                format!("{field} {}", refusal.words()),
+            ),
+            Wrong::Parent(refusal) => Fault::new(
+                Class::Record,
+                "bad_reference",
+                format!("{field} names no parent: {}", refusal.words()),
+            ),
+        });
+        fault.fields.push(field.to_owned());
+    }
+}
+
+/// What one column says of its field; `None` for nothing.
+fn assign(
+    rule: &FieldRule,
+    value_type: &ValueType,
+    datum: Datum<'_>,
+) -> Result<Option<Assignment>, Wrong> {
+    let bytes = match datum {
+        Datum::Text(bytes) => bytes,
+        Datum::Unchanged => return Ok(None),
+        Datum::Null => return null(rule),
+    };
+    if let Some(parent) = &rule.parent {
+        let parts = std::iter::once((Datum::Text(bytes), value_type));
+        let key = parent
+            .build(parts)
+            .map_err(|bad| Wrong::Parent(bad.refusal))?;
+        return Ok(Some(Assignment::Set(FieldValue::Reference(key))));
+    }
+    let value = decode::value(value_type, bytes).map_err(|_| Wrong::Value(Refusal::Unreadable))?;
+    match coerce(&rule.field, value_type, &value).map_err(Wrong::Value)? {
+        Some(value) => Ok(Some(Assignment::Set(value))),
+        // Nothing is left of it in the CRM: the same as NULL.
+        None => null(rule),
+    }
+}
+
+fn null(rule: &FieldRule) -> Result<Option<Assignment>, Wrong> {
+    match &rule.null {
+        NullAction::Clear => Ok(Some(Assignment::Clear)),
+        NullAction::Skip => Ok(None),
+        NullAction::Write(value) => Ok(Some(Assignment::Set(value.clone()))),
+        NullAction::Refuse => Err(Wrong::Value(Refusal::Null)),
+    }
+}
