@@ -36,7 +36,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn print(value: u64, units: &[(&str, u64)]) -> String {
     let best = units
         .iter()
-        .filter(|(_, factor)| value >= *factor && value % factor == 0)
+        .filter(|(_, factor)| value >= *factor && value.is_multiple_of(*factor))
         .max_by_key(|(_, factor)| *factor)
         .or(units.iter().min_by_key(|(_, factor)| *factor));
     best.map_or_else(
