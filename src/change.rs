@@ -75,7 +75,10 @@ impl Position {
     /// The position right behind this one, where no change stands: for an operation that follows from
     /// a change without being one.
     pub fn after(self) -> Position {
-        Position { commit: self.commit, ordinal: self.ordinal.saturating_add(1) }
+        Position {
+            commit: self.commit,
+            ordinal: self.ordinal.saturating_add(1),
+        }
     }
 }
 

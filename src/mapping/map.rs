@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::bind::{Binding, Bound, StepSource};
 use super::coerce::{Refusal, coerce};
 use super::key::BadKey;
-use super::table::{DeleteRule, FieldRule, NullAction};
-use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Target};
+use super::table::{FieldRule, NullAction};
+use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Removal, Target};
 use crate::change::{Change, Datum, Kind, OldRow, Tuple};
 use crate::config::OnTruncate;
 use crate::decode;
@@ -28,8 +28,6 @@ pub enum Mapped {
         target: Arc<Target>,
         /// What follows.
         rule: OnTruncate,
-        /// What [`OnTruncate::DeleteAll`] does to each of them.
-        delete: DeleteRule,
     },
 }
 
@@ -62,7 +60,6 @@ impl Binding {
                 rule => Mapped::Truncate {
                     target: bound.table.target.clone(),
                     rule,
-                    delete: bound.table.on_delete.clone(),
                 },
             },
             Kind::Insert { new } => bound.write(change, &OldRow::None, new),
@@ -102,10 +99,10 @@ impl Bound {
     }
 
     fn remove(&self, change: &Change, old: &OldRow) -> Mapped {
-        let (action, fields) = match &self.table.on_delete {
-            DeleteRule::Ignore => return Mapped::Ignored("on_delete"),
-            DeleteRule::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
-            DeleteRule::Archive(set) => (Action::Archive, set.clone()),
+        let (action, fields) = match &self.table.target.removal {
+            Removal::Ignore => return Mapped::Ignored("on_delete"),
+            Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
+            Removal::Archive(set) => (Action::Archive { create: false }, set.clone()),
         };
         let key = match old {
             OldRow::Key(tuple) | OldRow::Full(tuple) => self.key(tuple, None),

@@ -48,6 +48,4 @@ pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fingerprint, Key, ObjectId, Operation,
     RecordId, Reference, Removal, Target, TargetField,
 };
-pub use table::{
-    ColumnMapping, DeleteRule, FieldRule, Mapping, NullAction, TableMapping, Unmapped,
-};
+pub use table::{ColumnMapping, FieldRule, Mapping, NullAction, TableMapping, Unmapped};

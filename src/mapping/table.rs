@@ -69,8 +69,6 @@ pub struct TableMapping {
     pub columns: HashMap<Box<str>, ColumnMapping>,
     /// Fields that always have the same value, sorted by slot.
     pub constants: Vec<Assigned>,
-    /// What a deleted row does.
-    pub on_delete: DeleteRule,
     /// What a truncate does.
     pub on_truncate: OnTruncate,
     /// What a column without an explicit rule means.
@@ -129,20 +127,6 @@ pub enum NullAction {
     Write(FieldValue),
     /// The CRM takes no null there: the row is a dead letter.
     Refuse,
-}
-
-/// What a deleted row does to its record.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DeleteRule {
-    /// It is removed.
-    Delete {
-        /// For good.
-        hard: bool,
-    },
-    /// These fields are set, sorted by slot.
-    Archive(Vec<Assigned>),
-    /// Nothing.
-    Ignore,
 }
 
 /// A column that goes nowhere.

@@ -87,8 +87,12 @@ pub fn cut(
     // The batch that still has room, and the bytes in it, by what it is for.
     let mut open: HashMap<(usize, BatchAction), (usize, usize)> = HashMap::new();
     for &index in stage {
-        let Some(entry) = entries.get(index) else { continue };
-        let Course::Send(fields) = &entry.course else { continue };
+        let Some(entry) = entries.get(index) else {
+            continue;
+        };
+        let Course::Send(fields) = &entry.course else {
+            continue;
+        };
         let action = entry.batch_action();
         let write = entry.write(fields);
         let size = write.size();
@@ -96,11 +100,17 @@ pub fn cut(
         // Targets are shared: their address tells them apart.
         let kind = (Arc::as_ptr(target) as usize, action);
         let room = open.get(&kind).copied().filter(|(place, used)| {
-            let full = batches.get(*place).is_none_or(|(b, _)| b.writes.len() >= records);
+            let full = batches
+                .get(*place)
+                .is_none_or(|(b, _)| b.writes.len() >= records);
             !full && used + size <= bytes
         });
         let (place, used) = room.unwrap_or_else(|| {
-            let batch = Batch { target: Arc::clone(target), action, writes: Vec::new() };
+            let batch = Batch {
+                target: Arc::clone(target),
+                action,
+                writes: Vec::new(),
+            };
             batches.push((batch, Vec::new()));
             (batches.len() - 1, 0)
         });

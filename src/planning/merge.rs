@@ -19,13 +19,24 @@ pub fn merge(older: Operation, newer: Operation) -> Operation {
             (Action::ReKey { from: from.clone() }, true)
         }
         (Action::Upsert, Action::Archive { .. }) => (Action::Archive { create: true }, true),
-        (Action::Archive { create: older }, Action::Archive { create: newer }) => {
-            (Action::Archive { create: *older || newer }, true)
-        }
+        (Action::Archive { create: older }, Action::Archive { create: newer }) => (
+            Action::Archive {
+                create: *older || newer,
+            },
+            true,
+        ),
         (_, action) => (action, true),
     };
-    let fields = if keep_older { overlay(older.fields, newer.fields) } else { newer.fields };
-    Operation { action, fields, ..newer }
+    let fields = if keep_older {
+        overlay(older.fields, newer.fields)
+    } else {
+        newer.fields
+    };
+    Operation {
+        action,
+        fields,
+        ..newer
+    }
 }
 
 /// `newer` over `older`, both sorted by slot.

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::merge::{merge, overlay};
 use super::record::{LedgerEntry, Pending, Reason, RecordState};
 use super::stages;
 use super::window::{Item, Window, still_rejected};
 use crate::fault::{Class, Fault};
-use crate::mapping::{Action, Assigned, Key, ObjectId, Operation, RecordId, Removal, Target};
+use crate::mapping::{
+    Action, Assigned, Key, Mapping, ObjectId, Operation, RecordId, Removal, Target,
+};
 
 /// What the store knows of the records that a plan is about.
 pub type States = HashMap<RecordId, RecordState>;
@@ -22,6 +24,58 @@ pub struct Objects {
     /// How deep an object stands below those it refers to: parents have less than their children.
     /// Objects that refer to each other (or themselves) share a depth.
     pub depth: HashMap<ObjectId, usize>,
+}
+
+impl Objects {
+    /// The objects of a mapping.
+    pub fn new(mapping: &Mapping) -> Self {
+        let targets: HashMap<ObjectId, Arc<Target>> = mapping
+            .tables()
+            .map(|t| (t.target.id, Arc::clone(&t.target)))
+            .collect();
+        let mut depth: HashMap<ObjectId, usize> = targets.keys().map(|id| (*id, 0)).collect();
+        let references = mapping.references();
+        // As deep as the longest way down. Objects on a circle would go on for ever: after as many
+        // rounds as there are objects, whoever still moves is on a circle or below one.
+        let circular = circles(&references);
+        for _ in 0..targets.len() {
+            for (child, parent) in &references {
+                if circular(*child, *parent) {
+                    let deepest = depth
+                        .get(child)
+                        .max(depth.get(parent))
+                        .copied()
+                        .unwrap_or(0);
+                    depth.insert(*child, deepest);
+                    depth.insert(*parent, deepest);
+                } else {
+                    let below = depth.get(parent).copied().unwrap_or(0) + 1;
+                    let deep = depth.entry(*child).or_insert(0);
+                    *deep = (*deep).max(below);
+                }
+            }
+        }
+        Objects { targets, depth }
+    }
+}
+
+/// Whether two objects, of which the first refers to the second, refer to each other by some way.
+fn circles(references: &[(ObjectId, ObjectId)]) -> impl Fn(ObjectId, ObjectId) -> bool {
+    let mut above: HashMap<ObjectId, HashSet<ObjectId>> = HashMap::new();
+    loop {
+        let mut grown = false;
+        for (child, parent) in references {
+            let further = above.get(parent).cloned().unwrap_or_default();
+            let known = above.entry(*child).or_default();
+            let before = known.len();
+            known.insert(*parent);
+            known.extend(further);
+            grown |= known.len() > before;
+        }
+        if !grown {
+            return move |child, parent| above.get(&parent).is_some_and(|a| a.contains(&child));
+        }
+    }
 }
 
 /// What happens to a record's operation.
@@ -100,11 +154,17 @@ pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<Recor
         let operation = &item.operation;
         wanted.push(operation.record());
         if let Action::ReKey { from } = &operation.action {
-            wanted.push(RecordId { object: operation.target.id, key: from.clone() });
+            wanted.push(RecordId {
+                object: operation.target.id,
+                key: from.clone(),
+            });
         }
         if with_parents {
             let parents = operation.references();
-            wanted.extend(parents.map(|(_, object, key)| RecordId { object, key: key.clone() }));
+            wanted.extend(parents.map(|(_, object, key)| RecordId {
+                object,
+                key: key.clone(),
+            }));
         }
     }
     wanted.extend(window.shelf.iter().cloned());
@@ -113,7 +173,10 @@ pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<Recor
         if let Some(operation) = &pending.operation
             && let Action::ReKey { from } = &operation.action
         {
-            wanted.push(RecordId { object: pending.record.object, key: from.clone() });
+            wanted.push(RecordId {
+                object: pending.record.object,
+                key: from.clone(),
+            });
         }
     }
     wanted.retain(|record| !states.contains_key(record));
@@ -125,8 +188,12 @@ pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<Recor
 /// Decides a window.
 pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     let mut plan = Plan::default();
-    let shelf: Vec<RecordId> =
-        window.shelf.iter().filter(|r| window.find(r).is_none()).cloned().collect();
+    let shelf: Vec<RecordId> = window
+        .shelf
+        .iter()
+        .filter(|r| window.find(r).is_none())
+        .cloned()
+        .collect();
     plan.entries.reserve(window.items.len() + shelf.len());
     for item in window.items {
         if matches!(item.operation.action, Action::ReKey { .. }) && item.rejected.is_none() {
@@ -145,7 +212,8 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
 
 impl Plan {
     fn add(&mut self, entry: Entry) {
-        self.places.insert(entry.operation.record(), self.entries.len());
+        self.places
+            .insert(entry.operation.record(), self.entries.len());
         self.entries.push(entry);
     }
 }
@@ -186,7 +254,11 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     let course = if let Some(fault) = rejected {
         dead_letter(fault)
     } else if held {
-        Course::Shelve { reason: Reason::Held, waits_for: None, fault: before.fault.clone() }
+        Course::Shelve {
+            reason: Reason::Held,
+            waits_for: None,
+            fault: before.fault.clone(),
+        }
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
@@ -210,7 +282,11 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
     if plan.places.contains_key(&record) {
         return;
     }
-    let Some(RecordState { ledger, pending: Some(pending) }) = states.get(&record).cloned() else {
+    let Some(RecordState {
+        ledger,
+        pending: Some(pending),
+    }) = states.get(&record).cloned()
+    else {
         return; // Left the shelf since it was asked for.
     };
     let Some(target) = objects.targets.get(&record.object) else {
@@ -252,7 +328,10 @@ fn freed(pending: Pending, target: &Arc<Target>, ledger: Option<LedgerEntry>) ->
         key: pending.record.key.clone(),
         action: Action::Upsert,
         fields: Vec::new(),
-        position: ledger.as_ref().map(|l| l.position.after()).unwrap_or_default(),
+        position: ledger
+            .as_ref()
+            .map(|l| l.position.after())
+            .unwrap_or_default(),
         commit_time: pending.since,
         xid: 0,
     };
@@ -275,7 +354,9 @@ fn freed(pending: Pending, target: &Arc<Target>, ledger: Option<LedgerEntry>) ->
 
 /// A row changed its key: the CRM record does, too, unless one already bears the new key.
 fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
-    let Action::ReKey { from } = operation.action.clone() else { return };
+    let Action::ReKey { from } = operation.action.clone() else {
+        return;
+    };
     let object = operation.target.id;
     let old_id = RecordId { object, key: from };
     let old = states.get(&old_id).cloned().unwrap_or_default();
@@ -303,7 +384,10 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
                 });
             } else if let Action::ReKey { from } = older.action {
                 // Renamed again before the first renaming reached the CRM.
-                let first = RecordId { object, key: from.clone() };
+                let first = RecordId {
+                    object,
+                    key: from.clone(),
+                };
                 old_ledger = states.get(&first).and_then(|s| s.ledger.clone());
                 operation.action = Action::ReKey { from };
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::exists) {
@@ -337,7 +421,11 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     }
     let marker = old_marker(&operation, states);
     let course = if held {
-        Course::Shelve { reason: Reason::Held, waits_for: None, fault: None }
+        Course::Shelve {
+            reason: Reason::Held,
+            waits_for: None,
+            fault: None,
+        }
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {
@@ -358,8 +446,13 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
 
 /// What is on the shelf under the external id that a re-key gives up.
 fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
-    let Action::ReKey { from } = &operation.action else { return None };
-    let old = RecordId { object: operation.target.id, key: from.clone() };
+    let Action::ReKey { from } = &operation.action else {
+        return None;
+    };
+    let old = RecordId {
+        object: operation.target.id,
+        key: from.clone(),
+    };
     states.get(&old)?.pending.clone()
 }
 
@@ -373,7 +466,12 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
         Removal::Ignore => return None,
     };
-    let operation = Operation { key: old.key, action, fields, ..by.clone() };
+    let operation = Operation {
+        key: old.key,
+        action,
+        fields,
+        ..by.clone()
+    };
     Some(Entry {
         course: decide(&operation, ledger.as_ref()),
         operation,
@@ -395,7 +493,10 @@ fn base_ledger(
 ) -> Option<LedgerEntry> {
     match &operation.action {
         Action::ReKey { from } => {
-            let old = RecordId { object: operation.target.id, key: from.clone() };
+            let old = RecordId {
+                object: operation.target.id,
+                key: from.clone(),
+            };
             states.get(&old).and_then(|s| s.ledger.clone())
         }
         _ => own,
@@ -418,15 +519,28 @@ fn rekey_from(pending: &Pending, states: &States) -> Option<RecordId> {
 /// The mapping, not the CRM, refused it: our own codes are in lower case.
 fn is_own(pending: &Pending) -> bool {
     let code = pending.fault.as_ref().map_or("", |f| &f.code);
-    !code.is_empty() && pending.fault.as_ref().is_some_and(|f| f.class == Class::Record) && code.bytes().all(|b| !b.is_ascii_uppercase())
+    !code.is_empty()
+        && pending
+            .fault
+            .as_ref()
+            .is_some_and(|f| f.class == Class::Record)
+        && code.bytes().all(|b| !b.is_ascii_uppercase())
 }
 
 fn dead_letter(fault: Fault) -> Course {
-    Course::Shelve { reason: Reason::DeadLetter, waits_for: None, fault: Some(fault) }
+    Course::Shelve {
+        reason: Reason::DeadLetter,
+        waits_for: None,
+        fault: Some(fault),
+    }
 }
 
 fn waiting(holder: RecordId) -> Course {
-    Course::Shelve { reason: Reason::Waiting, waits_for: Some(holder), fault: None }
+    Course::Shelve {
+        reason: Reason::Waiting,
+        waits_for: Some(holder),
+        fault: None,
+    }
 }
 
 /// Sends what differs from what we wrote last.
@@ -467,9 +581,14 @@ fn block_orphans(plan: &mut Plan, states: &States) {
     loop {
         let mut blocked: Vec<(usize, RecordId)> = Vec::new();
         for (index, entry) in plan.entries.iter().enumerate() {
-            let Course::Send(fields) = &entry.course else { continue };
+            let Course::Send(fields) = &entry.course else {
+                continue;
+            };
             let missing = references(&entry.operation, fields).find_map(|(_, object, key)| {
-                let parent = RecordId { object, key: key.clone() };
+                let parent = RecordId {
+                    object,
+                    key: key.clone(),
+                };
                 match plan.places.get(&parent).and_then(|p| plan.entries.get(*p)) {
                     Some(other) => {
                         let shelved = matches!(other.course, Course::Shelve { .. });
@@ -480,7 +599,10 @@ fn block_orphans(plan: &mut Plan, states: &States) {
                     None => {
                         let state = states.get(&parent)?;
                         let there = state.ledger.as_ref().is_some_and(LedgerEntry::exists);
-                        let coming = state.pending.as_ref().is_some_and(|p| p.operation.is_some());
+                        let coming = state
+                            .pending
+                            .as_ref()
+                            .is_some_and(|p| p.operation.is_some());
                         (coming && !there).then_some(parent)
                     }
                 }
@@ -503,7 +625,10 @@ pub fn parents<'a>(
     operation: &'a Operation,
     fields: &'a [Assigned],
 ) -> impl Iterator<Item = RecordId> + 'a {
-    references(operation, fields).map(|(_, object, key)| RecordId { object, key: key.clone() })
+    references(operation, fields).map(|(_, object, key)| RecordId {
+        object,
+        key: key.clone(),
+    })
 }
 
 /// The parents that these fields of an operation name.
@@ -514,7 +639,12 @@ pub(super) fn references<'a>(
     use crate::mapping::{Assignment, FieldValue};
     fields.iter().filter_map(|f| match &f.assignment {
         Assignment::Set(FieldValue::Reference(key)) => {
-            let reference = operation.target.fields.get(usize::from(f.slot))?.reference.as_ref()?;
+            let reference = operation
+                .target
+                .fields
+                .get(usize::from(f.slot))?
+                .reference
+                .as_ref()?;
             Some((f.slot, reference.object, key))
         }
         _ => None,

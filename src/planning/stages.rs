@@ -22,7 +22,10 @@ struct Graph {
 
 impl Graph {
     fn new(len: usize) -> Self {
-        Graph { after: vec![Vec::new(); len], before: vec![0; len] }
+        Graph {
+            after: vec![Vec::new(); len],
+            before: vec![0; len],
+        }
     }
 
     fn edge(&mut self, first: usize, then: usize) {
@@ -62,9 +65,15 @@ impl Graph {
                 if let Some(members) = levels.get_mut(level) {
                     members.push(i);
                 }
-                let followers = self.after.get_mut(i).map(std::mem::take).unwrap_or_default();
+                let followers = self
+                    .after
+                    .get_mut(i)
+                    .map(std::mem::take)
+                    .unwrap_or_default();
                 for next in followers {
-                    let Some(before) = self.before.get_mut(next) else { continue };
+                    let Some(before) = self.before.get_mut(next) else {
+                        continue;
+                    };
                     if *before == 0 {
                         continue; // Cut loose earlier.
                     }
@@ -116,10 +125,22 @@ fn order_writes(
     places: &HashMap<RecordId, usize>,
     members: Vec<usize>,
 ) -> Vec<Vec<usize>> {
-    let with_references =
-        |e: &Entry| e.operation.target.fields.iter().any(|f| f.reference.is_some());
-    if !members.iter().any(|i| entries.get(*i).is_some_and(with_references)) {
-        return if members.is_empty() { Vec::new() } else { vec![members] };
+    let with_references = |e: &Entry| {
+        e.operation
+            .target
+            .fields
+            .iter()
+            .any(|f| f.reference.is_some())
+    };
+    if !members
+        .iter()
+        .any(|i| entries.get(*i).is_some_and(with_references))
+    {
+        return if members.is_empty() {
+            Vec::new()
+        } else {
+            vec![members]
+        };
     }
     // Old external ids that the window's re-keys give up.
     let given_up: HashMap<RecordId, usize> = members
@@ -127,9 +148,13 @@ fn order_writes(
         .filter_map(|&i| {
             let operation = &entries.get(i)?.operation;
             match &operation.action {
-                Action::ReKey { from } => {
-                    Some((RecordId { object: operation.target.id, key: from.clone() }, i))
-                }
+                Action::ReKey { from } => Some((
+                    RecordId {
+                        object: operation.target.id,
+                        key: from.clone(),
+                    },
+                    i,
+                )),
                 _ => None,
             }
         })
@@ -137,15 +162,26 @@ fn order_writes(
     let mut graph = Graph::new(entries.len());
     let mut selfish = Vec::new();
     for &i in &members {
-        let Some(entry) = entries.get(i) else { continue };
-        let Course::Send(fields) = &entry.course else { continue };
+        let Some(entry) = entries.get(i) else {
+            continue;
+        };
+        let Course::Send(fields) = &entry.course else {
+            continue;
+        };
         for (_, object, key) in references(&entry.operation, fields) {
-            let parent = RecordId { object, key: key.clone() };
+            let parent = RecordId {
+                object,
+                key: key.clone(),
+            };
             if let Some(&re_key) = given_up.get(&parent) {
                 graph.edge(i, re_key);
             }
-            let Some(&place) = places.get(&parent) else { continue };
-            let Some(other) = entries.get(place).filter(|e| e.is_sent()) else { continue };
+            let Some(&place) = places.get(&parent) else {
+                continue;
+            };
+            let Some(other) = entries.get(place).filter(|e| e.is_sent()) else {
+                continue;
+            };
             let appears = match other.operation.action {
                 Action::ReKey { .. } => true,
                 Action::Delete { .. } => false,
@@ -167,9 +203,10 @@ fn order_writes(
     graph.levels(members, |circle| {
         // Any of the circle will do; the one that comes first in commit order that has a reference
         // into it can be written without.
-        let chosen = circle.iter().copied().find(|&i| {
-            leave_out(entries, places, i, |parent, _| circle.contains(&parent))
-        });
+        let chosen = circle
+            .iter()
+            .copied()
+            .find(|&i| leave_out(entries, places, i, |parent, _| circle.contains(&parent)));
         chosen.or_else(|| circle.first().copied()).unwrap_or(0)
     })
 }
@@ -182,21 +219,33 @@ fn leave_out(
     index: usize,
     which: impl Fn(usize, usize) -> bool,
 ) -> bool {
-    let Some(entry) = entries.get_mut(index) else { return false };
-    let Course::Send(fields) = &entry.course else { return false };
+    let Some(entry) = entries.get_mut(index) else {
+        return false;
+    };
+    let Course::Send(fields) = &entry.course else {
+        return false;
+    };
     let slots: Vec<u16> = references(&entry.operation, fields)
         .filter(|(_, object, key)| {
-            let parent = RecordId { object: *object, key: (*key).clone() };
-            places.get(&parent).is_some_and(|&place| which(place, index))
+            let parent = RecordId {
+                object: *object,
+                key: (*key).clone(),
+            };
+            places
+                .get(&parent)
+                .is_some_and(|&place| which(place, index))
         })
         .map(|(slot, _, _)| slot)
         .collect();
     if slots.is_empty() {
         return false;
     }
-    let Course::Send(fields) = &mut entry.course else { return false };
-    let (later, now): (Vec<_>, Vec<_>) =
-        std::mem::take(fields).into_iter().partition(|f| slots.contains(&f.slot));
+    let Course::Send(fields) = &mut entry.course else {
+        return false;
+    };
+    let (later, now): (Vec<_>, Vec<_>) = std::mem::take(fields)
+        .into_iter()
+        .partition(|f| slots.contains(&f.slot));
     *fields = now;
     entry.completes.extend(later);
     true
@@ -211,22 +260,40 @@ fn order_removals(
     let mut by_depth: std::collections::BTreeMap<std::cmp::Reverse<usize>, Vec<usize>> =
         Default::default();
     for index in members {
-        let Some(entry) = entries.get(index) else { continue };
-        let depth = objects.depth.get(&entry.operation.target.id).copied().unwrap_or(0);
-        by_depth.entry(std::cmp::Reverse(depth)).or_default().push(index);
+        let Some(entry) = entries.get(index) else {
+            continue;
+        };
+        let depth = objects
+            .depth
+            .get(&entry.operation.target.id)
+            .copied()
+            .unwrap_or(0);
+        by_depth
+            .entry(std::cmp::Reverse(depth))
+            .or_default()
+            .push(index);
     }
     let mut stages = Vec::new();
     for members in by_depth.into_values() {
         let mut graph = Graph::new(entries.len());
         let here: HashSet<usize> = members.iter().copied().collect();
         for &i in &members {
-            let Some(entry) = entries.get(i) else { continue };
-            let Some(ledger) = &entry.ledger else { continue };
+            let Some(entry) = entries.get(i) else {
+                continue;
+            };
+            let Some(ledger) = &entry.ledger else {
+                continue;
+            };
             for (field, key) in &ledger.parents {
                 let target = &entry.operation.target;
                 let reference = target.fields.iter().find(|f| f.id == *field);
-                let Some(reference) = reference.and_then(|f| f.reference.as_ref()) else { continue };
-                let parent = RecordId { object: reference.object, key: key.clone() };
+                let Some(reference) = reference.and_then(|f| f.reference.as_ref()) else {
+                    continue;
+                };
+                let parent = RecordId {
+                    object: reference.object,
+                    key: key.clone(),
+                };
                 if let Some(&place) = places.get(&parent)
                     && here.contains(&place)
                 {

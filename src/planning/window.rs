@@ -88,7 +88,10 @@ impl Window {
         // Two external ids at once: whatever else is done to either record is done in a window of
         // its own, before or after.
         if let Action::ReKey { from } = &item.operation.action {
-            let old = RecordId { object: item.operation.target.id, key: from.clone() };
+            let old = RecordId {
+                object: item.operation.target.id,
+                key: from.clone(),
+            };
             let new = item.operation.record();
             if full || self.index.contains_key(&old) || self.index.contains_key(&new) {
                 return Pushed::Full(Box::new(item));
@@ -193,5 +196,9 @@ pub(super) fn still_rejected(older: Option<Fault>, newer: &Item) -> Option<Fault
             field.is_some_and(|field| field.name.eq_ignore_ascii_case(name))
         })
     };
-    if older.fields.iter().all(assigned) { None } else { Some(older) }
+    if older.fields.iter().all(assigned) {
+        None
+    } else {
+        Some(older)
+    }
 }

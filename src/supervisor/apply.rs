@@ -55,7 +55,11 @@ pub struct Pace {
 /// What comes back from the work under way.
 enum Landed {
     /// A settlement is durable.
-    Settled { progress: Progress, due: Due, next: Option<Window> },
+    Settled {
+        progress: Progress,
+        due: Due,
+        next: Option<Window>,
+    },
     /// A window has been delivered.
     Delivered(Delivered),
 }
@@ -97,7 +101,12 @@ impl Apply {
         status: Arc<Status>,
         recovered: &Recovered,
     ) -> Self {
-        let shelf = recovered.intent.as_ref().map(|i| i.shelf.clone()).unwrap_or_default();
+        let mut window = Window::default();
+        window.shelf = recovered
+            .intent
+            .as_ref()
+            .map(|i| i.shelf.clone())
+            .unwrap_or_default();
         Apply {
             intake,
             crew,
@@ -105,7 +114,7 @@ impl Apply {
             pace,
             status,
             progress: recovered.progress,
-            window: Window { shelf, ..Window::default() },
+            window,
             filling_since: None,
             settled_at: Instant::now(),
             urgent: false,
@@ -211,7 +220,9 @@ impl Apply {
         }
         let now = Instant::now();
         if !self.window.is_quiet() || !self.due.is_empty() {
-            let lingered = self.filling_since.is_some_and(|s| now >= s + self.pace.linger);
+            let lingered = self
+                .filling_since
+                .is_some_and(|s| now >= s + self.pace.linger);
             return lingered || !self.due.is_empty();
         }
         !self.window.is_empty() && (self.urgent || now >= self.settled_at + IDLE)
@@ -248,7 +259,10 @@ impl Apply {
                 self.settle_quiet(window, &mut settled.settlement);
             } else {
                 let until = window.until.unwrap_or(settled.settlement.progress.settled);
-                settled.settlement.intent = Some(Intent { until, shelf: window.shelf.clone() });
+                settled.settlement.intent = Some(Intent {
+                    until,
+                    shelf: window.shelf.clone(),
+                });
             }
         }
         self.settled_at = Instant::now();
@@ -263,8 +277,16 @@ impl Apply {
             checkpoint: window.checkpoint,
             verdicts: window.verdicts.clone(),
         };
-        let quiet = Delivered { extent, ..Delivered::default() };
-        let quiet = settle(quiet, settlement.progress, &self.crew.objects, self.clock.now());
+        let quiet = Delivered {
+            extent,
+            ..Delivered::default()
+        };
+        let quiet = settle(
+            quiet,
+            settlement.progress,
+            &self.crew.objects,
+            self.clock.now(),
+        );
         for (key, count) in quiet.settlement.verdicts {
             *settlement.verdicts.entry(key).or_default() += count;
         }
@@ -298,13 +320,19 @@ impl Apply {
         let crew = self.crew.clone();
         let status = Arc::clone(&self.status);
         Box::pin(async move {
-            let Settled { settlement, released } = settled;
+            let Settled {
+                settlement,
+                released,
+            } = settled;
             let progress = settlement.progress;
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
             crew.store.settle(settlement).await?;
             if touched {
-                let any = ShelfQuery { limit: 1, ..ShelfQuery::default() };
+                let any = ShelfQuery {
+                    limit: 1,
+                    ..ShelfQuery::default()
+                };
                 let in_use = !crew.store.shelf(any).await?.is_empty();
                 status.shelf(crew.store.shelf_counts().await?, in_use);
             }
@@ -312,7 +340,11 @@ impl Apply {
                 true => crew.released_by(&released).await?,
                 false => Due::default(),
             };
-            Ok(Landed::Settled { progress, due, next })
+            Ok(Landed::Settled {
+                progress,
+                due,
+                next,
+            })
         })
     }
 
@@ -322,7 +354,11 @@ impl Apply {
         let (progress, clock) = (self.progress, self.clock.clone());
         Box::pin(async move {
             let progress = empty(&crew, &status, emptied, progress, &clock).await?;
-            Ok(Landed::Settled { progress, due: Due::default(), next: None })
+            Ok(Landed::Settled {
+                progress,
+                due: Due::default(),
+                next: None,
+            })
         })
     }
 
@@ -331,7 +367,11 @@ impl Apply {
         let crew = self.crew.clone();
         let progress = self.progress;
         Box::pin(async move {
-            Ok(Landed::Settled { progress, due: crew.due().await?, next: None })
+            Ok(Landed::Settled {
+                progress,
+                due: crew.due().await?,
+                next: None,
+            })
         })
     }
 
@@ -341,7 +381,11 @@ impl Apply {
         let progress = self.progress;
         Box::pin(async move {
             let due = discard(&*crew.store, &status, command, progress).await?;
-            Ok(Landed::Settled { progress, due, next: None })
+            Ok(Landed::Settled {
+                progress,
+                due,
+                next: None,
+            })
         })
     }
 
@@ -352,7 +396,11 @@ impl Apply {
         source: &mut S,
     ) -> Option<BoxFuture<'static, Result<Landed>>> {
         match landed {
-            Landed::Settled { progress, due, next } => {
+            Landed::Settled {
+                progress,
+                due,
+                next,
+            } => {
                 self.confirm(progress, source);
                 self.receive(due);
                 let window = next?;
@@ -363,8 +411,12 @@ impl Apply {
                 }))
             }
             Landed::Delivered(delivered) => {
-                let settled =
-                    settle(delivered, self.progress, &self.crew.objects, self.clock.now());
+                let settled = settle(
+                    delivered,
+                    self.progress,
+                    &self.crew.objects,
+                    self.clock.now(),
+                );
                 self.launch(Some(settled))
             }
         }
@@ -386,14 +438,20 @@ impl Apply {
         let Some(flight) = flight else { return Ok(()) };
         let deadline = Instant::now() + DRAIN;
         let Ok(landed) = timeout(DRAIN, flight).await else {
-            tracing::warn!("the CRM did not answer in time: the window is sent again at the next start");
+            tracing::warn!(
+                "the CRM did not answer in time: the window is sent again at the next start"
+            );
             return Ok(());
         };
         match landed? {
             Landed::Settled { progress, .. } => self.confirm(progress, source),
             Landed::Delivered(delivered) => {
-                let settled =
-                    settle(delivered, self.progress, &self.crew.objects, self.clock.now());
+                let settled = settle(
+                    delivered,
+                    self.progress,
+                    &self.crew.objects,
+                    self.clock.now(),
+                );
                 let last = self.run_settlement(settled, None);
                 match tokio::time::timeout_at(deadline + DRAIN / 4, last).await {
                     Ok(Ok(Landed::Settled { progress, .. })) => self.confirm(progress, source),
@@ -408,5 +466,8 @@ impl Apply {
 
 /// A settlement of progress alone.
 pub(super) fn only_progress(progress: Progress) -> Settlement {
-    Settlement { progress, ..Settlement::default() }
+    Settlement {
+        progress,
+        ..Settlement::default()
+    }
 }

@@ -35,15 +35,24 @@ pub async fn discard_settlement(
     records: &[RecordId],
     progress: Progress,
 ) -> Result<(Settlement, usize)> {
-    let mut settlement = Settlement { progress, ..Settlement::default() };
+    let mut settlement = Settlement {
+        progress,
+        ..Settlement::default()
+    };
     let mut found = 0;
     for (record, state) in records.iter().zip(store.records(records).await?) {
-        let Some(pending) = state.pending else { continue };
+        let Some(pending) = state.pending else {
+            continue;
+        };
         found += 1;
         if pending.counted {
             let verdicts = &mut settlement.verdicts;
-            *verdicts.entry((pending.table.clone(), Verdict::Pending)).or_default() -= 1;
-            *verdicts.entry((pending.table, Verdict::Ignored)).or_default() += 1;
+            *verdicts
+                .entry((pending.table.clone(), Verdict::Pending))
+                .or_default() -= 1;
+            *verdicts
+                .entry((pending.table, Verdict::Ignored))
+                .or_default() += 1;
         }
         settlement.unshelved.push(record.clone());
         let waiting = store.waiting_for(record, usize::MAX).await?;
@@ -51,9 +60,14 @@ pub async fn discard_settlement(
         for (waiter, state) in waiting.into_iter().zip(states) {
             match state.pending {
                 // The marker of a re-key that will not happen: the record keeps its external id.
-                Some(Pending { operation: None, .. }) => settlement.unshelved.push(waiter),
+                Some(Pending {
+                    operation: None, ..
+                }) => settlement.unshelved.push(waiter),
                 Some(other) if !records.contains(&waiter) => {
-                    settlement.shelved.push(Pending { waits_for: None, ..other });
+                    settlement.shelved.push(Pending {
+                        waits_for: None,
+                        ..other
+                    });
                 }
                 _ => {}
             }
@@ -71,12 +85,21 @@ pub(super) async fn discard(
     command: Command,
     progress: Progress,
 ) -> Result<Due> {
-    let Command::Discard { records, reply } = command else { return Ok(Due::default()) };
+    let Command::Discard { records, reply } = command else {
+        return Ok(Due::default());
+    };
     let (settlement, found) = discard_settlement(store, &records, progress).await?;
-    let freed = settlement.shelved.iter().map(|p| p.record.clone()).collect();
+    let freed = settlement
+        .shelved
+        .iter()
+        .map(|p| p.record.clone())
+        .collect();
     status.settled(&settlement);
     store.settle(settlement).await?;
     // The asker may have gone; the work is done all the same.
     let _ = reply.send(Ok(found));
-    Ok(Due { records: freed, more: false })
+    Ok(Due {
+        records: freed,
+        more: false,
+    })
 }

@@ -7,21 +7,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
-use crate::planning::{
-    self, Batch, Course, Entry, Objects, Pending, Plan, Reason, States, Window,
-};
-use crate::sinks::{BoxFuture, Limits, Outcome};
+use crate::planning::{self, Batch, Course, Entry, Objects, Pending, Plan, Reason, States, Window};
+use crate::sinks::{Delivery, Outcome};
 use crate::store::{ShelfQuery, Store};
-
-/// Sends a batch and does not come back without one outcome a record, or a reason for which delivery
-/// as a whole has to stop.
-pub trait Deliver: Send + Sync + 'static {
-    /// What one request can carry.
-    fn limits(&self) -> Limits;
-
-    /// Delivers a batch.
-    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, Fault>>;
-}
 
 /// What a flight works with.
 #[derive(Clone)]
@@ -29,7 +17,7 @@ pub struct Crew {
     /// Where progress is kept.
     pub store: Arc<dyn Store>,
     /// The way to the CRM.
-    pub delivery: Arc<dyn Deliver>,
+    pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
 }
@@ -76,7 +64,11 @@ impl Crew {
             self.send_stage(&plan, &ready, &mut fates).await?;
         }
         self.name_missing_parents(&plan, &mut fates).await?;
-        Ok(Delivered { extent, plan, fates })
+        Ok(Delivered {
+            extent,
+            plan,
+            fates,
+        })
     }
 
     async fn send_stage(&self, plan: &Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
@@ -107,7 +99,10 @@ impl Crew {
             }
         }
         let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| set(fates, index, Fate::Answered(outcome))).await
+        self.send_batches(batches, |index, outcome| {
+            set(fates, index, Fate::Answered(outcome))
+        })
+        .await
     }
 
     async fn send_batches(
@@ -140,19 +135,31 @@ impl Crew {
     /// Tells a parent that is yet to come from one that the CRM has lost.
     async fn name_missing_parents(&self, plan: &Plan, fates: &mut [Fate]) -> Result<()> {
         for (index, entry) in plan.entries.iter().enumerate() {
-            let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index) else { continue };
+            let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index) else {
+                continue;
+            };
             if fault.class != Class::MissingParent {
                 continue;
             }
             let parents: Vec<RecordId> = entry
                 .operation
                 .references()
-                .map(|(_, object, key)| RecordId { object, key: key.clone() })
+                .map(|(_, object, key)| RecordId {
+                    object,
+                    key: key.clone(),
+                })
                 .collect();
-            let named = parents.iter().find(|p| fault.message.contains(p.key.as_str()));
-            let Some(parent) = named.or(parents.first()).cloned() else { continue };
+            let named = parents
+                .iter()
+                .find(|p| fault.message.contains(p.key.as_str()));
+            let Some(parent) = named.or(parents.first()).cloned() else {
+                continue;
+            };
             let known = self.store.records(std::slice::from_ref(&parent)).await?;
-            let lost = known.first().and_then(|s| s.ledger.as_ref()).is_some_and(|l| l.exists());
+            let lost = known
+                .first()
+                .and_then(|s| s.ledger.as_ref())
+                .is_some_and(|l| l.exists());
             if !lost {
                 set(fates, index, Fate::Waits(parent));
             }
@@ -183,7 +190,11 @@ impl Crew {
         for reason in [Reason::Deferred, Reason::Waiting] {
             let mut after = None;
             loop {
-                let query = ShelfQuery { reason: Some(reason), after, limit: PAGE };
+                let query = ShelfQuery {
+                    reason: Some(reason),
+                    after,
+                    limit: PAGE,
+                };
                 let page = self.store.shelf(query).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.record.clone());
@@ -213,13 +224,17 @@ impl Crew {
         let states = self.store.records(&holders).await?;
         let states: States = holders.into_iter().zip(states).collect();
         for pending in page {
-            let waits = pending.waits_for.as_ref().and_then(|w| states.get(w)).is_some_and(|s| {
-                let exists = s.ledger.as_ref().is_some_and(|l| l.exists());
-                let coming = s.pending.as_ref().is_some_and(|p| p.operation.is_some());
-                let parent = pending.operation.is_some();
-                // A parent is waited for until it exists; a re-key, until it is off the shelf.
-                coming || (parent && !exists)
-            });
+            let waits = pending
+                .waits_for
+                .as_ref()
+                .and_then(|w| states.get(w))
+                .is_some_and(|s| {
+                    let exists = s.ledger.as_ref().is_some_and(|l| l.exists());
+                    let coming = s.pending.as_ref().is_some_and(|p| p.operation.is_some());
+                    let parent = pending.operation.is_some();
+                    // A parent is waited for until it exists; a re-key, until it is off the shelf.
+                    coming || (parent && !exists)
+                });
             if waits {
                 continue;
             }
@@ -236,7 +251,9 @@ impl Crew {
 /// The parent that this entry refers to and that did not come to be in this window.
 fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> {
     let entry = plan.entries.get(index)?;
-    let Course::Send(fields) = &entry.course else { return None };
+    let Course::Send(fields) = &entry.course else {
+        return None;
+    };
     planning::parents(&entry.operation, fields).find_map(|parent| {
         let place = *plan.places.get(&parent)?;
         let other: &Entry = plan.entries.get(place).filter(|_| place != index)?;

@@ -166,13 +166,19 @@ impl Intake {
                 self.change(change, window)?;
                 continue;
             }
-            let Some(frame) = self.frames.pop_front() else { return Ok(()) };
+            let Some(frame) = self.frames.pop_front() else {
+                return Ok(());
+            };
             match self.decoder.decode(&frame)? {
                 None | Some(Decoded::Origin { .. }) => {}
                 Some(Decoded::Begin { commit, .. }) => self.pass_replay(commit, window),
                 Some(Decoded::Change(change)) => self.change(change, window)?,
                 Some(Decoded::Truncate(changes)) => self.later.extend(changes),
-                Some(Decoded::Schema { relation, position, changed }) => {
+                Some(Decoded::Schema {
+                    relation,
+                    position,
+                    changed,
+                }) => {
                     let binding = self.mapping.bind(&relation);
                     check(&binding)?;
                     let name = relation.qualified().into_boxed_str();
@@ -183,7 +189,10 @@ impl Intake {
                             columns = relation.columns.len(), "schema version"
                         );
                         let relation = (*relation).clone();
-                        self.schemas.push(SchemaVersion { from: position, relation });
+                        self.schemas.push(SchemaVersion {
+                            from: position,
+                            relation,
+                        });
                     }
                 }
                 Some(Decoded::Commit { end, .. }) => window.commit(end),
@@ -218,22 +227,33 @@ impl Intake {
             return Ok(());
         };
         let item = match table.binding.map(&change) {
-            Mapped::Operation(operation) => Item { operation, rejected: None },
+            Mapped::Operation(operation) => Item {
+                operation,
+                rejected: None,
+            },
             Mapped::Rejected(rejected) => {
                 let operation = rejected.operation.or_else(|| {
                     let target = table.binding.table()?.target.clone();
                     let key = rejected.record.map(|r| r.key);
                     Some(nameless(&change, target, key))
                 });
-                let Some(operation) = operation else { return Ok(()) };
-                Item { operation, rejected: Some(rejected.fault) }
+                let Some(operation) = operation else {
+                    return Ok(());
+                };
+                Item {
+                    operation,
+                    rejected: Some(rejected.fault),
+                }
             }
             Mapped::Ignored(_) => {
                 let name = table.name.clone();
                 self.pass(window, &name, position, time);
                 return Ok(());
             }
-            Mapped::Truncate { target, rule: OnTruncate::DeleteAll, .. } => {
+            Mapped::Truncate {
+                target,
+                rule: OnTruncate::DeleteAll,
+            } => {
                 self.blocked = Some(Blocked::Truncate(Emptied {
                     target,
                     position,
@@ -262,7 +282,11 @@ impl Intake {
             return;
         }
         // A replayed window has the size that it had, whatever the configuration says today.
-        let bounds = if self.replay.is_some() { None } else { Some(self.bounds) };
+        let bounds = if self.replay.is_some() {
+            None
+        } else {
+            Some(self.bounds)
+        };
         match window.push(item, bounds) {
             Pushed::Taken => self.took(position, time),
             Pushed::Full(item) => {
@@ -312,10 +336,12 @@ fn check(binding: &Binding) -> Result<()> {
 }
 
 fn truncated(table: &str, position: Position) -> Error {
-    Error::new(ErrorKind::SourceRefused, format!("{table} was truncated at {position}")).remedy(
-        format!(
-            "decide what that means for the CRM: set tables.{table:?}.on_truncate to \
-             \"delete_all\" or \"ignore\" and start again"
-        ),
+    Error::new(
+        ErrorKind::SourceRefused,
+        format!("{table} was truncated at {position}"),
     )
+    .remedy(format!(
+        "decide what that means for the CRM: set tables.{table:?}.on_truncate to \
+             \"delete_all\" or \"ignore\" and start again"
+    ))
 }

@@ -57,9 +57,23 @@ pub struct Settled {
 }
 
 /// Turns what became of a window into a settlement.
-pub fn settle(delivered: Delivered, before: Progress, objects: &Objects, now: Timestamp) -> Settled {
-    let Delivered { extent, plan, fates } = delivered;
-    let mut desk = Desk { objects, now, shelf: HashMap::new(), settled: Settled::default() };
+pub fn settle(
+    delivered: Delivered,
+    before: Progress,
+    objects: &Objects,
+    now: Timestamp,
+) -> Settled {
+    let Delivered {
+        extent,
+        plan,
+        fates,
+    } = delivered;
+    let mut desk = Desk {
+        objects,
+        now,
+        shelf: HashMap::new(),
+        settled: Settled::default(),
+    };
     for (table, verdicts) in extent.verdicts {
         for (verdict, count) in verdicts {
             desk.count(&table, verdict, i64::try_from(count).unwrap_or(i64::MAX));
@@ -77,10 +91,16 @@ pub fn settle(delivered: Delivered, before: Progress, objects: &Objects, now: Ti
         }
     }
     // The map's order is not the same from run to run; a settlement is.
-    desk.settled.settlement.shelved.sort_by(|a, b| a.record.cmp(&b.record));
+    desk.settled
+        .settlement
+        .shelved
+        .sort_by(|a, b| a.record.cmp(&b.record));
     desk.settled.settlement.unshelved.sort();
     desk.settled.settlement.progress = Progress {
-        checkpoint: extent.checkpoint.unwrap_or(before.checkpoint).max(before.checkpoint),
+        checkpoint: extent
+            .checkpoint
+            .unwrap_or(before.checkpoint)
+            .max(before.checkpoint),
         settled: extent.until.unwrap_or(before.settled).max(before.settled),
     };
     desk.settled
@@ -98,7 +118,9 @@ impl Desk<'_> {
     fn count(&mut self, table: &str, verdict: Verdict, by: i64) {
         let verdicts: &mut Verdicts = &mut self.settled.settlement.verdicts;
         // Few tables and verdicts: a scan is cheaper than a key for every record.
-        let known = verdicts.iter_mut().find(|((t, v), _)| *v == verdict && t == table);
+        let known = verdicts
+            .iter_mut()
+            .find(|((t, v), _)| *v == verdict && t == table);
         match known {
             Some((_, count)) => *count += by,
             None => {
@@ -127,7 +149,14 @@ impl Desk<'_> {
                 self.write_ledger(&entry, &[], None);
                 self.verdict(&entry, Some(Verdict::Unchanged));
             }
-            (Course::Shelve { reason, waits_for, fault }, _) => {
+            (
+                Course::Shelve {
+                    reason,
+                    waits_for,
+                    fault,
+                },
+                _,
+            ) => {
                 self.shelve(entry, reason, waits_for, fault, false);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
@@ -186,7 +215,11 @@ impl Desk<'_> {
         if counted {
             self.count(table, Verdict::Pending, -1);
             // The change on the shelf went into the newer one, or is the one that this is about.
-            let own = if entry.change { Some(Verdict::Merged) } else { verdict };
+            let own = if entry.change {
+                Some(Verdict::Merged)
+            } else {
+                verdict
+            };
             if let Some(own) = own {
                 self.count(table, own, 1);
             }
@@ -240,15 +273,24 @@ impl Desk<'_> {
             fault: fault.or_else(|| before.and_then(|p| p.fault.clone())),
             attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
             since: before.map_or(self.now, |p| p.since),
-            tried: if tried { Some(self.now) } else { before.and_then(|p| p.tried) },
+            tried: if tried {
+                Some(self.now)
+            } else {
+                before.and_then(|p| p.tried)
+            },
             counted,
             record: record.clone(),
         };
         // Nothing may be written under the old external id until the re-key is through.
         if let Action::ReKey { from } = &entry.operation.action {
-            let old = RecordId { object: record.object, key: from.clone() };
+            let old = RecordId {
+                object: record.object,
+                key: from.clone(),
+            };
             let kept = entry.marker.filter(|m| {
-                m.waits_for.is_some() && m.reason == Reason::Waiting && !self.shelf.contains_key(&old)
+                m.waits_for.is_some()
+                    && m.reason == Reason::Waiting
+                    && !self.shelf.contains_key(&old)
             });
             let marker = Pending {
                 record: old.clone(),
@@ -279,7 +321,9 @@ impl Desk<'_> {
         let mut parents = known.map(|l| l.parents.clone()).unwrap_or_default();
         let fresh = fingerprints.is_empty();
         for assigned in sent {
-            let Some(field) = target.fields.get(usize::from(assigned.slot)) else { continue };
+            let Some(field) = target.fields.get(usize::from(assigned.slot)) else {
+                continue;
+            };
             let fingerprint = assigned.assignment.fingerprint();
             if fresh {
                 fingerprints.push((field.id, fingerprint));
@@ -315,7 +359,10 @@ impl Desk<'_> {
             return self.tombstone(entry);
         }
         if let Action::ReKey { from } = &operation.action {
-            let old = RecordId { object: target.id, key: from.clone() };
+            let old = RecordId {
+                object: target.id,
+                key: from.clone(),
+            };
             self.settled.settlement.ledger_removed.push(old);
         }
         let crm_id = crm_id.or_else(|| known.and_then(|l| l.crm_id.clone()));
@@ -326,7 +373,10 @@ impl Desk<'_> {
             fingerprints,
             parents,
         };
-        self.settled.settlement.ledger.push((operation.record(), written));
+        self.settled
+            .settlement
+            .ledger
+            .push((operation.record(), written));
     }
 
     fn tombstone(&mut self, entry: &Entry) {
@@ -337,16 +387,26 @@ impl Desk<'_> {
             fingerprints: Vec::new(),
             parents: Vec::new(),
         };
-        self.settled.settlement.ledger.push((entry.operation.record(), gone));
+        self.settled
+            .settlement
+            .ledger
+            .push((entry.operation.record(), gone));
     }
 }
 
 fn parent_of(entry: &Entry, field: &Assigned) -> Option<RecordId> {
-    let reference = entry.operation.target.fields.get(usize::from(field.slot))?.reference.as_ref()?;
+    let reference = entry
+        .operation
+        .target
+        .fields
+        .get(usize::from(field.slot))?
+        .reference
+        .as_ref()?;
     match &field.assignment {
-        Assignment::Set(FieldValue::Reference(key)) => {
-            Some(RecordId { object: reference.object, key: key.clone() })
-        }
+        Assignment::Set(FieldValue::Reference(key)) => Some(RecordId {
+            object: reference.object,
+            key: key.clone(),
+        }),
         _ => None,
     }
 }

@@ -41,7 +41,10 @@ pub struct Snapshot {
 fn by_table<S: serde::Serializer>(verdicts: &Verdicts, serializer: S) -> Result<S::Ok, S::Error> {
     let mut tables: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
     for ((table, verdict), count) in verdicts {
-        tables.entry(table).or_default().insert(verdict.word(), *count);
+        tables
+            .entry(table)
+            .or_default()
+            .insert(verdict.word(), *count);
     }
     tables.serialize(serializer)
 }
@@ -49,7 +52,11 @@ fn by_table<S: serde::Serializer>(verdicts: &Verdicts, serializer: S) -> Result<
 impl Snapshot {
     /// All changes with this verdict.
     pub fn total(&self, verdict: Verdict) -> i64 {
-        self.verdicts.iter().filter(|((_, v), _)| *v == verdict).map(|(_, n)| n).sum()
+        self.verdicts
+            .iter()
+            .filter(|((_, v), _)| *v == verdict)
+            .map(|(_, n)| n)
+            .sum()
     }
 }
 

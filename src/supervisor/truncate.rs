@@ -32,22 +32,35 @@ pub(super) async fn empty(
         let page = crew.store.ledger_page(object, after.clone(), PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.key.clone());
-        let keys = page.iter().filter(|(_, entry)| entry.exists()).map(|(r, _)| r.key.clone());
+        let keys = page
+            .iter()
+            .filter(|(_, entry)| entry.exists())
+            .map(|(r, _)| r.key.clone());
         remove(crew, status, &emptied, keys.collect(), progress, clock).await?;
     }
     // Rows that never reached the CRM have nothing there to remove, and leave the shelf.
     let mut after = None;
     loop {
-        let query = ShelfQuery { reason: None, after, limit: PAGE };
+        let query = ShelfQuery {
+            reason: None,
+            after,
+            limit: PAGE,
+        };
         let page = crew.store.shelf(query).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.record.clone());
-        let keys = page.iter().filter(|p| p.record.object == object && p.operation.is_some());
+        let keys = page
+            .iter()
+            .filter(|p| p.record.object == object && p.operation.is_some());
         let keys = keys.map(|p| p.record.key.clone()).collect();
         remove(crew, status, &emptied, keys, progress, clock).await?;
     }
-    let mut last = only_progress(Progress { settled: emptied.position, ..progress });
-    last.verdicts.insert((emptied.target.table.to_string(), Verdict::Applied), 1);
+    let mut last = only_progress(Progress {
+        settled: emptied.position,
+        ..progress
+    });
+    last.verdicts
+        .insert((emptied.target.table.to_string(), Verdict::Applied), 1);
     let progress = last.progress;
     status.settled(&last);
     crew.store.settle(last).await?;
@@ -81,7 +94,13 @@ async fn remove(
             commit_time: emptied.commit_time,
             xid: emptied.xid,
         };
-        window.push(Item { operation, rejected: None }, None);
+        window.push(
+            Item {
+                operation,
+                rejected: None,
+            },
+            None,
+        );
     }
     let states = crew.states(&window, true).await?;
     let mut plan = planning::plan(window, &states, &crew.objects);

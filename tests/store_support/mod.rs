@@ -112,6 +112,7 @@ pub fn pending(record: RecordId, reason: Reason, number: u64, bytes: usize) -> P
         attempts: number as u32,
         since: Timestamp(1_700_000_000_000_000),
         tried: Some(Timestamp(-5)),
+        counted: true,
     }
 }
 

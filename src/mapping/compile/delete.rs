@@ -4,15 +4,15 @@ use super::fields::Draft;
 use super::{Compiler, Prepared};
 use crate::config::OnDelete;
 use crate::mapping::Assigned;
-use crate::mapping::table::DeleteRule;
+use crate::mapping::Removal;
 
 impl<'a> Compiler<'a> {
-    pub(super) fn on_delete(&mut self, table: &Prepared<'a>, draft: &mut Draft) -> DeleteRule {
+    pub(super) fn on_delete(&mut self, table: &Prepared<'a>, draft: &mut Draft) -> Removal {
         let at = || table.place("on_delete");
         match &table.table.on_delete {
             OnDelete::Ignore => {
                 self.note(at(), "a deleted row is counted, and its record stays");
-                DeleteRule::Ignore
+                Removal::Ignore
             }
             OnDelete::Delete => {
                 if table.object.is_some_and(|o| !o.deletable) {
@@ -22,7 +22,7 @@ impl<'a> Compiler<'a> {
                         "give the user the right to delete, or use on_delete = { set = … } or \"ignore\"",
                     );
                 }
-                DeleteRule::Delete { hard: false }
+                Removal::Delete { hard: false }
             }
             OnDelete::HardDelete => {
                 self.problem(
@@ -30,7 +30,7 @@ impl<'a> Compiler<'a> {
                     "\"hard_delete\" needs the CRM's bulk interface, which comes in a later release",
                     "on_delete = \"delete\": the record goes to the recycle bin, which the CRM empties after 15 days",
                 );
-                DeleteRule::Delete { hard: true }
+                Removal::Delete { hard: true }
             }
             OnDelete::Set(set) => {
                 if set.is_empty() {
@@ -64,7 +64,7 @@ impl<'a> Compiler<'a> {
                     fields.push(Assigned { slot, assignment });
                 }
                 fields.sort_by_key(|f| f.slot);
-                DeleteRule::Archive(fields)
+                Removal::Archive(fields)
             }
         }
     }

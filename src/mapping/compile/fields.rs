@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::{Compiler, Prepared, near};
 use crate::config::{Routing, Unmapped as Route};
+use crate::mapping::Removal;
 use crate::mapping::coerce::{coerce, trim};
 use crate::mapping::naming;
-use crate::mapping::table::{ColumnMapping, DeleteRule, TableMapping, Unmapped};
+use crate::mapping::table::{ColumnMapping, TableMapping, Unmapped};
 use crate::mapping::{
     Assigned, Assignment, FieldDescription, FieldId, FieldKind, ObjectDescription, Reference,
     Target, TargetField,
@@ -91,7 +92,7 @@ impl Draft {
     pub(super) fn finish(
         mut self,
         table: &Prepared<'_>,
-        on_delete: DeleteRule,
+        removal: Removal,
         routing: Routing,
     ) -> TableMapping {
         self.constants.sort_by_key(|c| c.slot);
@@ -101,12 +102,12 @@ impl Draft {
                 table: table.name.into(),
                 object: table.object_name.into(),
                 key_field: table.key.field.clone(),
+                removal,
                 fields: self.fields,
             }),
             key: (*table.key).clone(),
             columns: self.columns,
             constants: self.constants,
-            on_delete,
             on_truncate: table.table.on_truncate,
             routing,
             unmapped: self.unmapped,

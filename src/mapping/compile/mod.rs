@@ -315,7 +315,7 @@ fn hash(tables: &BTreeMap<Box<str>, Arc<TableMapping>>) -> u64 {
             "{name} {} {:?} {:?} {:?} {:?} {:?}",
             target.object,
             table.key,
-            table.on_delete,
+            table.target.removal,
             table.on_truncate,
             table.constants,
             table.routing

@@ -1,0 +1,334 @@
+//! A CRM in memory that behaves as Salesforce does where it matters here, goes wrong as told, and
+//! watches every write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use syncline::fault::{Class, Fault};
+use syncline::mapping::{Assignment, FieldValue, Key, ObjectDescription, Target};
+use syncline::planning::{Batch, BatchAction, Write};
+use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
+
+/// One record.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Record {
+    pub object: String,
+    pub key: String,
+    pub fields: BTreeMap<String, String>,
+    /// Lookups hold the parent's id, so that they survive its re-key.
+    pub parents: BTreeMap<String, u64>,
+}
+
+/// How often something goes wrong, in a thousand requests (or records).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Troubles {
+    pub down: u32,
+    pub lost_before: u32,
+    pub lost_after: u32,
+    pub locked: u32,
+    /// Of a hundred versions, so many are refused for good.
+    pub refused: u32,
+}
+
+#[derive(Default)]
+struct Inner {
+    records: BTreeMap<u64, Record>,
+    index: BTreeMap<(String, String), u64>,
+    next: u64,
+    /// The newest version that each external id has been given.
+    newest: BTreeMap<(String, String), i64>,
+    violations: Vec<String>,
+    missing_parents: u64,
+    requests: u64,
+    under_way: BTreeSet<(String, String)>,
+}
+
+/// The CRM. Clones are the same one.
+#[derive(Clone)]
+pub struct Crm {
+    inner: Arc<Mutex<Inner>>,
+    random: Arc<Mutex<SmallRng>>,
+    troubles: Arc<Mutex<Troubles>>,
+}
+
+/// Takes an external id out of "under way" when its request ends, however it ends.
+struct Busy {
+    crm: Crm,
+    keys: Vec<(String, String)>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut inner = self.crm.inner.lock().expect("no panic while held");
+        for key in &self.keys {
+            inner.under_way.remove(key);
+        }
+    }
+}
+
+impl Crm {
+    pub fn new(seed: u64, troubles: Troubles) -> Self {
+        Crm {
+            inner: Arc::default(),
+            random: Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))),
+            troubles: Arc::new(Mutex::new(troubles)),
+        }
+    }
+
+    pub fn heal(&self) {
+        *self.troubles.lock().expect("unpoisoned") = Troubles::default();
+    }
+
+    /// What was seen that must never be.
+    pub fn violations(&self) -> Vec<String> {
+        self.inner.lock().expect("unpoisoned").violations.clone()
+    }
+
+    pub fn missing_parents(&self) -> u64 {
+        self.inner.lock().expect("unpoisoned").missing_parents
+    }
+
+    /// Every record by object and external id: its fields, and its parents by external id.
+    pub fn contents(&self) -> BTreeMap<(String, String), BTreeMap<String, String>> {
+        let inner = self.inner.lock().expect("unpoisoned");
+        let shown = inner.records.values().map(|record| {
+            let mut fields = record.fields.clone();
+            for (name, parent) in &record.parents {
+                let key = inner
+                    .records
+                    .get(parent)
+                    .map_or("(gone)".into(), |p| p.key.clone());
+                fields.insert(name.clone(), key);
+            }
+            ((record.object.clone(), record.key.clone()), fields)
+        });
+        shown.collect()
+    }
+
+    fn chance(&self, of: u32) -> bool {
+        self.random
+            .lock()
+            .expect("unpoisoned")
+            .random_range(0..1000)
+            < of
+    }
+
+    fn latency(&self) -> Duration {
+        let slow = self.chance(20);
+        let most = if slow { 5_000 } else { 60 };
+        Duration::from_millis(
+            self.random
+                .lock()
+                .expect("unpoisoned")
+                .random_range(1..most),
+        )
+    }
+
+    fn apply(&self, batch: &Batch) -> Vec<Outcome> {
+        let troubles = *self.troubles.lock().expect("unpoisoned");
+        let outcomes = batch.writes.iter().map(|write| {
+            if self.chance(troubles.locked) {
+                let fault = Fault::new(Class::RecordTransient, "UNABLE_TO_LOCK_ROW", "locked");
+                return Outcome::Refused(fault);
+            }
+            let mut inner = self.inner.lock().expect("unpoisoned");
+            inner.write(batch, write, troubles.refused)
+        });
+        outcomes.collect()
+    }
+}
+
+impl Inner {
+    fn write(&mut self, batch: &Batch, write: &Write, refused: u32) -> Outcome {
+        let object = batch.target.object.to_string();
+        let key = (object.clone(), write.key.to_string());
+        let found = match (&write.crm_id, &write.from) {
+            (Some(id), _) if batch.action != BatchAction::Upsert => {
+                id.parse().ok().filter(|id| self.records.contains_key(id))
+            }
+            (_, Some(from)) => {
+                let old = self.index.get(&(object.clone(), from.to_string()));
+                old.or_else(|| self.index.get(&key)).copied()
+            }
+            _ => self.index.get(&key).copied(),
+        };
+        match batch.action {
+            BatchAction::Delete { .. } => match found {
+                None => Outcome::Absent,
+                Some(id) => self.delete(id),
+            },
+            BatchAction::Update if found.is_none() => Outcome::Absent,
+            BatchAction::Upsert | BatchAction::Update => {
+                self.put(batch, write, key, found, refused)
+            }
+        }
+    }
+
+    fn delete(&mut self, id: u64) -> Outcome {
+        if let Some(record) = self.records.remove(&id) {
+            self.index.remove(&(record.object, record.key));
+        }
+        for record in self.records.values_mut() {
+            record.parents.retain(|_, parent| *parent != id);
+        }
+        Outcome::Written {
+            crm_id: None,
+            created: false,
+        }
+    }
+
+    fn put(
+        &mut self,
+        batch: &Batch,
+        write: &Write,
+        key: (String, String),
+        found: Option<u64>,
+        refused: u32,
+    ) -> Outcome {
+        let mut record = found
+            .and_then(|id| self.records.get(&id).cloned())
+            .unwrap_or_default();
+        if self
+            .index
+            .get(&key)
+            .is_some_and(|holder| Some(*holder) != found)
+        {
+            let what = format!("{key:?} would be there twice");
+            self.violations.push(what.clone());
+            return Outcome::Refused(Fault::new(Class::Record, "DUPLICATE_VALUE", what));
+        }
+        for field in &write.fields {
+            let described = &batch.target.fields[usize::from(field.slot)];
+            let name = described.name.to_string();
+            match (&field.assignment, &described.reference) {
+                (Assignment::Clear, _) => {
+                    record.fields.remove(&name);
+                    record.parents.remove(&name);
+                }
+                (Assignment::Set(FieldValue::Reference(parent)), Some(reference)) => {
+                    let parent_key = (reference.object_name.to_string(), parent.to_string());
+                    let Some(id) = self.index.get(&parent_key) else {
+                        self.missing_parents += 1;
+                        let message =
+                            format!("Foreign key external ID: {parent} not found for field Ext__c");
+                        let fault = Fault::new(Class::MissingParent, "INVALID_FIELD", message);
+                        return Outcome::Refused(fault);
+                    };
+                    record.parents.insert(name, *id);
+                }
+                (Assignment::Set(value), _) => {
+                    let text = match value {
+                        FieldValue::Bool(b) => b.to_string(),
+                        FieldValue::Number(s) | FieldValue::Text(s) | FieldValue::Reference(s) => {
+                            s.to_string()
+                        }
+                    };
+                    record.fields.insert(name, text);
+                }
+            }
+        }
+        if let Some(version) = record
+            .fields
+            .get("Version__c")
+            .and_then(|v| v.parse::<i64>().ok())
+        {
+            // Spread over the versions, and the same at every attempt.
+            if version.wrapping_mul(2_654_435_761).rem_euclid(100) < i64::from(refused) {
+                let fault = Fault::new(Class::Record, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "no");
+                return Outcome::Refused(fault);
+            }
+            let newest = self.newest.entry(key.clone()).or_insert(version);
+            if version < *newest {
+                let what = format!("{key:?} went back from version {newest} to {version}");
+                self.violations.push(what);
+            }
+            *newest = version.max(*newest);
+        }
+        let id = found.unwrap_or_else(|| {
+            self.next += 1;
+            self.next
+        });
+        self.index.remove(&(record.object, record.key));
+        (record.object, record.key) = key.clone();
+        self.index.insert(key, id);
+        self.records.insert(id, record);
+        let crm_id = Some(id.to_string().into());
+        Outcome::Written {
+            crm_id,
+            created: found.is_none(),
+        }
+    }
+}
+
+impl Sink for Crm {
+    fn limits(&self) -> Limits {
+        Limits {
+            records: 5,
+            bytes: 2_000,
+        }
+    }
+
+    fn describe<'a>(
+        &'a self,
+        objects: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<ObjectDescription>>, Fault>> {
+        Box::pin(async move { Ok(vec![None; objects.len()]) })
+    }
+
+    fn read<'a>(
+        &'a self,
+        _target: &'a Target,
+        keys: &'a [Key],
+        _fields: &'a [u16],
+    ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
+        Box::pin(async move { Ok(vec![None; keys.len()]) })
+    }
+
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(async move {
+            let object = batch.target.object.to_string();
+            let keys: Vec<_> = batch
+                .writes
+                .iter()
+                .map(|w| (object.clone(), w.key.to_string()))
+                .collect();
+            {
+                let mut inner = self.inner.lock().expect("unpoisoned");
+                inner.requests += 1;
+                for key in &keys {
+                    if !inner.under_way.insert(key.clone()) {
+                        inner
+                            .violations
+                            .push(format!("{key:?} is in two requests at once"));
+                    }
+                }
+            }
+            let _busy = Busy {
+                crm: self.clone(),
+                keys,
+            };
+            let troubles = *self.troubles.lock().expect("unpoisoned");
+            tokio::time::sleep(self.latency()).await;
+            if self.chance(troubles.down) {
+                return Err(Fault::new(
+                    Class::Service,
+                    "SERVER_UNAVAILABLE",
+                    "try later",
+                ));
+            }
+            if self.chance(troubles.lost_before) {
+                return Err(Fault::new(Class::Unknown, "no_answer", "connection lost"));
+            }
+            let outcomes = self.apply(batch);
+            // A crash from here on loses the answer, not the write.
+            tokio::time::sleep(self.latency()).await;
+            if self.chance(troubles.lost_after) {
+                return Err(Fault::new(Class::Unknown, "no_answer", "connection lost"));
+            }
+            Ok(outcomes)
+        })
+    }
+}

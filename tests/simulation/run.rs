@@ -1,0 +1,359 @@
+//! One seed from the first transaction to the last comparison.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use syncline::backoff::Backoff;
+use syncline::change::{Identity, Lsn, Timestamp, Verdict};
+use syncline::clock::Clock;
+use syncline::decode::{Decoder, Types};
+use syncline::fault::Result;
+use syncline::mapping::Mapping;
+use syncline::planning::{Bounds, Objects};
+use syncline::sinks::{Delivery, Settings};
+use syncline::store::{Checkpoints, Memory, Progress, Schemas, Shelf, ShelfQuery, Store};
+use syncline::supervisor::apply::{Apply, Pace};
+use syncline::supervisor::command::Command;
+use syncline::supervisor::flight::Crew;
+use syncline::supervisor::intake::Intake;
+use syncline::supervisor::status::Status;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::crm::{Crm, Troubles};
+use crate::script::{Script, Slot};
+use crate::world::{self, History};
+use crate::{schema, schema::Table};
+
+/// What a run (or many) came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub changes: u64,
+    pub crashes: u64,
+    pub requests: u64,
+    pub shelved: u64,
+    pub missing_parents: u64,
+    pub verdicts: BTreeMap<&'static str, i64>,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Outcome) {
+        self.changes += other.changes;
+        self.crashes += other.crashes;
+        self.requests += other.requests;
+        self.shelved += other.shelved;
+        self.missing_parents += other.missing_parents;
+        for (word, count) in &other.verdicts {
+            *self.verdicts.entry(word).or_default() += count;
+        }
+    }
+}
+
+struct Simulation {
+    random: SmallRng,
+    history: Arc<History>,
+    slot: Arc<Slot>,
+    crm: Crm,
+    mapping: Arc<Mapping>,
+    losses: u32,
+}
+
+/// Runs one seed. Panics when a promise is broken.
+pub fn simulate(seed: u64) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let transactions = random.random_range(5..60);
+        let ids = random.random_range(2..14);
+        let history = Arc::new(world::write(&mut random, transactions, ids));
+        // A third of the runs meets no trouble in the CRM, a third no refusal.
+        let kind = random.random_range(0..3);
+        let troubles = Troubles {
+            down: if kind > 0 { 30 } else { 0 },
+            lost_before: if kind > 0 { 20 } else { 0 },
+            lost_after: if kind > 0 { 40 } else { 0 },
+            locked: if kind > 0 { 30 } else { 0 },
+            refused: if kind > 1 {
+                random.random_range(1..15)
+            } else {
+                0
+            },
+        };
+        let crm = Crm::new(random.random(), troubles);
+        let simulation = Simulation {
+            losses: random.random_range(0..40),
+            random,
+            history,
+            slot: Arc::default(),
+            crm,
+            mapping: Arc::new(schema::mapping()),
+        };
+        simulation.run(troubles.refused == 0).await
+    })
+}
+
+impl Simulation {
+    async fn run(mut self, no_refusals: bool) -> Outcome {
+        let mut outcome = Outcome {
+            changes: self.history.changes,
+            ..Outcome::default()
+        };
+        let flush = Duration::from_millis(self.random.random_range(0..20));
+        let mut store = Memory::with_flush(flush);
+        let identity = Identity {
+            system: "1".into(),
+            timeline: 1,
+            database: "simulation".into(),
+            slot: "syncline".into(),
+            publication: "syncline".into(),
+            consistent_point: Lsn(0x10),
+        };
+        let start = Progress {
+            checkpoint: Lsn(0x10),
+            ..Progress::default()
+        };
+        store.bind(identity, start).await.expect("an empty store");
+        let crashes = self.random.random_range(0..8);
+        for _ in 0..crashes {
+            let polls = self.random.random_range(1..400);
+            let life = self.life(&store, None);
+            let ended = after_polls(life, polls).await;
+            if let Some(ended) = ended {
+                ended.expect("nothing final happens");
+            }
+            outcome.crashes += 1;
+            store = store.crash(&mut self.random);
+            let recovered = store.recover().await.expect("readable");
+            assert!(
+                recovered.progress.checkpoint >= self.slot.confirmed(),
+                "Postgres was told {} and only {} is durable",
+                self.slot.confirmed(),
+                recovered.progress.checkpoint
+            );
+            self.check_watchers();
+        }
+        // A last life, long enough for everything; refusals end, and the dead letters are retried.
+        self.life(&store, Some(false))
+            .await
+            .expect("nothing final happens");
+        outcome.shelved = store.shelf_counts().await.expect("readable").values().sum();
+        if no_refusals {
+            self.expect_shelf_empty(&store).await;
+            assert_eq!(
+                self.crm.missing_parents(),
+                0,
+                "a child came before its parent"
+            );
+        }
+        self.crm.heal();
+        self.life(&store, Some(true))
+            .await
+            .expect("nothing final happens");
+        self.expect_shelf_empty(&store).await;
+        self.check_watchers();
+        self.check_contents();
+        self.check_verdicts(&store, &mut outcome).await;
+        outcome.requests = 1;
+        outcome.missing_parents = self.crm.missing_parents();
+        outcome
+    }
+
+    /// One life of the process: until it is stopped (`None`: it is not), or until all is settled and,
+    /// if so wished, the shelf has been retried.
+    async fn life(&mut self, store: &Memory, until_done: Option<bool>) -> Result<()> {
+        let recovered = store.recover().await?;
+        let random = SmallRng::seed_from_u64(self.random.random());
+        let mut source = Script::new(
+            Arc::clone(&self.history),
+            Arc::clone(&self.slot),
+            random,
+            recovered.progress.checkpoint,
+            self.losses,
+        );
+        let settings = Settings {
+            concurrency: self.random.random_range(1..5),
+            requests_per_second: 0,
+            record_tries: 20,
+            unknown_tries: 1_000,
+            backoff: Backoff {
+                base: Duration::from_millis(50),
+                cap: Duration::from_secs(5),
+            },
+            ..Settings::default()
+        };
+        let delivery = Delivery::new(Arc::new(self.crm.clone()), settings, self.random.random());
+        let stored = store
+            .schemas()
+            .await?
+            .into_iter()
+            .map(|v| (v.from, v.relation))
+            .collect();
+        let bounds = Bounds {
+            rows: self.random.random_range(1..40),
+            bytes: self.random.random_range(200..20_000),
+        };
+        let intake = Intake::new(
+            Decoder::new(Types::new(Vec::new()), stored),
+            Arc::clone(&self.mapping),
+            bounds,
+            recovered.progress.settled,
+            recovered.intent.as_ref(),
+        );
+        let shelf = store.shelf_counts().await?;
+        let any = !store
+            .shelf(ShelfQuery {
+                limit: 1,
+                ..ShelfQuery::default()
+            })
+            .await?
+            .is_empty();
+        let verdicts = store.verdicts().await?;
+        let status = Arc::new(Status::new(recovered.progress, verdicts, shelf, any));
+        let crew = Crew {
+            store: Arc::new(store.clone()),
+            delivery: Arc::new(delivery),
+            objects: Arc::new(Objects::new(&self.mapping)),
+        };
+        let pace = Pace {
+            linger: Duration::from_millis(self.random.random_range(0..100)),
+            shelf_rows: self.random.random_range(1..30),
+        };
+        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
+        let apply = Apply::new(intake, crew, clock, pace, status, &recovered);
+        let (commands, mut receiver) = mpsc::channel(4);
+        let (stop, stopped) = watch::channel(false);
+        let store = store.clone();
+        let end = self.history.end;
+        let watcher = async move {
+            let Some(retry) = until_done else {
+                return std::future::pending().await;
+            };
+            loop {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let recovered = store.recover().await?;
+                if recovered.progress.checkpoint < end || recovered.intent.is_some() {
+                    continue;
+                }
+                let page = store
+                    .shelf(ShelfQuery {
+                        reason: None,
+                        after: None,
+                        limit: 5_000,
+                    })
+                    .await?;
+                let waits = page
+                    .iter()
+                    .any(|p| p.reason != syncline::store::Reason::DeadLetter);
+                if page.is_empty() || (!retry && !waits) || (!retry && self_blocked(&page)) {
+                    break;
+                }
+                if retry {
+                    let records = page.into_iter().map(|p| p.record).collect();
+                    let (reply, _answer) = oneshot::channel();
+                    commands.send(Command::Retry { records, reply }).await.ok();
+                }
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            stop.send(true).ok();
+            Ok::<(), syncline::fault::Error>(())
+        };
+        let life = async {
+            let run = apply.run(&mut source, &mut receiver, stopped);
+            let (watched, ran) = tokio::join!(watcher, run);
+            watched?;
+            ran
+        };
+        // Far more time than any run needs: what takes longer is stuck.
+        match tokio::time::timeout(Duration::from_secs(40_000), life).await {
+            Ok(result) => result,
+            Err(_) => panic!("stuck"),
+        }
+    }
+
+    async fn expect_shelf_empty(&self, store: &Memory) {
+        let left = store
+            .shelf(ShelfQuery {
+                reason: None,
+                after: None,
+                limit: 100,
+            })
+            .await;
+        let left = left.expect("readable");
+        assert!(left.is_empty(), "left on the shelf: {left:#?}");
+    }
+
+    fn check_watchers(&self) {
+        let violations = self.crm.violations();
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+
+    fn check_contents(&self) {
+        let mut wanted = BTreeMap::new();
+        for ((table, id), row) in &self.history.rows {
+            let mut fields = BTreeMap::new();
+            let (name, parent) = match table {
+                Table::Company => ("Name", "ParentId"),
+                Table::Contact => ("LastName", "AccountId"),
+            };
+            fields.insert(name.to_string(), row.name.clone());
+            fields.insert("Version__c".to_string(), row.version.to_string());
+            if let Some(note) = &row.note {
+                fields.insert("Note__c".to_string(), note.clone());
+            }
+            if let Some(id) = row.parent {
+                fields.insert(parent.to_string(), id.to_string());
+            }
+            wanted.insert((table.object().to_string(), id.to_string()), fields);
+        }
+        let found = self.crm.contents();
+        for (key, fields) in &wanted {
+            assert_eq!(found.get(key), Some(fields), "{key:?}");
+        }
+        for key in found.keys() {
+            assert!(wanted.contains_key(key), "{key:?} has no row");
+        }
+    }
+
+    async fn check_verdicts(&self, store: &Memory, outcome: &mut Outcome) {
+        let verdicts = store.verdicts().await.expect("readable");
+        let sum: i64 = verdicts.values().sum();
+        assert_eq!(sum, self.history.changes as i64, "{verdicts:#?}");
+        let pending: i64 = verdicts
+            .iter()
+            .filter(|((_, v), _)| *v == Verdict::Pending)
+            .map(|(_, n)| n)
+            .sum();
+        assert_eq!(pending, 0, "{verdicts:#?}");
+        for ((_, verdict), count) in verdicts {
+            *outcome.verdicts.entry(verdict.word()).or_default() += count;
+        }
+    }
+}
+
+/// Everything left waits for something that is itself a dead letter.
+fn self_blocked(page: &[syncline::store::Pending]) -> bool {
+    page.iter()
+        .any(|p| p.reason == syncline::store::Reason::DeadLetter)
+}
+
+/// Polls a future so many times, then drops it: a crash at whatever await it stands.
+async fn after_polls<F: Future>(future: F, mut polls: u32) -> Option<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}

@@ -1,0 +1,181 @@
+//! The two tables of the simulation, as the catalog has them and as they are mapped.
+
+use std::collections::BTreeMap;
+
+use syncline::capture::{CatalogColumn, CatalogTable};
+use syncline::change::{Column, Relation, ReplicaIdentity};
+use syncline::config::Config;
+use syncline::decode::Types;
+use syncline::mapping::{FieldDescription, FieldKind, Mapping, ObjectDescription, compile};
+
+/// Companies refer to companies, contacts to companies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Table {
+    Company,
+    Contact,
+}
+
+impl Table {
+    pub fn oid(self) -> u32 {
+        match self {
+            Table::Company => 16_401,
+            Table::Contact => 16_402,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Company => "company",
+            Table::Contact => "contact",
+        }
+    }
+
+    pub fn object(self) -> &'static str {
+        match self {
+            Table::Company => "Account",
+            Table::Contact => "Contact",
+        }
+    }
+}
+
+const COLUMNS: [(&str, u32, &str); 5] = [
+    ("id", 20, "bigint"),
+    ("name", 25, "text"),
+    ("version", 20, "bigint"),
+    ("note", 25, "text"),
+    ("parent", 20, "bigint"),
+];
+
+const CONFIG: &str = r#"
+[source]
+url = "postgres://nobody@127.0.0.1/nowhere"
+[destination]
+kind = "salesforce"
+url = "http://127.0.0.1:1"
+[tables."public.company"]
+object = "Account"
+key = { column = "id", field = "Ext__c" }
+on_delete = "delete"
+columns = { name = "Name", version = "Version__c", note = "Note__c", parent = { field = "ParentId", references = "public.company" } }
+[tables."public.contact"]
+object = "Contact"
+key = { column = "id", field = "Ext__c" }
+on_delete = "delete"
+columns = { name = "LastName", version = "Version__c", note = "Note__c", parent = { field = "AccountId", references = "public.company" } }
+"#;
+
+/// As Postgres describes them on the stream.
+pub fn relations() -> Vec<Relation> {
+    let types = Types::new(Vec::new());
+    [Table::Company, Table::Contact]
+        .map(|table| Relation {
+            oid: table.oid(),
+            schema: "public".into(),
+            name: table.name().into(),
+            identity: ReplicaIdentity::Default,
+            columns: COLUMNS
+                .iter()
+                .map(|(name, oid, _)| Column {
+                    name: (*name).into(),
+                    type_oid: *oid,
+                    typmod: -1,
+                    key: *name == "id",
+                    value_type: types.value_type(*oid, -1),
+                })
+                .collect(),
+        })
+        .into()
+}
+
+fn catalog() -> Vec<CatalogTable> {
+    [Table::Company, Table::Contact]
+        .map(|table| CatalogTable {
+            oid: table.oid(),
+            schema: "public".into(),
+            name: table.name().into(),
+            identity: ReplicaIdentity::Default,
+            identity_columns: vec!["id".into()],
+            primary_key: vec!["id".into()],
+            published: true,
+            columns: (1..)
+                .zip(COLUMNS)
+                .map(|(attnum, (name, type_oid, type_name))| CatalogColumn {
+                    attnum,
+                    name: name.into(),
+                    type_oid,
+                    type_name: type_name.into(),
+                    typmod: -1,
+                    not_null: name == "id",
+                })
+                .collect(),
+        })
+        .into()
+}
+
+fn field(name: &str, kind: FieldKind) -> FieldDescription {
+    FieldDescription {
+        name: name.into(),
+        label: name.into(),
+        kind,
+        length: 255,
+        precision: 18,
+        scale: 0,
+        nillable: true,
+        defaulted_on_create: false,
+        createable: true,
+        updateable: true,
+        external_id: false,
+        unique: false,
+        case_sensitive: true,
+        restricted: false,
+        picklist: Vec::new(),
+        reference_to: Vec::new(),
+        relationship: None,
+    }
+}
+
+fn object(table: Table) -> ObjectDescription {
+    let (name, lookup, relationship) = match table {
+        Table::Company => ("Name", "ParentId", "Parent"),
+        Table::Contact => ("LastName", "AccountId", "Account"),
+    };
+    ObjectDescription {
+        name: table.object().into(),
+        createable: true,
+        updateable: true,
+        deletable: true,
+        fields: vec![
+            FieldDescription {
+                external_id: true,
+                unique: true,
+                ..field("Ext__c", FieldKind::Text)
+            },
+            field(name, FieldKind::Text),
+            field("Version__c", FieldKind::Decimal),
+            field("Note__c", FieldKind::Text),
+            FieldDescription {
+                reference_to: vec!["Account".into()],
+                relationship: Some(relationship.into()),
+                ..field(lookup, FieldKind::Reference)
+            },
+        ],
+    }
+}
+
+/// The compiled rules.
+pub fn mapping() -> Mapping {
+    let config: Config = toml::from_str(CONFIG).expect("the configuration is valid");
+    let types = Types::new(Vec::new());
+    let crm: BTreeMap<String, ObjectDescription> = [Table::Company, Table::Contact]
+        .map(|t| (t.object().to_string(), object(t)))
+        .into();
+    let compiled = compile(
+        &config,
+        &catalog(),
+        &|oid, typmod| types.value_type(oid, typmod),
+        Some(&crm),
+    );
+    compiled
+        .mapping
+        .unwrap_or_else(|| panic!("{:#?}", compiled.findings))
+}
