@@ -3,6 +3,19 @@
 //! A [`Sink`] makes *one attempt*: it knows the CRM's wire format and classes its errors. Retry,
 //! limiter, concurrency and circuit breaker are the same for every CRM and stand around it in
 //! `deliver`. A sink never drops a record: what it was given, it answers for, in order.
+//!
+//! ```text
+//! supervisor ─► deliver ──► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
+//!                 ▲   (waits, holding nothing, between attempts)   │
+//!                 └── retry: what to send again, how, and when ◄───┘
+//! ```
+
+mod breaker;
+mod deliver;
+mod discard;
+mod limiter;
+mod retry;
+pub mod salesforce;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +23,10 @@ use std::pin::Pin;
 use crate::fault::Fault;
 use crate::mapping::{Key, ObjectDescription, Target};
 use crate::planning::{Batch, CrmId};
+
+pub use breaker::BreakerState;
+pub use deliver::{Delivery, Health, Settings};
+pub use discard::Discard;
 
 /// A future on the heap: sinks and stores are used as trait objects, once a batch.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -48,6 +65,24 @@ pub struct CrmRecord {
     pub values: Vec<serde_json::Value>,
 }
 
+/// Requests of a day, of all clients together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DailyUse {
+    /// Used in the last 24 hours.
+    pub used: u64,
+    /// The limit.
+    pub max: u64,
+}
+
+/// What a sink has cost so far.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Requests sent since the start, by kind.
+    pub calls: Vec<(&'static str, u64)>,
+    /// What the CRM last said of its daily limit, if it has one.
+    pub daily: Option<DailyUse>,
+}
+
 /// A CRM.
 pub trait Sink: Send + Sync + 'static {
     /// What one request can carry.
@@ -72,4 +107,9 @@ pub trait Sink: Send + Sync + 'static {
     /// about the request as a whole, of which nothing (or, for [`crate::fault::Class::Unknown`], an
     /// unknown part) was written.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>>;
+
+    /// What it has cost so far.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 }

@@ -1,0 +1,149 @@
+//! The running org: everything a request may reach.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::faults::Faults;
+use crate::ids::Id;
+use crate::locks::RowLocks;
+use crate::sessions::Sessions;
+use crate::soql::Cursor;
+use crate::store::{People, Store};
+use crate::{Config, Error, clock};
+
+/// The daily limit and what has been used of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max: u64,
+    pub(crate) used: u64,
+}
+
+/// State shared by all requests.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) people: People,
+    pub(crate) sessions: Sessions,
+    pub(crate) faults: Faults,
+    pub(crate) locks: RowLocks,
+    store: Mutex<Store>,
+    limits: Mutex<Limits>,
+    counters: Mutex<BTreeMap<&'static str, u64>>,
+    cursors: Mutex<HashMap<String, (Instant, Cursor)>>,
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl App {
+    /// Opens the org of a configuration.
+    pub(crate) fn new(config: Config) -> Result<App, Error> {
+        let mut store = match &config.data {
+            Some(dir) => Store::open(dir)?,
+            None => Store::new(),
+        };
+        let people = store.fill(&config, clock::now());
+        store.commit()?;
+        let faults = Faults::default();
+        if let Some(spec) = &config.faults {
+            faults.set_spec(spec).map_err(Error::Faults)?;
+        }
+        let limits = Limits {
+            max: config.api_limit,
+            used: 0,
+        };
+        Ok(App {
+            people,
+            sessions: Sessions::default(),
+            faults,
+            locks: RowLocks::default(),
+            store: Mutex::new(store),
+            limits: Mutex::new(limits),
+            counters: Mutex::default(),
+            cursors: Mutex::default(),
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            config,
+        })
+    }
+
+    /// The store. Never held over an await.
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+
+    /// A number for the next request.
+    pub(crate) fn number(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a request by its kind.
+    pub(crate) fn count(&self, kind: &'static str) {
+        *lock(&self.counters).entry(kind).or_default() += 1;
+    }
+
+    /// The counters by kind.
+    pub(crate) fn counters(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.counters).clone()
+    }
+
+    /// The daily limit as it stands.
+    pub(crate) fn limits(&self) -> Limits {
+        *lock(&self.limits)
+    }
+
+    /// Changes the daily limit.
+    pub(crate) fn edit_limits(&self, edit: impl FnOnce(&mut Limits)) {
+        edit(&mut lock(&self.limits));
+    }
+
+    /// Takes one API call from the daily limit, unless it is used up.
+    pub(crate) fn take_call(&self) -> bool {
+        let mut limits = lock(&self.limits);
+        let left = limits.used < limits.max;
+        if left {
+            limits.used += 1;
+        }
+        left
+    }
+
+    /// Keeps a query whose rows do not fit one page. Two days old ones go.
+    pub(crate) fn keep_cursor(&self, locator: String, cursor: Cursor) {
+        let mut cursors = lock(&self.cursors);
+        cursors.retain(|_, (born, _)| born.elapsed().as_secs() < 2 * 86_400);
+        cursors.insert(locator, (Instant::now(), cursor));
+    }
+
+    /// The query kept under a locator.
+    pub(crate) fn cursor(&self, locator: &str) -> Option<Cursor> {
+        lock(&self.cursors)
+            .get(locator)
+            .map(|(_, cursor)| cursor.clone())
+    }
+
+    /// Remembers that the journal could not be written; shown by `GET /sandbox/requests`.
+    pub(crate) fn report(&self, _error: &Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many journal writes failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// The user with this name.
+    pub(crate) fn user_named(&self, username: &str) -> Option<Id> {
+        let store = self.store();
+        let object = store.schema.find("User")?;
+        let field = store.schema.object(object).field("Username")?;
+        store
+            .lookup(object, field, &username.to_lowercase())
+            .first()
+            .copied()
+    }
+}

@@ -1,0 +1,358 @@
+//! `/sandbox/…`: the control interface of tests and the demo. It needs no token and does
+//! not count as API use. Its shapes are documented in the crate's `README.md`.
+
+use serde_json::{Map, Value, json};
+
+use super::reply::Reply;
+use super::request::Request;
+use crate::app::App;
+use crate::clock;
+use crate::ids::Id;
+use crate::schema::custom;
+use crate::schema::field::Kind;
+use crate::store::Store;
+use crate::store::grants::Viewer;
+use crate::write::{self, Action, Change, Context};
+use crate::writelog::Filter;
+
+type Answer = Result<Reply, Reply>;
+
+/// `/sandbox/{word}[/…]`
+pub(super) async fn route(app: &App, request: &Request) -> Reply {
+    let word = request.path(1).unwrap_or("");
+    let done = match (request.method.as_str(), word) {
+        ("GET" | "HEAD", "health") => Ok(Reply::json(200, json!({"ok": true}))),
+        ("GET", "writes") => writes(app, request),
+        ("GET", "requests") => Ok(requests(app)),
+        ("GET", "faults") => Ok(Reply::json(200, json!(app.faults.show()))),
+        ("PUT", "faults") => set_faults(app, request),
+        ("DELETE", "faults") => {
+            app.faults.set(crate::faults::Plan::default());
+            Ok(Reply::empty(204))
+        }
+        ("GET", "limits") => Ok(limits(app)),
+        ("PUT", "limits") => set_limits(app, request),
+        ("DELETE", "sessions") => Ok(Reply::json(200, json!({"ended": app.sessions.close_all()}))),
+        ("POST", "edit") => edit(app, request).await,
+        ("DELETE", "data") => wipe(app),
+        ("GET", "records") => records(app, request),
+        ("PUT", "objects") => put_object(app, request),
+        ("PUT", "fields") => put_field(app, request),
+        ("GET", "objects") => objects(app, request),
+        _ => Err(Reply::not_found()),
+    };
+    done.unwrap_or_else(|reply| reply)
+}
+
+fn refuse(code: &str, message: &str) -> Reply {
+    Reply::error(400, code, message)
+}
+
+fn find(store: &Store, name: &str) -> Result<usize, Reply> {
+    store
+        .schema
+        .find(name)
+        .ok_or_else(|| Reply::error(404, "NOT_FOUND", &format!("there is no object {name}")))
+}
+
+fn writes(app: &App, request: &Request) -> Answer {
+    let text = |name: &str| {
+        request
+            .query(name)
+            .filter(|v| !v.is_empty())
+            .map(str::to_owned)
+    };
+    let number = |name: &str, default: usize| match request.query(name) {
+        None | Some("") => Ok(default),
+        Some(text) => text.parse().map_err(|_| {
+            refuse(
+                "INVALID_ARGUMENT",
+                &format!("{name} is not a number: {text}"),
+            )
+        }),
+    };
+    let filter = Filter {
+        object: text("object"),
+        external_id: text("external_id"),
+        id: text("id")
+            .and_then(|id| Id::parse(&id))
+            .map(|id| id.to_string())
+            .or_else(|| text("id")),
+        outcome: text("outcome"),
+        after: number("after", 0)? as u64,
+        limit: number("limit", 1_000)?.clamp(1, 100_000),
+    };
+    let store = app.store();
+    let (page, more) = store.log.read(&filter);
+    let next = page.last().map_or(filter.after, |entry| entry.seq);
+    Ok(Reply::json(
+        200,
+        json!({"writes": page, "next": next, "more": more, "total": store.log.len()}),
+    ))
+}
+
+fn requests(app: &App) -> Reply {
+    let limits = app.limits();
+    Reply::json(
+        200,
+        json!({
+            "by_kind": app.counters(), "api_calls": limits.used, "journal_failures": app.failures(),
+        }),
+    )
+}
+
+fn set_faults(app: &App, request: &Request) -> Answer {
+    let value = match request.header("content-type") {
+        Some(kind) if kind.starts_with("text/plain") => {
+            json!({"spec": String::from_utf8_lossy(&request.body)})
+        }
+        _ => request.json()?,
+    };
+    app.faults
+        .set_json(value)
+        .map_err(|message| refuse("INVALID_FAULTS", &message))?;
+    Ok(Reply::json(200, json!(app.faults.show())))
+}
+
+fn limits(app: &App) -> Reply {
+    let limits = app.limits();
+    Reply::json(200, json!({"max": limits.max, "used": limits.used}))
+}
+
+fn set_limits(app: &App, request: &Request) -> Answer {
+    let body = request.json()?;
+    app.edit_limits(|limits| {
+        limits.max = body
+            .get("max")
+            .and_then(Value::as_u64)
+            .unwrap_or(limits.max);
+        limits.used = body
+            .get("used")
+            .and_then(Value::as_u64)
+            .unwrap_or(limits.used);
+    });
+    Ok(limits(app))
+}
+
+async fn edit(app: &App, request: &Request) -> Answer {
+    let body = request.json()?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let Some(fields) = body.get("fields").and_then(Value::as_object) else {
+        return Err(refuse("INVALID_ARGUMENT", "fields must be an object"));
+    };
+    let at = match text("at") {
+        None => clock::now(),
+        Some(at) => clock::parse_datetime(at).ok_or_else(|| {
+            refuse(
+                "INVALID_ARGUMENT",
+                &format!("at is not an RFC 3339 time: {at}"),
+            )
+        })?,
+    };
+    let user = match text("user") {
+        None => app.people.rep,
+        Some(name) => Id::parse(name)
+            .or_else(|| app.user_named(name))
+            .ok_or_else(|| refuse("INVALID_ARGUMENT", &format!("there is no user {name}")))?,
+    };
+    let (object, id) = {
+        let store = app.store();
+        let object = find(&store, text("object").unwrap_or(""))?;
+        (object, record_of(&store, object, &body)?)
+    };
+    person(app, request, user, at, "edit", object, id, fields.clone()).await
+}
+
+/// Writes as a person does on the page or through the control interface.
+#[allow(clippy::too_many_arguments)]
+pub(super) async fn person(
+    app: &App,
+    request: &Request,
+    user: Id,
+    at: i64,
+    via: &'static str,
+    object: usize,
+    id: Id,
+    fields: Map<String, Value>,
+) -> Answer {
+    let ctx = Context {
+        user,
+        viewer: Viewer::Sandbox,
+        at,
+        request: request.number,
+        via,
+        all_or_none: false,
+    };
+    let change = Change {
+        object,
+        action: Action::Update(id.to_string()),
+        fields,
+    };
+    let outcome = write::write(app, &ctx, vec![Ok(change)], request.delay)
+        .await
+        .pop();
+    match outcome {
+        Some(Ok(done)) => Ok(Reply::json(
+            200,
+            json!({
+                "id": done.id.to_string(), "success": true, "user": user.to_string(), "at": clock::datetime(at),
+            }),
+        )),
+        Some(Err(error)) => Err(Reply::refused(&error)),
+        None => Err(Reply::not_found()),
+    }
+}
+
+/// The record that `id`, or `external_id` (with `external_id_field` if several fields are
+/// external ids), names.
+fn record_of(store: &Store, object: usize, body: &Value) -> Result<Id, Reply> {
+    let definition = store.schema.object(object);
+    if let Some(id) = body.get("id").and_then(Value::as_str) {
+        let id = Id::parse(id).filter(|id| store.live(*id).is_some());
+        return id.ok_or_else(|| Reply::error(404, "NOT_FOUND", "there is no such record"));
+    }
+    let value = body.get("external_id").cloned().unwrap_or(Value::Null);
+    let named = body.get("external_id_field").and_then(Value::as_str);
+    let keys = definition
+        .fields
+        .iter()
+        .enumerate()
+        .filter(|(_, f)| match named {
+            Some(name) => f.name.eq_ignore_ascii_case(name),
+            None => f.external_id,
+        });
+    for (at, field) in keys {
+        let value = match (field.kind, &value) {
+            (Kind::String | Kind::Email, Value::Number(n)) => Value::String(n.to_string()),
+            _ => value.clone(),
+        };
+        if let Some(id) = store.matching(object, at, &value).first() {
+            return Ok(*id);
+        }
+    }
+    Err(Reply::error(
+        404,
+        "NOT_FOUND",
+        &format!("no {} has the external id {value}", definition.name),
+    ))
+}
+
+fn wipe(app: &App) -> Answer {
+    let gone = app
+        .store()
+        .wipe()
+        .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))?;
+    Ok(Reply::json(200, json!({"deleted": gone})))
+}
+
+/// All records with all fields, hidden ones too. `?deleted=true` adds the recycle bin;
+/// `?format=jsonl` gives a line each instead of an array.
+fn records(app: &App, request: &Request) -> Answer {
+    let store = app.store();
+    let at = find(&store, request.path(2).unwrap_or(""))?;
+    let object = store.schema.object(at);
+    let bin = request.query("deleted") == Some("true");
+    let rows = store
+        .rows(at)
+        .filter(|row| bin || row.deleted.is_none())
+        .map(|row| {
+            let fields = object.fields.iter().enumerate();
+            Value::Object(
+                fields
+                    .map(|(at, f)| (f.name.clone(), row.value(object, f, at)))
+                    .collect(),
+            )
+        });
+    if request.query("format") == Some("jsonl") {
+        let lines: String = rows.map(|row| format!("{row}\n")).collect();
+        return Ok(Reply::text(200, "application/x-ndjson", lines));
+    }
+    Ok(Reply::json(200, Value::Array(rows.collect())))
+}
+
+fn commit(store: &mut Store) -> Result<(), Reply> {
+    store
+        .commit()
+        .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))
+}
+
+/// The metadata of a field in its body, with `visible` (default true) beside it.
+fn add_field(store: &mut Store, object: usize, name: &str, body: &Value) -> Result<(), Reply> {
+    let visible = body.get("visible").and_then(Value::as_bool).unwrap_or(true);
+    let meta = body.get("Metadata").unwrap_or(body);
+    let mut field = custom::field(&store.schema, store.schema.object(object), name, meta)
+        .map_err(|(code, message)| refuse(code, &format!("{name}: {message}")))?;
+    let before = store
+        .schema
+        .object(object)
+        .field(name)
+        .map(|at| store.schema.object(object).fields[at].clone());
+    field.visible = visible;
+    field.id = match before.and_then(|f| f.id) {
+        Some(id) => Some(id),
+        None => Some(store.next_id_of("00N").to_string()),
+    };
+    store.put_field(object, field);
+    Ok(())
+}
+
+fn put_field(app: &App, request: &Request) -> Answer {
+    let body = request.json()?;
+    let mut store = app.store();
+    let object = find(&store, request.path(2).unwrap_or(""))?;
+    let name = request.path(3).unwrap_or("").to_owned();
+    add_field(&mut store, object, &name, &body)?;
+    commit(&mut store)?;
+    Ok(Reply::json(
+        200,
+        json!({"object": store.schema.object(object).name, "field": name}),
+    ))
+}
+
+fn put_object(app: &App, request: &Request) -> Answer {
+    let body = if request.body.is_empty() {
+        json!({})
+    } else {
+        request.json()?
+    };
+    let name = request.path(2).unwrap_or("").to_owned();
+    let mut store = app.store();
+    let object = match store.schema.find(&name) {
+        Some(at) => at,
+        None => {
+            let number = store.schema.iter().filter(|(_, o)| o.custom).count();
+            let mut object = custom::object(&name, &body, number)
+                .map_err(|(code, message)| refuse(code, &format!("{name}: {message}")))?;
+            object.id = Some(store.next_id_of("01I").to_string());
+            store.put_object(object)
+        }
+    };
+    let fields = body
+        .get("fields")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    for (field, meta) in &fields {
+        add_field(&mut store, object, field, meta)?;
+    }
+    commit(&mut store)?;
+    Ok(Reply::json(
+        200,
+        json!({"object": store.schema.object(object).name, "fields": fields.len()}),
+    ))
+}
+
+fn objects(app: &App, request: &Request) -> Answer {
+    let store = app.store();
+    if let Some(name) = request.path(2) {
+        let at = find(&store, name)?;
+        let shown = crate::schema::describe::object(&store.schema, at, "v66.0", |_, _| true);
+        return Ok(Reply::json(200, shown));
+    }
+    let list: Vec<Value> = store
+        .schema
+        .iter()
+        .map(|(at, o)| json!({"name": o.name, "label": o.label, "custom": o.custom, "records": store.count(at)}))
+        .collect();
+    Ok(Reply::json(200, Value::Array(list)))
+}

@@ -1,0 +1,130 @@
+//! What the org says of itself: the version's resources, describe, limits.
+
+use serde_json::{Map, Value, json};
+
+use super::auth::Caller;
+use super::reply::Reply;
+use super::request::Request;
+use super::{oauth, rows};
+use crate::app::App;
+use crate::schema::describe;
+
+/// `/services/data/vNN.0`
+pub(super) fn root(app: &App, request: &Request, caller: Caller, version: u32) -> Reply {
+    let base = format!("/services/data/v{version}.0");
+    let names = [
+        "composite",
+        "limits",
+        "query",
+        "queryAll",
+        "sobjects",
+        "tooling",
+    ];
+    let mut map: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(format!("{base}/{name}"))))
+        .collect();
+    map.insert(
+        "identity".to_owned(),
+        json!(oauth::identity_url(app, request, caller.user)),
+    );
+    Reply::json(200, Value::Object(map))
+}
+
+/// `…/sobjects`
+pub(super) fn global(app: &App, _caller: Caller, version: u32) -> Reply {
+    let version = format!("v{version}.0");
+    let store = app.store();
+    let mut list: Vec<Value> = store
+        .schema
+        .iter()
+        .map(|(_, o)| describe::summary(o, &version))
+        .collect();
+    list.sort_by_key(|o| o["name"].as_str().map(str::to_owned));
+    Reply::json(
+        200,
+        json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list}),
+    )
+}
+
+/// `…/sobjects/{object}`
+pub(super) fn object(app: &App, caller: Caller, version: u32, at: usize) -> Reply {
+    let store = app.store();
+    let summary = describe::summary(store.schema.object(at), &format!("v{version}.0"));
+    let recent: Vec<Value> = store
+        .rows(at)
+        .rev()
+        .filter(|row| row.deleted.is_none() && row.modified.1 == caller.user)
+        .take(5)
+        .map(|row| rows::show(&store, row, &[0], version))
+        .collect();
+    Reply::json(
+        200,
+        json!({"objectDescribe": summary, "recentItems": recent}),
+    )
+}
+
+/// `…/sobjects/{object}/describe`
+pub(super) fn describe(
+    app: &App,
+    request: &Request,
+    caller: Caller,
+    version: u32,
+    name: &str,
+) -> Reply {
+    if request.method != "GET" && request.method != "HEAD" {
+        return Reply::wrong_method(&request.method, "GET,HEAD");
+    }
+    let store = app.store();
+    let Ok(at) = rows::object(&store, name) else {
+        return Reply::not_found();
+    };
+    let version = format!("v{version}.0");
+    let shown = describe::object(&store.schema, at, &version, |position, field| {
+        store.sees(caller.viewer(), at, position, field)
+    });
+    Reply::json(200, shown)
+}
+
+/// `…/limits[/recordCount]`
+pub(super) fn limits(app: &App, request: &Request, rest: &[&str]) -> Reply {
+    match rest {
+        [] => {}
+        [word] if word.eq_ignore_ascii_case("recordcount") => return record_count(app, request),
+        _ => return Reply::not_found(),
+    }
+    let limits = app.limits();
+    let pair = |max: u64, left: u64| json!({"Max": max, "Remaining": left});
+    Reply::json(
+        200,
+        json!({
+            "DailyApiRequests": pair(limits.max, limits.max.saturating_sub(limits.used)),
+            "DailyAsyncApexExecutions": pair(250_000, 250_000),
+            "DailyBulkApiBatches": pair(15_000, 15_000),
+            "DailyBulkV2QueryFileStorageMB": pair(976_562, 976_562),
+            "DailyBulkV2QueryJobs": pair(10_000, 10_000),
+            "DataStorageMB": pair(1_024, 1_024),
+            "FileStorageMB": pair(1_024, 1_024),
+            "PermissionSets": {"Max": 1_500, "Remaining": 1_498, "CreateCustom": pair(1_000, 998)},
+        }),
+    )
+}
+
+fn record_count(app: &App, request: &Request) -> Reply {
+    let store = app.store();
+    let asked = request.query("sObjects").map(|list| {
+        list.split(',')
+            .map(str::trim)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    let wanted = store.schema.iter().filter(|(_, o)| {
+        asked
+            .as_ref()
+            .is_none_or(|list| list.iter().any(|name| name.eq_ignore_ascii_case(&o.name)))
+    });
+    let counts: Vec<Value> = wanted
+        .map(|(at, o)| json!({"count": store.count(at), "name": o.name}))
+        .collect();
+    Reply::json(200, json!({"sObjects": counts}))
+}

@@ -1,0 +1,149 @@
+//! The wire: requests in, answers out.
+//!
+//! Paths are cut at slashes before they are percent-decoded, so a key may hold an encoded
+//! slash; empty segments (double and trailing slashes) are dropped.
+
+mod auth;
+mod collections;
+mod control;
+mod meta;
+mod oauth;
+mod pages;
+mod query;
+mod replication;
+mod reply;
+mod request;
+mod rest;
+mod rows;
+mod soap;
+mod tooling;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::http::request::Parts;
+
+use crate::app::App;
+use crate::faults::{Kind, Seen};
+use reply::Reply;
+use request::Request;
+
+/// How a connection goes on after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The whole answer is sent.
+    Whole,
+    /// Half of it, then the connection is closed.
+    Cut,
+    /// Nothing is sent and the connection is closed.
+    Drop,
+}
+
+/// Answers one request.
+pub(crate) async fn handle(
+    app: &Arc<App>,
+    address: SocketAddr,
+    head: Parts,
+    body: Bytes,
+) -> (Response<Bytes>, Ending) {
+    let mut request = match Request::read(app.number(), address, &head, body) {
+        Ok(request) => request,
+        Err(reply) => return (reply.finish(false, false), Ending::Whole),
+    };
+    let (reply, ending) = if is_control(&request) {
+        app.count("control");
+        (route_control(app, &request).await, Ending::Whole)
+    } else {
+        struck(app, &mut request).await
+    };
+    (reply.finish(request.pretty(), request.takes_gzip()), ending)
+}
+
+fn is_control(request: &Request) -> bool {
+    !matches!(request.path(0), Some(first) if first.eq_ignore_ascii_case("services") || first == "id")
+}
+
+async fn route_control(app: &Arc<App>, request: &Request) -> Reply {
+    match request.path(0) {
+        Some("sandbox") => control::route(app, request).await,
+        None | Some("ui") => pages::route(app, request).await,
+        _ => Reply::error(404, "NOT_FOUND", "The requested resource does not exist"),
+    }
+}
+
+/// A request of the API, with the faults that hit it.
+async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
+    let struck = app.faults.request(&Seen {
+        method: &request.method,
+        path: &request.raw_path,
+        segments: &request.segments,
+        body: &request.body,
+    });
+    if struck.drained > 0 {
+        app.edit_limits(|limits| limits.used = limits.max.min(limits.used + struck.drained));
+    }
+    if let Some((kind, delay)) = struck.instead {
+        app.count("struck by a fault");
+        return instead(app, request, kind, delay).await;
+    }
+    let writes = request.method != "GET"
+        && request.method != "HEAD"
+        && request.raw_path.contains("/sobjects");
+    if writes {
+        request.delay = struck.delay + app.faults.latency();
+    } else if !struck.delay.is_zero() {
+        tokio::time::sleep(struck.delay).await;
+    }
+    let reply = rest::route(app, request).await;
+    match struck.after {
+        Some(Kind::Lost) => (reply, Ending::Drop),
+        Some(_) => (reply, Ending::Cut),
+        None => (reply, Ending::Whole),
+    }
+}
+
+async fn instead(
+    app: &Arc<App>,
+    request: &Request,
+    kind: Kind,
+    delay: Duration,
+) -> (Reply, Ending) {
+    let reply = match kind {
+        Kind::Throttle => {
+            let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
+            Reply::error(403, "REQUEST_LIMIT_EXCEEDED", message)
+        }
+        Kind::Throttle429 => {
+            let reply = Reply::error(
+                429,
+                "REQUEST_LIMIT_EXCEEDED",
+                "Too many requests. Try again later.",
+            );
+            reply.header("Retry-After", &delay.as_secs().max(1).to_string())
+        }
+        Kind::BadGateway => Reply::text(
+            502,
+            "text/html; charset=UTF-8",
+            "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>",
+        ),
+        Kind::TimeoutBefore => {
+            tokio::time::sleep(delay).await;
+            return (Reply::empty(200), Ending::Drop);
+        }
+        Kind::Unauthorized => {
+            if let Some(token) = auth::token(request) {
+                app.sessions.close(&token);
+            }
+            auth::expired()
+        }
+        _ => Reply::error(
+            503,
+            "SERVER_UNAVAILABLE",
+            "Server is temporarily unavailable. Please try again later.",
+        ),
+    };
+    (rest::with_limits(app, reply), Ending::Whole)
+}

@@ -1,0 +1,173 @@
+//! A request as the handlers see it.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::read::{GzDecoder, ZlibDecoder};
+use hyper::http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::reply::Reply;
+
+/// No decompressed body may be larger than this (SOAP states 50 MB).
+const MAX_BODY: u64 = 50 << 20;
+/// Longest URL (salesforce.md §14).
+const MAX_URL: usize = 16_384;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) number: u64,
+    /// Upper case; `_HttpMethod` is already applied.
+    pub(crate) method: String,
+    pub(crate) raw_path: String,
+    /// Decoded, without empty ones.
+    pub(crate) segments: Vec<String>,
+    pub(crate) body: Bytes,
+    /// How long a write is to take, with its rows locked.
+    pub(crate) delay: Duration,
+    pub(crate) base: String,
+    query: Vec<(String, String)>,
+    headers: HashMap<String, String>,
+}
+
+/// Decodes `a=b&c=d`, where `+` is a space.
+pub(crate) fn form(text: &str) -> Vec<(String, String)> {
+    let decode = |part: &str| {
+        let spaced = part.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = text.split('&').filter(|p| !p.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
+}
+
+impl Request {
+    pub(crate) fn read(
+        number: u64,
+        address: SocketAddr,
+        head: &Parts,
+        body: Bytes,
+    ) -> Result<Request, Reply> {
+        let mut headers = HashMap::new();
+        for (name, value) in &head.headers {
+            headers.insert(
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            );
+        }
+        let raw_path = head.uri.path().to_owned();
+        let raw_query = head.uri.query().unwrap_or("");
+        if raw_path.len() + raw_query.len() > MAX_URL {
+            return Err(Reply::text(414, "text/html", "<h1>URI Too Long</h1>"));
+        }
+        let query = form(raw_query);
+        let over = query
+            .iter()
+            .find(|(name, _)| name == "_HttpMethod")
+            .map(|(_, m)| m.to_uppercase());
+        let method = match over {
+            Some(method) if head.method == "POST" => method,
+            _ => head.method.as_str().to_uppercase(),
+        };
+        let segments = raw_path.split('/').filter(|s| !s.is_empty());
+        let segments = segments
+            .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
+            .collect();
+        let base = match headers.get("host") {
+            Some(host) => format!("http://{host}"),
+            None => format!("http://{address}"),
+        };
+        let body = match headers
+            .get("content-encoding")
+            .map(|e| e.to_lowercase())
+            .as_deref()
+        {
+            Some("gzip") => unpack(GzDecoder::new(&body[..]))?,
+            Some("deflate") => unpack(ZlibDecoder::new(&body[..]))?,
+            _ => body,
+        };
+        Ok(Request {
+            number,
+            method,
+            raw_path,
+            segments,
+            body,
+            delay: Duration::ZERO,
+            base,
+            query,
+            headers,
+        })
+    }
+
+    /// A segment of the path.
+    pub(crate) fn path(&self, at: usize) -> Option<&str> {
+        self.segments.get(at).map(String::as_str)
+    }
+
+    /// A query parameter.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// A header, by its lower-case name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// Whether the answer is to be indented.
+    pub(crate) fn pretty(&self) -> bool {
+        matches!(self.header("x-prettyprint"), Some("1" | "true"))
+    }
+
+    /// Whether the answer may be compressed.
+    pub(crate) fn takes_gzip(&self) -> bool {
+        self.header("accept-encoding")
+            .is_some_and(|e| e.contains("gzip"))
+    }
+
+    /// The parameters of a form in the body.
+    pub(crate) fn form(&self) -> Vec<(String, String)> {
+        form(&String::from_utf8_lossy(&self.body))
+    }
+
+    /// The body as JSON, or error shape 1.
+    pub(crate) fn json(&self) -> Result<Value, Reply> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let message = format!(
+                "{error} at [line:{}, column:{}]",
+                error.line(),
+                error.column()
+            );
+            Reply::error(400, "JSON_PARSER_ERROR", &message)
+        })
+    }
+}
+
+fn unpack(decoder: impl Read) -> Result<Bytes, Reply> {
+    let mut out = Vec::new();
+    match decoder.take(MAX_BODY + 1).read_to_end(&mut out) {
+        Ok(_) if out.len() as u64 <= MAX_BODY => Ok(out.into()),
+        Ok(_) => Err(Reply::error(
+            413,
+            "EXCEEDED_MAX_SIZE_REQUEST",
+            "request body is too large",
+        )),
+        Err(_) => Err(Reply::error(
+            400,
+            "UNKNOWN_EXCEPTION",
+            "the body is not in the stated encoding",
+        )),
+    }
+}

@@ -1,0 +1,172 @@
+//! Accepting connections and carrying requests to the router.
+//!
+//! hyper is driven directly, because a fault must be able to end a connection without an
+//! answer, or in the middle of one: an error from the service does the first, a body that
+//! fails does the second.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::http::{self, Ending};
+use crate::{Config, Error};
+
+/// The accept loop.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(config: Config) -> Result<Server, Error> {
+        let listen = config.listen;
+        let failed = |source| Error::Listen {
+            address: listen,
+            source,
+        };
+        let app = Arc::new(App::new(config)?);
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, app, address, stopped));
+        Ok(Server {
+            address,
+            stop,
+            task,
+        })
+    }
+
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    app: Arc<App>,
+    address: SocketAddr,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, app.clone(), address, stopped.clone()));
+            }
+            // Out of file handles, most likely: give others time to close.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    app: Arc<App>,
+    address: SocketAddr,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let service =
+        service_fn(move |request: Request<Incoming>| answer(app.clone(), address, request));
+    let served =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = served => {}
+        // Also when the sender is gone: a dropped sandbox ends its connections.
+        _ = stopped.changed() => {}
+    }
+}
+
+/// Nothing is to be sent: hyper closes the connection.
+#[derive(Debug)]
+struct Dropped;
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is dropped")
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+async fn answer(
+    app: Arc<App>,
+    address: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Dropped> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+    // A caller that hangs up must not undo a write half-way, so the work is a task of its
+    // own, which a closed connection does not cancel.
+    let work = tokio::spawn(async move { http::handle(&app, address, head, body).await });
+    let (reply, ending) = work.await.map_err(|_| Dropped)?;
+    let answer = match ending {
+        Ending::Drop => return Err(Dropped),
+        Ending::Whole => Answer {
+            whole: reply.body().len(),
+            rest: Some(reply.body().clone()),
+            cut: None,
+        },
+        Ending::Cut => {
+            let half = reply.body().slice(..reply.body().len() / 2);
+            // Long enough for the first half to leave before the connection ends.
+            let pause = Box::pin(tokio::time::sleep(Duration::from_millis(20)));
+            Answer {
+                whole: reply.body().len(),
+                rest: Some(half),
+                cut: Some(pause),
+            }
+        }
+    };
+    Ok(reply.map(|_| answer))
+}
+
+/// A body that may break off in the middle.
+struct Answer {
+    whole: usize,
+    rest: Option<Bytes>,
+    cut: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Dropped;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
+        match (self.rest.take(), &mut self.cut) {
+            (Some(bytes), _) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            (_, Some(pause)) => pause.as_mut().poll(cx).map(|()| Some(Err(Dropped))),
+            _ => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.cut.is_none() && self.rest.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.whole as u64)
+    }
+}

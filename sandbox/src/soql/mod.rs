@@ -1,0 +1,141 @@
+//! The part of SOQL that row-by-row clients use.
+//!
+//! `SELECT` fields (with parent paths), `COUNT()` or `FIELDS(...)` `FROM` one object, with
+//! `WHERE`, `ORDER BY`, `LIMIT` and `OFFSET`. Not there: `GROUP BY` and other aggregates,
+//! child subqueries, `TYPEOF`; they are refused as malformed.
+//!
+//! Text is compared without case, except in fields that are unique and case-sensitive
+//! (salesforce.md §9). Rows come in order of creation unless ordered otherwise.
+
+mod ast;
+mod bind;
+mod eval;
+mod lexer;
+mod output;
+mod parser;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Value, json};
+
+use crate::ids::Id;
+use crate::store::Store;
+use crate::store::grants::Viewer;
+use bind::Bound;
+
+/// Why a query was refused: an error code and its message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct QueryError {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl QueryError {
+    fn new(code: &'static str, message: impl Into<String>) -> QueryError {
+        QueryError {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// With the query, a caret under the place, and the place in words.
+    fn at(code: &'static str, query: &str, at: usize, what: &str) -> QueryError {
+        let column = query.get(..at).map_or(0, |before| before.chars().count());
+        let from = query
+            .char_indices()
+            .rev()
+            .map(|(i, _)| i)
+            .find(|i| *i + 40 <= at)
+            .unwrap_or(0);
+        let shown = query.get(from..).unwrap_or(query);
+        let shown: String = shown.chars().take(80).collect();
+        let indent = query.get(from..at).map_or(0, |t| t.chars().count());
+        let caret = format!("{}^", " ".repeat(indent));
+        QueryError::new(
+            code,
+            format!(
+                "\n{shown}\n{caret}\nERROR at Row:1:Column:{}\n{what}",
+                column + 1
+            ),
+        )
+    }
+}
+
+/// A query whose matching rows are known: what is left is to show them, page by page.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    bound: Bound,
+    viewer: Viewer,
+    ids: Vec<Id>,
+    count_only: Option<usize>,
+}
+
+/// Runs a query. `deleted` includes the recycle bin, as queryAll does.
+pub(crate) fn run(
+    store: &Store,
+    viewer: Viewer,
+    query: &str,
+    deleted: bool,
+    now: i64,
+) -> Result<Cursor, QueryError> {
+    if query.chars().count() > 100_000 {
+        return Err(QueryError::new(
+            "MALFORMED_QUERY",
+            "SOQL statements cannot be longer than 100000 characters.",
+        ));
+    }
+    let parsed = parser::parse(query)?;
+    let bound = bind::bind(store, viewer, query, parsed, now)?;
+    let ids = eval::matching(store, &bound, deleted);
+    let count_only = bound.count.then_some(ids.len());
+    Ok(Cursor {
+        bound,
+        viewer,
+        ids,
+        count_only,
+    })
+}
+
+impl Cursor {
+    /// How many rows match.
+    pub(crate) fn total(&self) -> usize {
+        self.count_only.unwrap_or(self.ids.len())
+    }
+
+    /// Whether the query was made by this viewer.
+    pub(crate) fn is_of(&self, viewer: Viewer) -> bool {
+        self.viewer == viewer
+    }
+
+    /// One page of the answer. `next` makes the URL of the page that starts at a row.
+    pub(crate) fn page(
+        &self,
+        store: &Store,
+        version: &str,
+        start: usize,
+        size: usize,
+        next: impl FnOnce(usize) -> String,
+    ) -> Value {
+        if let Some(count) = self.count_only {
+            return json!({"totalSize": count, "done": true, "records": []});
+        }
+        let end = self.ids.len().min(start.saturating_add(size));
+        let rows = self.ids.get(start..end).unwrap_or(&[]);
+        let records: Vec<Value> = rows
+            .iter()
+            .filter_map(|id| store.get(*id))
+            .map(|row| output::record(store, &self.bound, row, version))
+            .collect();
+        if end < self.ids.len() {
+            let url = next(end);
+            json!({"totalSize": self.ids.len(), "done": false, "nextRecordsUrl": url, "records": records})
+        } else {
+            json!({"totalSize": self.ids.len(), "done": true, "records": records})
+        }
+    }
+
+    /// What `&columns=true` asks for.
+    pub(crate) fn columns(&self, store: &Store) -> Value {
+        output::columns(store, &self.bound)
+    }
+}

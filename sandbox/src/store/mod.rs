@@ -1,0 +1,331 @@
+//! All records, their indexes, the recycle bin, the write log and the journal.
+//!
+//! Invariants:
+//! - Every change goes through [`Store::put`], which keeps the indexes and remembers the
+//!   state before, so that a request can be undone ([`Store::undo_to`]) and, on
+//!   [`Store::commit`], written to the journal as one line.
+//! - A deleted record stays (the recycle bin) but is in no index: its external id is free,
+//!   and an upsert of that key makes a new record.
+//! - One mutex guards the store; nothing awaits while holding it.
+
+mod fill;
+pub(crate) mod grants;
+pub(crate) mod index;
+mod journal;
+pub(crate) mod row;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::clock::Millis;
+use crate::ids::Id;
+use crate::schema::field::Field;
+use crate::schema::{Object, Schema};
+use crate::writelog::{WriteEntry, WriteLog};
+use grants::Grants;
+use index::Index;
+use journal::Journal;
+use row::Row;
+
+pub(crate) use fill::People;
+
+/// The state of the org.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) schema: Schema,
+    pub(crate) log: WriteLog,
+    rows: Vec<BTreeMap<Id, Row>>,
+    indexes: Vec<Index>,
+    next: u64,
+    /// Rows as they were before this request touched them.
+    undo: Vec<(usize, Id, Option<Row>)>,
+    objects_changed: Vec<usize>,
+    logged: usize,
+    journal: Option<Journal>,
+    pub(super) grants: Grants,
+}
+
+impl Store {
+    /// An org with the standard objects and no records.
+    pub(crate) fn new() -> Store {
+        let schema = Schema::standard();
+        Store {
+            rows: (0..schema.len()).map(|_| BTreeMap::new()).collect(),
+            indexes: (0..schema.len()).map(|_| Index::default()).collect(),
+            schema,
+            log: WriteLog::default(),
+            next: 1,
+            undo: Vec::new(),
+            objects_changed: Vec::new(),
+            logged: 0,
+            journal: None,
+            grants: Grants::default(),
+        }
+    }
+
+    /// Reads what an earlier run left in `dir`, and keeps a journal there from now on.
+    pub(crate) fn open(dir: &Path) -> Result<Store, Error> {
+        let mut store = Store::new();
+        Journal::read(dir, |line| store.replay(&line))?;
+        store.undo.clear();
+        store.objects_changed.clear();
+        store.logged = store.log.len();
+        store.grants = Grants::gather(&store);
+        let journal = Journal::rewrite(dir, store.lines())?;
+        store.journal = Some(journal);
+        Ok(store)
+    }
+
+    fn replay(&mut self, line: &Value) {
+        let list = |key: &str| {
+            line.get(key)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
+        if let Some(next) = line.get("next").and_then(Value::as_u64) {
+            self.next = self.next.max(next);
+        }
+        if line.get("wiped").is_some() {
+            self.wipe_rows();
+        }
+        for object in list("objects") {
+            if let Ok(object) = serde_json::from_value::<Object>(object.clone()) {
+                self.put_object(object);
+            }
+        }
+        for row in list("rows") {
+            let at = row
+                .get("o")
+                .and_then(Value::as_str)
+                .and_then(|name| self.schema.find(name));
+            let Some(at) = at else { continue };
+            if let Some(row) = Row::from_line(row, self.schema.object(at), at) {
+                self.next = self.next.max(row.id.number() + 1);
+                self.put(row);
+            }
+        }
+        self.undo.clear();
+        for write in list("writes") {
+            if let Ok(entry) = serde_json::from_value(write.clone()) {
+                self.log.push(entry);
+            }
+        }
+    }
+
+    /// The whole state as journal lines.
+    fn lines(&self) -> impl Iterator<Item = Value> + '_ {
+        let objects: Vec<&Object> = self.schema.iter().map(|(_, o)| o).collect();
+        let head = json!({"next": self.next, "objects": objects});
+        let rows = self.rows.iter().flat_map(|rows| rows.values());
+        let rows = rows.map(|r| json!({"rows": [r.to_line(self.schema.object(r.object))]}));
+        let writes = self.log.all().iter().map(|w| json!({"writes": [w]}));
+        std::iter::once(head).chain(rows).chain(writes)
+    }
+
+    /// A fresh id for a record of this object.
+    pub(crate) fn next_id(&mut self, object: usize) -> Id {
+        let prefix = &self.schema.object(object).prefix;
+        let id = Id::new(prefix, self.next);
+        self.next += 1;
+        id
+    }
+
+    /// A fresh id with this prefix, for definitions, locators and the like.
+    pub(crate) fn next_id_of(&mut self, prefix: &str) -> Id {
+        let id = Id::new(prefix, self.next);
+        self.next += 1;
+        id
+    }
+
+    /// A record, also from the recycle bin.
+    pub(crate) fn get(&self, id: Id) -> Option<&Row> {
+        let object = self.schema.by_prefix(id.prefix())?;
+        self.rows.get(object)?.get(&id)
+    }
+
+    /// A record that is not deleted.
+    pub(crate) fn live(&self, id: Id) -> Option<&Row> {
+        self.get(id).filter(|row| row.deleted.is_none())
+    }
+
+    /// All records of an object in order of creation, the recycle bin included.
+    pub(crate) fn rows(&self, object: usize) -> impl DoubleEndedIterator<Item = &Row> {
+        self.rows.get(object).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The records of an object by name that are not deleted.
+    pub(crate) fn rows_of(&self, name: &str) -> impl Iterator<Item = &Row> {
+        let object = self.schema.find(name);
+        let rows = object.and_then(|at| self.rows.get(at)).into_iter();
+        rows.flat_map(BTreeMap::values)
+            .filter(|row| row.deleted.is_none())
+    }
+
+    /// How many records of an object are not deleted.
+    pub(crate) fn count(&self, object: usize) -> usize {
+        self.rows(object)
+            .filter(|row| row.deleted.is_none())
+            .count()
+    }
+
+    /// The live records whose indexed field has this value but for case.
+    pub(crate) fn lookup(&self, object: usize, field: usize, key: &str) -> &[Id] {
+        self.indexes
+            .get(object)
+            .map_or(&[], |index| index.find(field, key))
+    }
+
+    /// The live records whose field matches a key by the field's own rule on case.
+    pub(crate) fn matching(&self, object: usize, field: usize, value: &Value) -> Vec<Id> {
+        let Some(key) = index::key_of(value) else {
+            return Vec::new();
+        };
+        let exact = self.schema.object(object).fields[field].matches_case();
+        let found = self.lookup(object, field, &key).iter().copied();
+        found
+            .filter(|id| !exact || self.get(*id).and_then(|row| row.stored(field)) == Some(value))
+            .collect()
+    }
+
+    /// Writes a record, new or changed.
+    pub(crate) fn put(&mut self, row: Row) {
+        let object = self.schema.object(row.object);
+        let index = &mut self.indexes[row.object];
+        let before = self.rows[row.object].remove(&row.id);
+        if let Some(before) = &before {
+            index.remove(object, before);
+        }
+        index.add(object, &row);
+        self.undo.push((row.object, row.id, before));
+        self.rows[row.object].insert(row.id, row);
+    }
+
+    /// A mark to come back to with [`Store::undo_to`].
+    pub(crate) fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// Takes back every change since the mark.
+    pub(crate) fn undo_to(&mut self, mark: usize) {
+        while self.undo.len() > mark {
+            let Some((at, id, before)) = self.undo.pop() else {
+                return;
+            };
+            let object = self.schema.object(at);
+            if let Some(now) = self.rows[at].remove(&id) {
+                self.indexes[at].remove(object, &now);
+            }
+            if let Some(before) = before {
+                self.indexes[at].add(object, &before);
+                self.rows[at].insert(id, before);
+            }
+        }
+    }
+
+    /// Ends a request: what it changed and logged goes to the journal.
+    pub(crate) fn commit(&mut self) -> Result<(), Error> {
+        let touched = std::mem::take(&mut self.undo);
+        let objects = std::mem::take(&mut self.objects_changed);
+        let logged = std::mem::replace(&mut self.logged, self.log.len());
+        let setup = touched.iter().any(|(at, ..)| self.schema.object(*at).setup);
+        if setup || !objects.is_empty() {
+            self.grants = Grants::gather(self);
+        }
+        let Some(mut journal) = self.journal.take() else {
+            return Ok(());
+        };
+        let mut seen = std::collections::HashSet::new();
+        let rows: Vec<Value> = touched
+            .iter()
+            .filter(|(_, id, _)| seen.insert(*id))
+            .filter_map(|(_, id, _)| self.get(*id))
+            .map(|row| row.to_line(self.schema.object(row.object)))
+            .collect();
+        let objects: Vec<&Object> = objects.iter().map(|at| self.schema.object(*at)).collect();
+        let writes: &[WriteEntry] = &self.log.all()[logged.min(self.log.len())..];
+        let written = if rows.is_empty() && objects.is_empty() && writes.is_empty() {
+            Ok(())
+        } else {
+            journal.append(
+                &json!({"next": self.next, "objects": objects, "rows": rows, "writes": writes}),
+            )
+        };
+        self.journal = Some(journal);
+        written
+    }
+
+    /// Adds or replaces an object.
+    pub(crate) fn put_object(&mut self, object: Object) -> usize {
+        let at = self.schema.put(object);
+        while self.rows.len() <= at {
+            self.rows.push(BTreeMap::new());
+            self.indexes.push(Index::default());
+        }
+        self.reindex(at);
+        self.objects_changed.push(at);
+        at
+    }
+
+    /// Adds or replaces a field.
+    pub(crate) fn put_field(&mut self, object: usize, field: Field) {
+        self.schema.put_field(object, field);
+        self.reindex(object);
+        self.objects_changed.push(object);
+    }
+
+    fn reindex(&mut self, at: usize) {
+        let object = self.schema.object(at);
+        let mut index = Index::default();
+        for row in self.rows[at].values() {
+            index.add(object, row);
+        }
+        self.indexes[at] = index;
+    }
+
+    /// Empties all records but those of the set-up objects. The schema stays.
+    pub(crate) fn wipe(&mut self) -> Result<usize, Error> {
+        let gone = self.wipe_rows();
+        self.undo.clear();
+        if let Some(journal) = &mut self.journal {
+            journal.append(&json!({"next": self.next, "wiped": true}))?;
+        }
+        Ok(gone)
+    }
+
+    fn wipe_rows(&mut self) -> usize {
+        let mut gone = 0;
+        for (at, object) in self.schema.iter() {
+            if !object.setup {
+                gone += self.rows[at].len();
+                self.rows[at].clear();
+                self.indexes[at] = Index::default();
+            }
+        }
+        self.log.clear();
+        self.logged = 0;
+        gone
+    }
+
+    /// The name a record shows.
+    pub(crate) fn name_of(&self, row: &Row) -> String {
+        let object = self.schema.object(row.object);
+        let shown = object
+            .name_field()
+            .map(|f| row.value(object, &object.fields[f], f))
+            .and_then(|v| v.as_str().map(str::to_owned));
+        shown.unwrap_or_else(|| row.id.to_string())
+    }
+
+    /// Changes the modification stamp only, as an automated process does.
+    pub(crate) fn touch(&mut self, id: Id, at: Millis, edit: impl FnOnce(&mut Row)) {
+        if let Some(mut row) = self.get(id).cloned() {
+            edit(&mut row);
+            row.stamp = at;
+            self.put(row);
+        }
+    }
+}

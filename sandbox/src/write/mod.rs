@@ -1,0 +1,277 @@
+//! The one path that every write takes: single rows, collections, edits by a person.
+//!
+//! Invariants:
+//! - All records of a call are prepared before the first is applied; results are in the
+//!   order of the request, one for each record.
+//! - The store's mutex is held from the first check to the journal entry, so a call is
+//!   seen whole or not at all. Injected latency passes *before* that, while row locks are
+//!   held, as a slow trigger would hold them.
+//! - Every record leaves exactly one entry in the write log, accepted or refused; a record
+//!   deleted along with its parent leaves one of its own, before the parent's.
+
+mod apply;
+pub(crate) mod error;
+mod log;
+pub(crate) mod prepare;
+mod setup;
+pub(crate) mod values;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::clock::Millis;
+use crate::ids::Id;
+use crate::store::Store;
+use crate::store::grants::Viewer;
+use error::RecordError;
+use prepare::{Prepared, Target};
+
+/// What a caller wants done to one record.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Create,
+    /// By id, as text: a malformed one is refused per record.
+    Update(String),
+    Delete(String),
+    /// By the field at this position.
+    Upsert {
+        key: usize,
+        update_only: bool,
+    },
+}
+
+/// One record of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) object: usize,
+    pub(crate) action: Action,
+    pub(crate) fields: Map<String, Value>,
+}
+
+/// Who writes, when, and on which way.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) user: Id,
+    pub(crate) viewer: Viewer,
+    pub(crate) at: Millis,
+    pub(crate) request: u64,
+    pub(crate) via: &'static str,
+    pub(crate) all_or_none: bool,
+}
+
+/// An accepted write.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) id: Id,
+    pub(crate) created: bool,
+    /// Records deleted along with this one, dependants first.
+    pub(crate) cascaded: Vec<Id>,
+}
+
+/// A result per record.
+pub(crate) type Outcome = Result<Done, RecordError>;
+
+/// A record of a call: a change, or the reason it could not even be read.
+pub(crate) type Asked = Result<Change, Box<(RecordError, Option<Change>)>>;
+
+/// Writes the records of one call.
+pub(crate) async fn write(
+    app: &App,
+    ctx: &Context,
+    asked: Vec<Asked>,
+    delay: Duration,
+) -> Vec<Outcome> {
+    let mut refused: HashMap<usize, RecordError> = HashMap::new();
+    let mut expected_new: HashSet<usize> = HashSet::new();
+    let mut held = Vec::new();
+    if !delay.is_zero() {
+        let wanted = {
+            let store = app.store();
+            plan_locks(&store, ctx, &asked, &mut expected_new)
+        };
+        for (record, rows) in wanted {
+            match app
+                .locks
+                .acquire(&rows, ctx.request, app.config.lock_wait)
+                .await
+            {
+                Ok(guard) => held.push(guard),
+                Err(row) => {
+                    refused.insert(record, RecordError::locked(Some(row)));
+                }
+            }
+        }
+        tokio::time::sleep(delay).await;
+    }
+    let mut store = app.store();
+    let outcomes = run(app, &mut store, ctx, asked, &refused, &expected_new);
+    if let Err(error) = store.commit() {
+        app.report(&error);
+    }
+    drop(store);
+    drop(held);
+    outcomes
+}
+
+/// The rows each record locks: itself, and the parents it points to, users excepted.
+fn plan_locks(
+    store: &Store,
+    ctx: &Context,
+    asked: &[Asked],
+    expected_new: &mut HashSet<usize>,
+) -> Vec<(usize, Vec<Id>)> {
+    let mut wanted = Vec::new();
+    for (at, change) in asked.iter().enumerate() {
+        let Ok(change) = change else { continue };
+        let Ok(prepared) = prepare::prepare(store, ctx, change) else {
+            continue;
+        };
+        let mut rows = Vec::new();
+        let object = store.schema.object(prepared.object);
+        let mut parents: Vec<Id> = prepared
+            .values
+            .iter()
+            .filter(|(f, _)| object.fields[*f].kind == crate::schema::field::Kind::Reference)
+            .filter_map(|(_, v)| Id::parse(v.as_str()?))
+            .collect();
+        match prepared.target {
+            Target::Create => {
+                expected_new.insert(at);
+            }
+            Target::Update(id) | Target::Delete(id) => {
+                rows.push(id);
+                if let Some(row) = store.live(id) {
+                    let links = object.fields.iter().enumerate();
+                    parents.extend(
+                        links
+                            .filter(|(_, f)| f.kind == crate::schema::field::Kind::Reference)
+                            .filter_map(|(f, _)| row.reference(f)),
+                    );
+                }
+            }
+        }
+        rows.extend(parents.into_iter().filter(|id| id.prefix() != "005"));
+        rows.sort_unstable();
+        rows.dedup();
+        wanted.push((at, rows));
+    }
+    wanted
+}
+
+fn run(
+    app: &App,
+    store: &mut Store,
+    ctx: &Context,
+    asked: Vec<Asked>,
+    refused: &HashMap<usize, RecordError>,
+    expected_new: &HashSet<usize>,
+) -> Vec<Outcome> {
+    let mut plans: Vec<Result<Prepared, RecordError>> = asked
+        .iter()
+        .enumerate()
+        .map(|(at, change)| match change {
+            Err(unread) => Err(unread.0.clone()),
+            Ok(change) => match (refused.get(&at), app.faults.record(store, change)) {
+                (Some(error), _) => Err(error.clone()),
+                (None, Some(error)) => Err(error),
+                (None, None) => prepare::prepare(store, ctx, change),
+            },
+        })
+        .collect();
+    refuse_duplicates(store, &mut plans);
+    let start = store.mark();
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(plans.len());
+    let mut before_images = Vec::with_capacity(plans.len());
+    for (at, plan) in plans.iter().enumerate() {
+        before_images.push(log::known(store, plan.as_ref().ok()));
+        let outcome = match plan {
+            Err(error) => Err(error.clone()),
+            Ok(prepared) => {
+                let mark = store.mark();
+                let lost_race = expected_new
+                    .contains(&at)
+                    .then(|| raced(store, prepared))
+                    .flatten();
+                let outcome = match lost_race {
+                    Some(error) => Err(error),
+                    None => apply::apply(store, ctx, prepared),
+                };
+                if outcome.is_err() {
+                    store.undo_to(mark);
+                }
+                outcome
+            }
+        };
+        outcomes.push(outcome);
+    }
+    if ctx.all_or_none && outcomes.iter().any(Result::is_err) {
+        store.undo_to(start);
+        for outcome in &mut outcomes {
+            if outcome.is_ok() {
+                *outcome = Err(RecordError::rolled_back());
+            }
+        }
+    }
+    for (((change, plan), outcome), known) in
+        asked.iter().zip(&plans).zip(&outcomes).zip(before_images)
+    {
+        log::record(store, ctx, change, plan.as_ref().ok(), outcome, known);
+    }
+    outcomes
+}
+
+/// Two callers upserted the same new key at once: the one that comes second fails on the
+/// unique index, although an upsert tried a moment later would have updated.
+fn raced(store: &Store, prepared: &Prepared) -> Option<RecordError> {
+    let (Target::Update(id), Some((key, _))) = (&prepared.target, &prepared.key) else {
+        return None;
+    };
+    let field = &store.schema.object(prepared.object).fields[*key];
+    field.unique.then(|| apply::taken(field, *id))
+}
+
+/// The same key or id twice in one call: every copy fails.
+fn refuse_duplicates(store: &Store, plans: &mut [Result<Prepared, RecordError>]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let name = |plan: &Prepared| match (&plan.key, &plan.target) {
+        (Some((_, key)), _) => Some(format!("key {key}")),
+        (None, Target::Update(id) | Target::Delete(id)) => Some(format!("id {id}")),
+        (None, Target::Create) => None,
+    };
+    for name in plans.iter().flatten().filter_map(name) {
+        *seen.entry(name).or_default() += 1;
+    }
+    for plan in plans.iter_mut() {
+        let Ok(prepared) = plan else { continue };
+        let twice = name(prepared).is_some_and(|name| seen.get(&name).is_some_and(|n| *n > 1));
+        if !twice {
+            continue;
+        }
+        *plan = Err(match (&prepared.key, &prepared.target) {
+            (Some((key, _)), _) => {
+                let field = &store.schema.object(prepared.object).fields[*key];
+                let value = prepared
+                    .values
+                    .iter()
+                    .find(|(at, _)| at == key)
+                    .map(|(_, v)| v);
+                let shown = value.map_or_else(String::new, |v| {
+                    v.as_str().map_or_else(|| v.to_string(), str::to_owned)
+                });
+                RecordError::new(
+                    "DUPLICATE_VALUE",
+                    format!("Duplicate external id specified: {shown}"),
+                )
+                .on(&field.name)
+            }
+            (None, Target::Update(id) | Target::Delete(id)) => {
+                RecordError::new("DUPLICATE_VALUE", format!("Duplicate id specified: {id}"))
+                    .on("Id")
+            }
+            (None, Target::Create) => continue,
+        });
+    }
+}

@@ -1,0 +1,153 @@
+//! A client of a fresh sandbox, and the fields that the tests use.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use syncline_sandbox::{Config, Sandbox};
+
+pub struct Org {
+    pub sandbox: Sandbox,
+    pub http: Client,
+    pub token: String,
+    pub url: String,
+}
+
+pub const EXTERNAL_ID: &str = r#"{"type":"Text","label":"Ext Id","length":80,"externalId":true,"unique":true,"caseSensitive":true}"#;
+
+impl Org {
+    /// A sandbox where Account, Contact and Opportunity have the key `Ext_Id__c`.
+    pub async fn new() -> Org {
+        Org::with(Config::default()).await
+    }
+
+    pub async fn with(config: Config) -> Org {
+        let sandbox = Sandbox::start(config).await.unwrap();
+        let url = sandbox.url();
+        let mut org = Org {
+            sandbox,
+            http: Client::new(),
+            token: String::new(),
+            url,
+        };
+        org.token = org.login().await;
+        for object in ["Account", "Contact", "Opportunity"] {
+            let made = org
+                .control(
+                    Method::PUT,
+                    &format!("fields/{object}/Ext_Id__c"),
+                    serde_json::from_str(EXTERNAL_ID).unwrap(),
+                )
+                .await;
+            assert_eq!(made["field"], "Ext_Id__c", "{made}");
+        }
+        org
+    }
+
+    pub async fn login(&self) -> String {
+        let form = "grant_type=client_credentials&client_id=sandbox&client_secret=sandbox";
+        let reply = self
+            .http
+            .post(format!("{}/services/oauth2/token", self.url))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(reply.status(), 200);
+        reply.json::<Value>().await.unwrap()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}/services/data/v66.0/{path}", self.url))
+            .bearer_auth(&self.token)
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let request = self.request(method, path);
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
+        read(request.send().await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.send(Method::GET, path, Value::Null).await
+    }
+
+    pub async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+        let request = self
+            .http
+            .request(method, format!("{}/sandbox/{path}", self.url));
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
+        read(request.send().await.unwrap()).await.1
+    }
+
+    /// Upserts by `Ext_Id__c` and gives the result list.
+    pub async fn upsert(&self, object: &str, records: Value) -> Vec<Value> {
+        let (status, value) = self.try_upsert(object, records, false).await;
+        assert_eq!(status, 200, "{value}");
+        value.as_array().unwrap().clone()
+    }
+
+    pub async fn try_upsert(
+        &self,
+        object: &str,
+        records: Value,
+        all_or_none: bool,
+    ) -> (u16, Value) {
+        let mut records = records;
+        for record in records.as_array_mut().unwrap() {
+            if record.get("attributes").is_none() {
+                record["attributes"] = json!({"type": object});
+            }
+        }
+        let path = format!("composite/sobjects/{object}/Ext_Id__c");
+        self.send(
+            Method::PATCH,
+            &path,
+            json!({"allOrNone": all_or_none, "records": records}),
+        )
+        .await
+    }
+
+    pub async fn query(&self, soql: &str) -> (u16, Value) {
+        let request = self.request(Method::GET, &format!("query?q={}", encode(soql)));
+        read(request.send().await.unwrap()).await
+    }
+}
+
+pub fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() {
+                (b as char).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
+}
+
+pub async fn read(reply: Response) -> (u16, Value) {
+    let status = reply.status().as_u16();
+    let text = reply.text().await.unwrap();
+    let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    (status, value)
+}
+
+/// The code of the only error of a per-record result.
+pub fn code(result: &Value) -> &str {
+    result["errors"][0]["statusCode"].as_str().unwrap_or("none")
+}

@@ -1,0 +1,396 @@
+//! Getting a batch to the CRM, whatever it takes.
+//!
+//! The one engine for every sink: writes, reads and descriptions go through [`Delivery::attempt`],
+//! which waits for the circuit breaker, takes a token of the limiter, then a permit, and makes one
+//! attempt. Between attempts nothing is held. What an attempt's result means for the records stands
+//! in `retry`.
+//!
+//! Invariants: one outcome a record, in the batch's order; `Err` only for what stops delivery.
+//! Dropping a future at any point leaves permits, breaker and counters sound (the records may have
+//! been written: they are sent again). Time is tokio's and chance is seeded: a run under paused time
+//! repeats itself.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use super::breaker::{Breaker, BreakerState};
+use super::limiter::Limiter;
+use super::retry::{Next, Part, Pause, Tries};
+use super::{CrmRecord, Limits, Outcome, Sink, Usage};
+use crate::backoff::Backoff;
+use crate::config::Destination;
+use crate::fault::{Class, Fault};
+use crate::mapping::{Key, ObjectDescription, Target};
+use crate::planning::Batch;
+
+/// How to deliver.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Requests that may be under way at once; at least one.
+    pub concurrency: usize,
+    /// Requests a second, retries included; 0 for no limit.
+    pub requests_per_second: u32,
+    /// Tries for a record whose failure may pass, before it becomes a dead letter.
+    pub record_tries: u32,
+    /// Times in a row that a request may go unanswered before it is split, to find out whether one
+    /// of its records is the cause. A record alone that still goes unanswered becomes a dead letter
+    /// only if the CRM works otherwise.
+    pub unknown_tries: u32,
+    /// Delays between attempts.
+    pub backoff: Backoff,
+    /// Failures of the CRM in a row that open the circuit breaker.
+    pub breaker_threshold: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            concurrency: 4,
+            requests_per_second: 20,
+            record_tries: 5,
+            unknown_tries: 10,
+            backoff: Backoff {
+                base: Duration::from_millis(500),
+                cap: Duration::from_secs(30),
+            },
+            breaker_threshold: 5,
+        }
+    }
+}
+
+impl From<&Destination> for Settings {
+    fn from(config: &Destination) -> Self {
+        Settings {
+            concurrency: config.concurrency,
+            requests_per_second: config.requests_per_second,
+            record_tries: config.record_tries,
+            ..Settings::default()
+        }
+    }
+}
+
+/// How delivery is doing.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The circuit breaker.
+    pub breaker: BreakerState,
+    /// Time since the CRM first failed to take a request, if none was taken since.
+    pub failing_for: Option<Duration>,
+    /// Code and class of the last fault of a request as a whole, if none was taken since.
+    pub last_fault: Option<(String, Class)>,
+    /// Attempts since the start.
+    pub attempts: u64,
+    /// Those of them that repeated an earlier one, wholly or in part.
+    pub retries: u64,
+    /// What the sink has cost.
+    pub usage: Usage,
+}
+
+/// Delivers to one CRM. Shared by all who write to it.
+pub struct Delivery {
+    sink: Arc<dyn Sink>,
+    tries: Tries,
+    backoff: Backoff,
+    permits: Semaphore,
+    limiter: Limiter,
+    breaker: Breaker,
+    random: Mutex<SmallRng>,
+    attempts: AtomicU64,
+    retries: AtomicU64,
+    /// Writes that the CRM answered record by record.
+    accepted: AtomicU64,
+    last_fault: Mutex<Option<(String, Class)>>,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("breaker", &self.breaker.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Delivery to `sink`. `seed`: of the delays' jitter.
+    pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
+        Delivery {
+            sink,
+            tries: Tries {
+                record: settings.record_tries.max(1),
+                unknown: settings.unknown_tries.max(1),
+            },
+            backoff: settings.backoff,
+            permits: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            limiter: Limiter::new(settings.requests_per_second),
+            breaker: Breaker::new(settings.breaker_threshold),
+            random: Mutex::new(SmallRng::seed_from_u64(seed)),
+            attempts: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            last_fault: Mutex::new(None),
+        }
+    }
+
+    /// What one request of this CRM can carry.
+    pub fn limits(&self) -> Limits {
+        self.sink.limits()
+    }
+
+    /// How it is doing.
+    pub fn health(&self) -> Health {
+        let last_fault = self.last_fault.lock();
+        Health {
+            breaker: self.breaker.state(),
+            failing_for: self.breaker.failing_for(),
+            last_fault: last_fault.unwrap_or_else(PoisonError::into_inner).clone(),
+            attempts: self.attempts.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
+            usage: self.sink.usage(),
+        }
+    }
+
+    /// Writes a batch: one outcome a record, in the batch's order. Takes as long as it takes; drop
+    /// the future to give up.
+    ///
+    /// # Errors
+    /// What stops delivery until a person acts: [`Class::Configuration`] and
+    /// [`Class::Authentication`]. Some records may have been written.
+    pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
+        let count = batch.writes.len();
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
+        let mut parts = VecDeque::new();
+        if count > 0 {
+            parts.push_back(Part::whole(batch));
+        }
+        let mut first = true;
+        while let Some(part) = parts.pop_front() {
+            if let Some(pause) = part.pause {
+                self.wait(pause).await;
+            }
+            if !std::mem::take(&mut first) {
+                self.retries.fetch_add(1, Ordering::Relaxed);
+            }
+            let next = match self.attempt(|| self.sink.write(&part.batch)).await {
+                Ok(results) if results.len() == part.places.len() => {
+                    self.accepted.fetch_add(1, Ordering::Relaxed);
+                    part.answered(results, self.tries)
+                }
+                Ok(_) => part.failed(miscounted(), self.tries, self.accepted()),
+                Err(fault) => part.failed(fault, self.tries, self.accepted()),
+            };
+            match next {
+                Next::Stop(fault) => return Err(fault),
+                Next::Suspect { part, fault, long } => {
+                    if self.works_otherwise(&part, long).await? {
+                        for place in &part.places {
+                            put(&mut outcomes, *place, Outcome::Refused(fault.clone()));
+                        }
+                    } else {
+                        parts.push_back(part);
+                    }
+                }
+                Next::Go { done, again } => {
+                    for (place, outcome) in done {
+                        put(&mut outcomes, place, outcome);
+                    }
+                    // What need not wait goes first.
+                    let (later, now): (Vec<_>, Vec<_>) =
+                        again.into_iter().partition(|part| part.pause.is_some());
+                    for part in now.into_iter().rev() {
+                        parts.push_front(part);
+                    }
+                    parts.extend(later);
+                }
+            }
+        }
+        // Every record was in some part until it had its outcome; the last is for the type's sake.
+        Ok(outcomes
+            .into_iter()
+            .map(|o| o.unwrap_or_else(|| Outcome::Refused(miscounted())))
+            .collect())
+    }
+
+    /// The named objects as our user sees them; see [`Sink::describe`].
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn describe(
+        &self,
+        objects: &[String],
+    ) -> Result<Vec<Option<ObjectDescription>>, Fault> {
+        self.persist(|| self.sink.describe(objects)).await
+    }
+
+    /// The records with these external ids; see [`Sink::read`]. Asks for fewer at a time where the
+    /// CRM wants that.
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn read(
+        &self,
+        target: &Target,
+        keys: &[Key],
+        fields: &[u16],
+    ) -> Result<Vec<Option<CrmRecord>>, Fault> {
+        let mut records = Vec::with_capacity(keys.len());
+        let mut parts = vec![keys];
+        while let Some(part) = parts.pop() {
+            match self.persist(|| self.sink.read(target, part, fields)).await {
+                Ok(found) if found.len() == part.len() => records.extend(found),
+                Ok(_) => return Err(miscounted()),
+                Err(fault) if fault.class == Class::Split && part.len() > 1 => {
+                    let (front, back) = part.split_at(part.len() / 2);
+                    parts.push(back);
+                    parts.push(front);
+                }
+                Err(mut fault) => {
+                    if fault.class == Class::Split {
+                        fault.class = Class::Record;
+                    }
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Attempts until there is an answer, or a fault that repeating does not heal.
+    async fn persist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let mut failures = 0_u32;
+        let mut transient = 0_u32;
+        loop {
+            let fault = match self.attempt(&mut call).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            match fault.class {
+                Class::Service | Class::Unknown => {}
+                Class::RecordTransient if transient + 1 < self.tries.record => transient += 1,
+                _ => return Err(fault),
+            }
+            failures = failures.saturating_add(1);
+            self.retries.fetch_add(1, Ordering::Relaxed);
+            self.wait(Pause {
+                failures,
+                at_least: fault.retry_after.unwrap_or_default(),
+            })
+            .await;
+        }
+    }
+
+    /// One attempt, when the breaker, the limiter and the number of requests under way allow it.
+    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let (pass, permit) = loop {
+            self.breaker.ready().await;
+            self.limiter.take().await;
+            let Ok(permit) = self.permits.acquire().await else {
+                // Only closed semaphores refuse, and nobody closes this one.
+                return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
+            };
+            // It may have opened while we waited.
+            match self.breaker.enter() {
+                Some(pass) => break (pass, permit),
+                None => drop(permit),
+            }
+        };
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let result = call().await;
+        drop(permit);
+        let fault = result.as_ref().err();
+        match fault {
+            // The CRM works, even if it does not like the request.
+            None => pass.success(),
+            Some(fault) if is_outage(fault.class) => {
+                let at_least = fault.retry_after.unwrap_or_default();
+                pass.failure(!at_least.is_zero(), |failures| {
+                    self.delay(failures).max(at_least)
+                });
+            }
+            Some(_) => pass.success(),
+        }
+        *self
+            .last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = fault.map(|f| (f.code.to_string(), f.class));
+        if let Some(fault) = fault {
+            tracing::warn!(%fault, class = ?fault.class, "a request to the CRM failed");
+        }
+        result
+    }
+
+    async fn wait(&self, pause: Pause) {
+        let delay = self.delay(pause.failures).max(pause.at_least);
+        sleep(delay).await;
+    }
+
+    fn delay(&self, failures: u32) -> Duration {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        self.backoff.delay(failures, &mut *random)
+    }
+
+    fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Whether the CRM works, but for this record. It does if it accepted another write since the
+    /// record failed. If there was none, because everything waits for this one, it has to have failed
+    /// for long while the CRM answers when it is merely asked for the record.
+    async fn works_otherwise(&self, part: &Part, long: bool) -> Result<bool, Fault> {
+        if part.accepted_before.is_some_and(|n| self.accepted() > n) {
+            return Ok(true);
+        }
+        if !long {
+            return Ok(false);
+        }
+        let keys: Vec<Key> = part.batch.writes.iter().map(|w| w.key.clone()).collect();
+        let asked = self.attempt(|| self.sink.read(&part.batch.target, &keys, &[]));
+        match asked.await {
+            Ok(_) => Ok(true),
+            Err(fault) if stops(fault.class) => Err(fault),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+fn stops(class: Class) -> bool {
+    matches!(class, Class::Configuration | Class::Authentication)
+}
+
+/// A fault that says that the CRM cannot take requests now, whatever is in them.
+fn is_outage(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Service | Class::Unknown | Class::RecordTransient
+    )
+}
+
+fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
+    if let Some(slot) = outcomes.get_mut(place) {
+        *slot = Some(outcome);
+    }
+}
+
+fn miscounted() -> Fault {
+    Fault::new(
+        Class::Unknown,
+        "miscounted_answer",
+        "the number of results is not the number of records",
+    )
+}
+
+#[cfg(test)]
+mod tests;

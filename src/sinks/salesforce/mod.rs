@@ -1,0 +1,352 @@
+//! Salesforce, through its REST API.
+//!
+//! ```text
+//! collections, read, describe        what to ask, what the answer means
+//!       │        write, soql, keys   how records, queries and external ids are spelt
+//!       ▼
+//!     call ──► auth, version         a session, renewed once when refused; the version spoken
+//!       │
+//!       ▼
+//!     http                           TLS, time-outs, caps, counting; no redirects
+//!
+//! errors ◄── codes                   from any refusal to a class: the one table
+//! ```
+//!
+//! Invariants:
+//! - One attempt: nothing here waits or tries again, but for one renewal of the session and one
+//!   look-up of stale ids. `deliver` does the rest.
+//! - Every write goes by external id, or by the id of the record that bears it; none can make a
+//!   second record, so each may be repeated. `allOrNone` is never used: one bad record spoils no
+//!   other.
+//! - A record has an outcome only if Salesforce's answer says so. No answer, a cut one, a page of
+//!   HTML is *unknown*.
+//! - The token travels to the host that the login named, over TLS (or to a loopback host), and
+//!   nowhere else. Row values reach no log; keys and values can be in a URL, so URLs reach none.
+//!
+//! Headers on every request: `Sforce-Call-Options: client=Syncline/…` names us in the org's logs and
+//! in change events; `Sforce-Auto-Assign: FALSE` keeps assignment rules from changing owners at each
+//! write (the default would run them); `Sforce-Mru: updateMru=false` keeps our writes out of the
+//! user's "recently viewed".
+//!
+//! <https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/>
+
+mod auth;
+mod check;
+mod codes;
+mod collections;
+mod describe;
+mod errors;
+mod http;
+mod keys;
+mod limits;
+mod read;
+mod soql;
+mod version;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use reqwest::{Method, Url};
+
+use self::auth::{Auth, Session};
+use self::collections::{MAX_RECORDS, Rights};
+use self::http::{Answer, Call, Http};
+use self::keys::KeyKind;
+use self::version::Version;
+use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
+use crate::config::Destination;
+use crate::fault::{Class, Error, ErrorKind, Fault, Result};
+use crate::mapping::{FieldDescription, FieldKind, Key, ObjectDescription, Target};
+use crate::planning::Batch;
+
+pub use self::errors::advice;
+
+/// Bytes of one request that we cut to. Salesforce documents no cap for REST.
+const MAX_BYTES: usize = 4 << 20;
+
+/// A Salesforce org.
+#[derive(Debug)]
+pub struct Salesforce {
+    http: Http,
+    auth: Auth,
+    /// Set in the configuration.
+    pinned: Option<Version>,
+    /// Negotiated.
+    version: RwLock<Option<Version>>,
+    /// Kinds of the fields that can be keys, by object and field in lower case, as far as objects
+    /// have been described.
+    keys: RwLock<HashMap<(String, String), KeyKind>>,
+    rights: Rights,
+}
+
+impl Salesforce {
+    /// An org by its configuration. Reads secrets and certificates; does not touch the network.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where the configuration cannot work.
+    pub fn connect(config: &Destination) -> Result<Self> {
+        let pinned = match &config.api_version {
+            None => None,
+            Some(text) => match text.parse::<Version>() {
+                Ok(version) if version.is_ours() => Some(version),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::Usage,
+                        format!(
+                            "destination.api_version {text:?} is not a version Syncline speaks"
+                        ),
+                    )
+                    .remedy("remove it, or give one from \"60.0\" to \"66.0\""));
+                }
+            },
+        };
+        Ok(Salesforce {
+            http: Http::new(config.timeout.0, config.ca_file.as_deref())?,
+            auth: Auth::new(config)?,
+            pinned,
+            version: RwLock::default(),
+            keys: RwLock::default(),
+            rights: Rights::default(),
+        })
+    }
+
+    /// One request to the API; `path` stands after `/services/data/v66.0`.
+    async fn call(
+        &self,
+        call: Call,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<Answer, Fault> {
+        self.with_session(call, method, Place::Api(path), body)
+            .await
+    }
+
+    async fn get(&self, call: Call, path: &str) -> Result<Bytes, Fault> {
+        self.call(call, Method::GET, path, None).await?.accepted()
+    }
+
+    /// `path` is whole, as Salesforce gave it.
+    async fn get_path(&self, call: Call, path: &str) -> Result<Bytes, Fault> {
+        self.with_session(call, Method::GET, Place::Host(path), None)
+            .await?
+            .accepted()
+    }
+
+    async fn with_session(
+        &self,
+        call: Call,
+        method: Method,
+        place: Place<'_>,
+        body: Option<Bytes>,
+    ) -> Result<Answer, Fault> {
+        let mut session = self.auth.session(&self.http).await?;
+        let mut renewed = false;
+        loop {
+            let answer = self.once(call, &method, &session, place, &body).await?;
+            // A redirect means that the org has moved: the login tells where to.
+            let moved = (301..=308).contains(&answer.status) && answer.status != 304;
+            if answer.is_success() || !(moved || refuses_session(&answer)) {
+                self.forget_version_if_refused(&answer);
+                return Ok(answer);
+            }
+            if std::mem::replace(&mut renewed, true) {
+                if moved {
+                    return Err(Fault::new(
+                        Class::Configuration,
+                        "redirected",
+                        "the org answers with a redirect; check destination.url",
+                    ));
+                }
+                let fault = answer.fault();
+                return Err(Fault {
+                    class: Class::Authentication,
+                    ..fault
+                });
+            }
+            session = self.auth.renew(&self.http, &session).await?;
+        }
+    }
+
+    async fn once(
+        &self,
+        call: Call,
+        method: &Method,
+        session: &Session,
+        place: Place<'_>,
+        body: &Option<Bytes>,
+    ) -> Result<Answer, Fault> {
+        let url = match place {
+            Place::Host(path) => at(&session.instance, path)?,
+            Place::Api(path) => {
+                let version = self.version(session).await?;
+                at(
+                    &session.instance,
+                    &format!("/services/data/v{version}{path}"),
+                )?
+            }
+        };
+        let mut request = self
+            .http
+            .client()
+            .request(method.clone(), url)
+            .bearer_auth(&session.token)
+            .header("accept", "application/json")
+            .header(
+                "sforce-call-options",
+                concat!("client=Syncline/", env!("CARGO_PKG_VERSION")),
+            )
+            .header("sforce-auto-assign", "FALSE")
+            .header("sforce-mru", "updateMru=false");
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json; charset=UTF-8")
+                .body(body.clone());
+        }
+        self.http.send(call, request).await
+    }
+
+    async fn version(&self, session: &Session) -> Result<Version, Fault> {
+        if let Some(version) = self.pinned {
+            return Ok(version);
+        }
+        let known = *self.version.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(version) = known {
+            return Ok(version);
+        }
+        // Two tasks may both ask: the answer is the same, and it costs no request of the limit.
+        let url = at(&session.instance, "/services/data")?;
+        let request = self
+            .http
+            .client()
+            .get(url)
+            .header("accept", "application/json");
+        let body = self.http.send(Call::Versions, request).await?.accepted()?;
+        let version = version::choose(&body)?;
+        tracing::info!(%version, "Salesforce API version");
+        *self.version.write().unwrap_or_else(PoisonError::into_inner) = Some(version);
+        Ok(version)
+    }
+
+    /// An org that no longer speaks a version is asked again which ones it does.
+    fn forget_version_if_refused(&self, answer: &Answer) {
+        let refused = answer.status == 410
+            || errors::parse(&answer.body).iter().any(|e| {
+                matches!(
+                    e.code.as_str(),
+                    "UNSUPPORTED_API_VERSION" | "INVALID_VERSION"
+                )
+            });
+        if !answer.is_success() && refused {
+            *self.version.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// What kind of external id the field holds; text, where the object was not described yet.
+    fn key_kind(&self, object: &str, field: &str) -> KeyKind {
+        let name = (object.to_ascii_lowercase(), field.to_ascii_lowercase());
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(&name).copied().unwrap_or_default()
+    }
+
+    async fn describe_object(&self, object: &str) -> Result<Option<ObjectDescription>, Fault> {
+        let path = format!("/sobjects/{}/describe", soql::encode(object));
+        let answer = self.call(Call::Describe, Method::GET, &path, None).await?;
+        if !answer.is_success() {
+            let fault = answer.fault();
+            return match fault.code.as_ref() {
+                "NOT_FOUND" | "INVALID_TYPE" => Ok(None),
+                _ => Err(fault),
+            };
+        }
+        let description = describe::parse(&answer.body)?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let usable =
+            |f: &&FieldDescription| f.external_id || f.unique || f.kind == FieldKind::Email;
+        for field in description.fields.iter().filter(usable) {
+            let name = (
+                description.name.to_ascii_lowercase(),
+                field.name.to_ascii_lowercase(),
+            );
+            keys.insert(name, KeyKind::of(field));
+        }
+        drop(keys);
+        Ok(Some(description))
+    }
+}
+
+/// Where a request goes, on the session's host.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// After the version's root.
+    Api(&'a str),
+    /// After the host.
+    Host(&'a str),
+}
+
+fn refuses_session(answer: &Answer) -> bool {
+    answer.status == 401
+        || errors::parse(&answer.body).iter().any(|e| {
+            matches!(
+                e.code.as_str(),
+                "INVALID_SESSION_ID" | "INVALID_AUTH_HEADER"
+            )
+        })
+}
+
+/// The address of a path on a host. The path is ours, or one that begins with a slash and a letter.
+fn at(host: &Url, path: &str) -> Result<Url, Fault> {
+    let text = format!("{}{path}", host.as_str().trim_end_matches('/'));
+    Url::parse(&text)
+        .ok()
+        .filter(|url| url.origin() == host.origin())
+        .ok_or_else(|| Fault::new(Class::Configuration, "bad_request", "not an address"))
+}
+
+impl Sink for Salesforce {
+    fn limits(&self) -> Limits {
+        Limits {
+            records: MAX_RECORDS,
+            bytes: MAX_BYTES,
+        }
+    }
+
+    fn describe<'a>(
+        &'a self,
+        objects: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<ObjectDescription>>, Fault>> {
+        Box::pin(async move {
+            let mut described = Vec::with_capacity(objects.len());
+            for object in objects {
+                described.push(self.describe_object(object).await?);
+            }
+            Ok(described)
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        target: &'a Target,
+        keys: &'a [Key],
+        fields: &'a [u16],
+    ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
+        Box::pin(self.read_records(target, keys, fields))
+    }
+
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(self.write_batch(batch))
+    }
+
+    fn usage(&self) -> Usage {
+        self.http.usage()
+    }
+}
+
+/// An org for use behind `Arc<dyn Sink>`.
+impl From<Salesforce> for Arc<dyn Sink> {
+    fn from(salesforce: Salesforce) -> Self {
+        Arc::new(salesforce)
+    }
+}
