@@ -27,6 +27,6 @@ mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};
 pub use merge::merge;
-pub use plan::{Course, Entry, Objects, Plan, States, needed, parents, plan};
+pub use plan::{Course, Entry, Objects, Plan, States, needed, parents, plan, rekey_from};
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 pub use window::{Bounds, Item, Pushed, Window};

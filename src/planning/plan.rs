@@ -504,7 +504,7 @@ fn base_ledger(
 }
 
 /// The record that still bears this external id in the CRM, because its re-key is on the shelf.
-fn rekey_from(pending: &Pending, states: &States) -> Option<RecordId> {
+pub fn rekey_from(pending: &Pending, states: &States) -> Option<RecordId> {
     let holder = pending.waits_for.as_ref()?;
     if holder.object != pending.record.object {
         return None;
@@ -578,6 +578,8 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
 
 /// A record whose parent is not in the CRM and will not be sent waits for it.
 fn block_orphans(plan: &mut Plan, states: &States) {
+    // The external id is still borne by another record: a reference would find the wrong one.
+    let taken = |pending: &Pending| rekey_from(pending, states).is_some();
     loop {
         let mut blocked: Vec<(usize, RecordId)> = Vec::new();
         for (index, entry) in plan.entries.iter().enumerate() {
@@ -593,17 +595,16 @@ fn block_orphans(plan: &mut Plan, states: &States) {
                     Some(other) => {
                         let shelved = matches!(other.course, Course::Shelve { .. });
                         let there = other.exists()
-                            && !matches!(other.operation.action, Action::ReKey { .. });
+                            && !matches!(other.operation.action, Action::ReKey { .. })
+                            && !other.pending.as_ref().is_some_and(taken);
                         (shelved && !there).then_some(parent)
                     }
                     None => {
                         let state = states.get(&parent)?;
                         let there = state.ledger.as_ref().is_some_and(LedgerEntry::exists);
-                        let coming = state
-                            .pending
-                            .as_ref()
-                            .is_some_and(|p| p.operation.is_some());
-                        (coming && !there).then_some(parent)
+                        let pending = state.pending.as_ref()?;
+                        let coming = pending.operation.is_some() && !there;
+                        (coming || taken(pending)).then_some(parent)
                     }
                 }
             });

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 
 use super::merge::merge;
 use crate::change::{Lsn, Position, Verdict};
@@ -52,6 +52,8 @@ pub struct Window {
     pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
     /// Place in `items` of the record; a re-key stands under both of its external ids.
     index: HashMap<RecordId, usize>,
+    /// Records that operations of the window refer to.
+    referred: HashSet<RecordId>,
     /// Objects with a unique field of which the window deletes a record.
     vacated: Vec<crate::mapping::ObjectId>,
     bytes: usize,
@@ -112,6 +114,10 @@ impl Window {
                 if matches!(older.operation.action, Action::ReKey { .. }) {
                     return Pushed::Full(Box::new(item));
                 }
+                // Merged into its delete, the record would never be there for those that refer to it.
+                if removes && self.referred.contains(entry.key()) {
+                    return Pushed::Full(Box::new(item));
+                }
                 if bounds.is_some_and(|b| self.bytes + size > b.bytes && count > 1) {
                     return Pushed::Full(Box::new(item));
                 }
@@ -128,6 +134,7 @@ impl Window {
                 let before = std::mem::replace(&mut older.operation, placeholder);
                 self.bytes = self.bytes.saturating_sub(before.size());
                 let rejected = still_rejected(older.rejected.take(), &item);
+                refer(&mut self.referred, &item.operation);
                 older.operation = merge(before, item.operation);
                 older.rejected = rejected;
                 self.bytes += older.operation.size();
@@ -152,6 +159,7 @@ impl Window {
     }
 
     fn append(&mut self, item: Item, size: usize, position: Position) -> Pushed {
+        refer(&mut self.referred, &item.operation);
         self.items.push(item);
         self.bytes += size;
         self.until = Some(position);
@@ -177,6 +185,15 @@ impl Window {
         if let Some(verdicts) = self.verdicts.get_mut(table) {
             *verdicts.entry(verdict).or_default() += by;
         }
+    }
+}
+
+fn refer(referred: &mut HashSet<RecordId>, operation: &Operation) {
+    for (_, object, key) in operation.references() {
+        referred.insert(RecordId {
+            object,
+            key: key.clone(),
+        });
     }
 }
 

@@ -224,16 +224,10 @@ impl Crew {
         let states = self.store.records(&holders).await?;
         let states: States = holders.into_iter().zip(states).collect();
         for pending in page {
-            let waits = pending
-                .waits_for
-                .as_ref()
-                .and_then(|w| states.get(w))
-                .is_some_and(|s| {
-                    let exists = s.ledger.as_ref().is_some_and(|l| l.exists());
-                    let coming = s.pending.as_ref().is_some_and(|p| p.operation.is_some());
-                    let parent = pending.operation.is_some();
-                    // A parent is waited for until it exists; a re-key, until it is off the shelf.
-                    coming || (parent && !exists)
+            let waits = planning::rekey_from(&pending, &states).is_some()
+                || pending.waits_for.as_ref().is_some_and(|parent| {
+                    let there = states.get(parent).and_then(|s| s.ledger.as_ref());
+                    pending.operation.is_some() && !there.is_some_and(|l| l.exists())
                 });
             if waits {
                 continue;

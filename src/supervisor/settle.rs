@@ -72,6 +72,7 @@ pub fn settle(
         objects,
         now,
         shelf: HashMap::new(),
+        bearers: Vec::new(),
         settled: Settled::default(),
     };
     for (table, verdicts) in extent.verdicts {
@@ -84,6 +85,7 @@ pub fn settle(
     for entry in plan.entries {
         desk.entry(entry, fates.next().unwrap_or_default());
     }
+    desk.mark_bearers();
     for (record, pending) in desk.shelf {
         match pending {
             Some(pending) => desk.settled.settlement.shelved.push(pending),
@@ -111,6 +113,9 @@ struct Desk<'a> {
     now: Timestamp,
     /// What the shelf holds afterwards, for each record that is touched.
     shelf: HashMap<RecordId, Option<Pending>>,
+    /// Re-keys that go to the shelf: the old external id, the new one, and what was on the shelf
+    /// under the old one.
+    bearers: Vec<(RecordId, RecordId, Option<Pending>)>,
     settled: Settled,
 }
 
@@ -281,31 +286,49 @@ impl Desk<'_> {
             counted,
             record: record.clone(),
         };
-        // Nothing may be written under the old external id until the re-key is through.
         if let Action::ReKey { from } = &entry.operation.action {
             let old = RecordId {
                 object: record.object,
                 key: from.clone(),
             };
-            let kept = entry.marker.filter(|m| {
-                m.waits_for.is_some()
-                    && m.reason == Reason::Waiting
-                    && !self.shelf.contains_key(&old)
-            });
+            self.bearers.push((old, record.clone(), entry.marker));
+        }
+        self.shelf.insert(record, Some(pending));
+    }
+
+    /// Nothing may be written under the old external id of a re-key that is on the shelf: what is
+    /// there, or comes, waits behind it.
+    fn mark_bearers(&mut self) {
+        for (old, holder, marker) in std::mem::take(&mut self.bearers) {
+            let now = match self.shelf.remove(&old) {
+                Some(here) => here,
+                None => marker,
+            };
+            let Some(Some(re_key)) = self.shelf.get(&holder) else {
+                continue;
+            };
+            let marker = match now {
+                Some(behind) => Pending {
+                    reason: Reason::Waiting,
+                    ..behind
+                },
+                None => Pending {
+                    record: old.clone(),
+                    reason: Reason::Waiting,
+                    operation: None,
+                    fault: None,
+                    attempts: 0,
+                    tried: None,
+                    counted: false,
+                    ..re_key.clone()
+                },
+            };
             let marker = Pending {
-                record: old.clone(),
-                reason: Reason::Waiting,
-                operation: kept.as_ref().and_then(|m| m.operation.clone()),
-                waits_for: Some(record.clone()),
-                fault: None,
-                attempts: 0,
-                tried: None,
-                counted: kept.as_ref().is_some_and(|m| m.counted),
-                ..pending.clone()
+                waits_for: Some(holder),
+                ..marker
             };
             self.shelf.insert(old, Some(marker));
         }
-        self.shelf.insert(record, Some(pending));
     }
 
     fn write_ledger(

@@ -143,6 +143,12 @@ impl Crm {
 
 impl Inner {
     fn write(&mut self, batch: &Batch, write: &Write, refused: u32) -> Outcome {
+        let outcome = self.carry_out(batch, write, refused);
+        tracing::debug!(object = &*batch.target.object, action = ?batch.action, ?write, ?outcome);
+        outcome
+    }
+
+    fn carry_out(&mut self, batch: &Batch, write: &Write, refused: u32) -> Outcome {
         let object = batch.target.object.to_string();
         let key = (object.clone(), write.key.to_string());
         let found = match (&write.crm_id, &write.from) {

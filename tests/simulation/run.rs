@@ -17,7 +17,7 @@ use syncline::fault::Result;
 use syncline::mapping::Mapping;
 use syncline::planning::{Bounds, Objects};
 use syncline::sinks::{Delivery, Settings};
-use syncline::store::{Checkpoints, Memory, Progress, Schemas, Shelf, ShelfQuery, Store};
+use syncline::store::{Checkpoints, Memory, Progress, Schemas, Shelf, ShelfQuery};
 use syncline::supervisor::apply::{Apply, Pace};
 use syncline::supervisor::command::Command;
 use syncline::supervisor::flight::Crew;
@@ -231,6 +231,7 @@ impl Simulation {
         let apply = Apply::new(intake, crew, clock, pace, status, &recovered);
         let (commands, mut receiver) = mpsc::channel(4);
         let (stop, stopped) = watch::channel(false);
+        let kept = store.clone();
         let store = store.clone();
         let end = self.history.end;
         let watcher = async move {
@@ -275,7 +276,18 @@ impl Simulation {
         // Far more time than any run needs: what takes longer is stuck.
         match tokio::time::timeout(Duration::from_secs(40_000), life).await {
             Ok(result) => result,
-            Err(_) => panic!("stuck"),
+            Err(_) => {
+                let recovered = kept.recover().await?;
+                let query = ShelfQuery {
+                    reason: None,
+                    after: None,
+                    limit: 100,
+                };
+                panic!(
+                    "stuck before {end}: {recovered:#?} {:#?}",
+                    kept.shelf(query).await?
+                );
+            }
         }
     }
 

@@ -80,7 +80,7 @@ pub fn relations() -> Vec<Relation> {
                     type_oid: *oid,
                     typmod: -1,
                     key: *name == "id",
-                    value_type: types.value_type(*oid, -1),
+                    value_type: types.value_type(*oid),
                 })
                 .collect(),
         })
@@ -172,7 +172,7 @@ pub fn mapping() -> Mapping {
     let compiled = compile(
         &config,
         &catalog(),
-        &|oid, typmod| types.value_type(oid, typmod),
+        &|oid, _| types.value_type(oid),
         Some(&crm),
     );
     compiled
