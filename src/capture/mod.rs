@@ -1,6 +1,18 @@
 //! The replication connection.
 
 mod catalog;
+mod conninfo;
+mod feedback;
+mod framing;
+mod identity;
+mod queue;
+mod refusal;
+mod session;
+mod stream;
+mod task;
+mod tls;
+mod transport;
+mod wire;
 
 use std::future::Future;
 
@@ -10,6 +22,10 @@ use crate::change::Lsn;
 use crate::fault::Result;
 
 pub use catalog::{CatalogColumn, CatalogTable};
+pub use conninfo::Conninfo;
+pub use feedback::Lsns;
+pub use identity::SlotInfo;
+pub use stream::{Replication, Status};
 
 /// One pgoutput message.
 #[derive(Clone, Debug)]
