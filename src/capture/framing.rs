@@ -155,10 +155,7 @@ impl Framer {
         }
         match stop {
             Some(stop) => Ok((bytes, stop)),
-            None => Ok((
-                bytes,
-                self.next()?.map_or(Cut::Starved, Cut::Message),
-            )),
+            None => Ok((bytes, self.next()?.map_or(Cut::Starved, Cut::Message))),
         }
     }
 
@@ -171,7 +168,10 @@ impl Framer {
         if total < HEADER {
             return Err(Error::new(
                 ErrorKind::Protocol,
-                format!("a message of type {:?} has an impossible length", char::from(header[0])),
+                format!(
+                    "a message of type {:?} has an impossible length",
+                    char::from(header[0])
+                ),
             )
             .remedy("check that nothing but Postgres itself answers at source.url"));
         }
@@ -181,7 +181,9 @@ impl Framer {
                 (b'd', Some(body)) if body.len() >= XLOG_DATA && body[0] == b'w' => {
                     Some(Lsn((&body[1..]).get_u64()))
                 }
-                (b'd', _) if self.cap > XLOG_DATA && self.buffer.len() - at < HEADER + XLOG_DATA => {
+                (b'd', _)
+                    if self.cap > XLOG_DATA && self.buffer.len() - at < HEADER + XLOG_DATA =>
+                {
                     return Ok(None);
                 }
                 _ => None,

@@ -239,8 +239,8 @@ mod tests {
 
     fn observed() -> Observed {
         let row = [
-            "0/64", "s", "logical", "pgoutput", "app", "42", "other", "0/5", "0/14", "reserved", "",
-            "95",
+            "0/64", "s", "logical", "pgoutput", "app", "42", "other", "0/5", "0/14", "reserved",
+            "", "95",
         ]
         .map(|t| (!t.is_empty()).then(|| t.to_owned()));
         let (flushed, slot) = slot_row(row.to_vec()).unwrap();
@@ -286,9 +286,18 @@ mod tests {
         assert!(refused(|_| (), 19).contains("ahead of the stored"));
         assert!(refused(|_| (), 101).contains("ahead of the server"));
         assert!(refused(|o| slot(o).wal_status = Some("lost".into()), 20).contains("lost"));
-        assert!(refused(|o| slot(o).invalidation_reason = Some("wal_removed".into()), 20).contains("wal_removed"));
+        assert!(
+            refused(
+                |o| slot(o).invalidation_reason = Some("wal_removed".into()),
+                20
+            )
+            .contains("wal_removed")
+        );
         assert!(refused(|o| slot(o).plugin = Some("wal2json".into()), 20).contains("pgoutput"));
-        assert!(refused(|o| slot(o).database = Some("b".into()), 20).contains("belongs to the database"));
+        assert!(
+            refused(|o| slot(o).database = Some("b".into()), 20)
+                .contains("belongs to the database")
+        );
     }
 
     #[test]

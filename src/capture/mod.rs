@@ -8,6 +8,8 @@ mod identity;
 mod queue;
 mod refusal;
 mod session;
+mod slot;
+mod sql;
 mod stream;
 mod task;
 mod tls;
@@ -25,6 +27,8 @@ pub use catalog::{CatalogColumn, CatalogTable};
 pub use conninfo::Conninfo;
 pub use feedback::Lsns;
 pub use identity::SlotInfo;
+pub use slot::{Prepared, prepare};
+pub use sql::Sql;
 pub use stream::{Replication, Status};
 
 /// One pgoutput message.

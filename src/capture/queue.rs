@@ -103,7 +103,13 @@ impl Sender {
     pub(super) fn idle(&self, lsn: Lsn, urgent: bool) {
         let mut state = self.0.lock();
         match state.events.back_mut() {
-            Some((Event::Idle { lsn: last, urgent: pressing }, _)) => {
+            Some((
+                Event::Idle {
+                    lsn: last,
+                    urgent: pressing,
+                },
+                _,
+            )) => {
                 *last = lsn;
                 *pressing |= urgent;
             }
@@ -203,9 +209,21 @@ mod tests {
         drop(tx);
         assert!(matches!(rx.next().await, Ok(Some(Event::Frames(f))) if f.len() == 3));
         assert!(matches!(rx.next().await, Ok(Some(Event::Frames(f))) if f.len() == 1));
-        assert!(matches!(rx.next().await, Ok(Some(Event::Idle { lsn: Lsn(2), urgent: true }))));
+        assert!(matches!(
+            rx.next().await,
+            Ok(Some(Event::Idle {
+                lsn: Lsn(2),
+                urgent: true
+            }))
+        ));
         assert!(matches!(rx.next().await, Ok(Some(Event::Restarted))));
-        assert!(matches!(rx.next().await, Ok(Some(Event::Idle { lsn: Lsn(3), urgent: false }))));
+        assert!(matches!(
+            rx.next().await,
+            Ok(Some(Event::Idle {
+                lsn: Lsn(3),
+                urgent: false
+            }))
+        ));
         assert!(rx.next().await.is_err());
         assert!(matches!(rx.next().await, Ok(None)));
         assert_eq!(rx.bytes(), 0);

@@ -59,14 +59,23 @@ pub(super) fn refusal(error: &ServerError, doing: Doing, info: &Conninfo, slot: 
         ),
         ("3D000", _) => (
             ErrorKind::SourceRefused,
-            format!("there is no database {:?} at {}", info.database, info.address),
+            format!(
+                "there is no database {:?} at {}",
+                info.database, info.address
+            ),
             "check the database in source.url".into(),
         ),
-        ("42501", _) if matches!(doing, Doing::ConnectingReplication | Doing::MakingSlot) || streaming => (
-            ErrorKind::SourceRefused,
-            format!("role {:?} has no right to replicate", info.user),
-            format!("as a superuser: ALTER ROLE {role} REPLICATION; (managed services: GRANT rds_replication TO {role}; or their equivalent)"),
-        ),
+        ("42501", _)
+            if matches!(doing, Doing::ConnectingReplication | Doing::MakingSlot) || streaming =>
+        {
+            (
+                ErrorKind::SourceRefused,
+                format!("role {:?} has no right to replicate", info.user),
+                format!(
+                    "as a superuser: ALTER ROLE {role} REPLICATION; (managed services: GRANT rds_replication TO {role}; or their equivalent)"
+                ),
+            )
+        }
         ("42501", _) => (
             ErrorKind::SourceRefused,
             format!("role {:?} lacks a right", info.user),
@@ -74,7 +83,10 @@ pub(super) fn refusal(error: &ServerError, doing: Doing, info: &Conninfo, slot: 
         ),
         ("57P01" | "57P02" | "57P03" | "57P05" | "57014", _) | (_, "08" | "40" | "53") => (
             ErrorKind::SourceUnreachable,
-            format!("the server at {} is not available now ({code})", info.address),
+            format!(
+                "the server at {} is not available now ({code})",
+                info.address
+            ),
             if class == "53" {
                 "raise max_connections or max_wal_senders on the server".into()
             } else {
@@ -84,12 +96,16 @@ pub(super) fn refusal(error: &ServerError, doing: Doing, info: &Conninfo, slot: 
         ("55006", _) => (
             ErrorKind::Busy,
             format!("the slot {slot:?} is in use"),
-            format!("SELECT active_pid FROM pg_replication_slots WHERE slot_name = {}; then end the other process", literal(slot)),
+            format!(
+                "SELECT active_pid FROM pg_replication_slots WHERE slot_name = {}; then end the other process",
+                literal(slot)
+            ),
         ),
         ("55000", _) if doing == Doing::MakingSlot || (!streaming && doing != Doing::Asking) => (
             ErrorKind::SourceRefused,
             "the server is not set up for logical replication".into(),
-            "as a superuser: ALTER SYSTEM SET wal_level = 'logical'; then restart the server".into(),
+            "as a superuser: ALTER SYSTEM SET wal_level = 'logical'; then restart the server"
+                .into(),
         ),
         ("55000", _) if streaming => (
             ErrorKind::Identity,
@@ -98,8 +114,12 @@ pub(super) fn refusal(error: &ServerError, doing: Doing, info: &Conninfo, slot: 
         ),
         ("42704", _) if streaming => (
             ErrorKind::Identity,
-            "the slot or the publication is not there, or the publication was made after the slot".into(),
-            format!("a publication must exist before its slot: {}", lost_remedy(slot)),
+            "the slot or the publication is not there, or the publication was made after the slot"
+                .into(),
+            format!(
+                "a publication must exist before its slot: {}",
+                lost_remedy(slot)
+            ),
         ),
         ("42704", _) if matches!(doing, Doing::Connecting | Doing::ConnectingReplication) => (
             ErrorKind::SourceRefused,
@@ -114,7 +134,9 @@ pub(super) fn refusal(error: &ServerError, doing: Doing, info: &Conninfo, slot: 
         _ => (
             ErrorKind::SourceRefused,
             match doing {
-                Doing::Connecting | Doing::ConnectingReplication => format!("connecting to {info} was refused"),
+                Doing::Connecting | Doing::ConnectingReplication => {
+                    format!("connecting to {info} was refused")
+                }
                 Doing::Asking => format!("a query to {info} failed"),
                 Doing::MakingSlot => format!("the slot {slot:?} could not be made"),
                 Doing::Streaming => "the stream of changes broke off".into(),
@@ -139,21 +161,40 @@ pub(super) fn lost_remedy(slot: &str) -> String {
 }
 
 /// What an error of the ordinary connection means.
-pub(super) fn from_sql(error: tokio_postgres::Error, doing: Doing, info: &Conninfo, slot: &str) -> Error {
+pub(super) fn from_sql(
+    error: tokio_postgres::Error,
+    doing: Doing,
+    info: &Conninfo,
+    slot: &str,
+) -> Error {
     if let Some(db) = error.as_db_error() {
         return refusal(&ServerError::from(db), doing, info, slot);
     }
     // Texts of tokio-postgres, which has no public kind for these two.
-    let text = format!("{error} {}", std::error::Error::source(&error).map_or_else(String::new, ToString::to_string));
+    let text = format!(
+        "{error} {}",
+        std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
+    );
     if text.contains("password missing") {
         return no_password(info);
     }
-    if text.contains("authentication") || text.contains("SASL") || text.contains("SCRAM") || text.contains("channel binding") {
-        return Error::new(ErrorKind::SourceRefused, format!("authentication with {info} failed"))
-            .remedy("check the password, and channel_binding in source.url")
-            .source(error);
+    if text.contains("authentication")
+        || text.contains("SASL")
+        || text.contains("SCRAM")
+        || text.contains("channel binding")
+    {
+        return Error::new(
+            ErrorKind::SourceRefused,
+            format!("authentication with {info} failed"),
+        )
+        .remedy("check the password, and channel_binding in source.url")
+        .source(error);
     }
-    Error::new(ErrorKind::SourceUnreachable, format!("the connection to {} broke", info.address)).source(error)
+    Error::new(
+        ErrorKind::SourceUnreachable,
+        format!("the connection to {} broke", info.address),
+    )
+    .source(error)
 }
 
 /// The server wants a password and there is none.
@@ -162,8 +203,11 @@ pub(super) fn no_password(info: &Conninfo) -> Error {
         Some(hint) => format!(" ({hint})"),
         None => String::new(),
     };
-    Error::new(ErrorKind::SourceRefused, format!("the server asks for the password of {info}, and none is set{hint}"))
-        .remedy("set it by SYNCLINE_SOURCE__PASSWORD, source.password_file or ~/.pgpass")
+    Error::new(
+        ErrorKind::SourceRefused,
+        format!("the server asks for the password of {info}, and none is set{hint}"),
+    )
+    .remedy("set it by SYNCLINE_SOURCE__PASSWORD, source.password_file or ~/.pgpass")
 }
 
 #[cfg(test)]
@@ -172,7 +216,8 @@ mod tests {
     use super::*;
 
     fn info() -> Conninfo {
-        Conninfo::from_config(&toml::from_str("url = \"postgres://me:hunter2@h/d\"").unwrap()).unwrap()
+        Conninfo::from_config(&toml::from_str("url = \"postgres://me:hunter2@h/d\"").unwrap())
+            .unwrap()
     }
 
     fn class(code: &str, doing: Doing) -> Error {
@@ -189,7 +234,9 @@ mod tests {
         for code in ["57P01", "57P02", "57P03", "53300", "08006", "57014"] {
             assert!(class(code, Doing::Streaming).is_transient(), "{code}");
         }
-        for code in ["28P01", "28000", "3D000", "42501", "42704", "55000", "0A000", "XX000", "42601"] {
+        for code in [
+            "28P01", "28000", "3D000", "42501", "42704", "55000", "0A000", "XX000", "42601",
+        ] {
             assert!(!class(code, Doing::Streaming).is_transient(), "{code}");
         }
         assert_eq!(class("55006", Doing::Streaming).kind, ErrorKind::Busy);
@@ -198,10 +245,27 @@ mod tests {
 
     #[test]
     fn refusals_show_no_values_and_name_the_remedy() {
-        assert!(!class("22P02", Doing::Streaming).to_string().contains("words"));
-        assert!(class("28P01", Doing::Connecting).to_string().contains("words"));
-        assert!(!class("28P01", Doing::Connecting).to_string().contains("hunter2"));
+        assert!(
+            !class("22P02", Doing::Streaming)
+                .to_string()
+                .contains("words")
+        );
+        assert!(
+            class("28P01", Doing::Connecting)
+                .to_string()
+                .contains("words")
+        );
+        assert!(
+            !class("28P01", Doing::Connecting)
+                .to_string()
+                .contains("hunter2")
+        );
         let right = class("42501", Doing::ConnectingReplication);
-        assert!(right.remedy.unwrap().contains("ALTER ROLE \"me\" REPLICATION;"));
+        assert!(
+            right
+                .remedy
+                .unwrap()
+                .contains("ALTER ROLE \"me\" REPLICATION;")
+        );
     }
 }

@@ -186,7 +186,11 @@ impl Session {
     }
 
     fn unsendable(e: std::io::Error) -> Error {
-        Error::new(ErrorKind::Usage, "a text for the server contains a zero byte").source(e)
+        Error::new(
+            ErrorKind::Usage,
+            "a text for the server contains a zero byte",
+        )
+        .source(e)
     }
 
     async fn startup(&mut self) -> Result<()> {
@@ -207,7 +211,12 @@ impl Session {
             match message.tag {
                 b'Z' => return Ok(()),
                 b'K' => {}
-                tag => return Err(self.unexpected(&format!("a message of type {:?} at startup", char::from(tag)))),
+                tag => {
+                    return Err(self.unexpected(&format!(
+                        "a message of type {:?} at startup",
+                        char::from(tag)
+                    )));
+                }
             }
         }
     }
@@ -226,7 +235,8 @@ impl Session {
         let (code, body) = self.challenge().await?;
         let binding_required = self.info.tls.channel_binding == ChannelBinding::Require;
         if binding_required && code != 10 {
-            return Err(self.refused("channel_binding=require, but the server does not use SCRAM")
+            return Err(self
+                .refused("channel_binding=require, but the server does not use SCRAM")
                 .remedy("ask for scram-sha-256 in the server's pg_hba.conf, over TLS"));
         }
         match code {
@@ -291,7 +301,8 @@ impl Session {
         };
         if mechanism == sasl::SCRAM_SHA_256 {
             if wanted == ChannelBinding::Require {
-                return Err(self.refused("channel_binding=require, but the channel cannot be bound")
+                return Err(self
+                    .refused("channel_binding=require, but the channel cannot be bound")
                     .remedy("it takes TLS and a server certificate signed with RSA or ECDSA"));
             }
             if !plain {
@@ -317,7 +328,10 @@ impl Session {
     }
 
     fn refused(&self, what: &str) -> Error {
-        Error::new(ErrorKind::SourceRefused, format!("{}: {what}", self.info.address))
+        Error::new(
+            ErrorKind::SourceRefused,
+            format!("{}: {what}", self.info.address),
+        )
     }
 
     fn impostor(&self, e: std::io::Error) -> Error {
@@ -347,7 +361,12 @@ impl Session {
                 },
                 b'Z' => return Ok(rows),
                 b'T' | b'C' | b'I' => {}
-                tag => return Err(self.unexpected(&format!("a message of type {:?} to a query", char::from(tag)))),
+                tag => {
+                    return Err(self.unexpected(&format!(
+                        "a message of type {:?} to a query",
+                        char::from(tag)
+                    )));
+                }
             }
         }
     }
@@ -364,7 +383,10 @@ impl Session {
         let message = self.receive(Doing::Streaming).await?;
         match message.tag {
             b'W' => Ok(()),
-            tag => Err(self.unexpected(&format!("a message of type {:?} instead of a stream", char::from(tag)))),
+            tag => Err(self.unexpected(&format!(
+                "a message of type {:?} instead of a stream",
+                char::from(tag)
+            ))),
         }
     }
 }

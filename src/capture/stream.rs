@@ -66,7 +66,16 @@ impl Replication {
         let (publish, status) = watch::channel(Status::default());
         let (first, attached) = oneshot::channel();
         let cap = usize::try_from(source.max_frame.0).unwrap_or(usize::MAX);
-        let task = Task::new(info, identity.clone(), start, cap, BATCH, sender, controlled, publish);
+        let task = Task::new(
+            info,
+            identity.clone(),
+            start,
+            cap,
+            BATCH,
+            sender,
+            controlled,
+            publish,
+        );
         let replication = Replication {
             receiver,
             control,

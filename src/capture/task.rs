@@ -80,7 +80,10 @@ pub(super) struct Task {
 }
 
 impl Task {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the type that has them all")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by the type that has them all"
+    )]
     pub(super) fn new(
         info: Conninfo,
         identity: Identity,
@@ -148,7 +151,10 @@ impl Task {
                 Ended::Failed(error) => error,
             };
             if !error.is_transient() && error.kind != ErrorKind::Busy {
-                tracing::error!(remedy = error.remedy.as_deref(), "the stream of changes ends: {error}");
+                tracing::error!(
+                    remedy = error.remedy.as_deref(),
+                    "the stream of changes ends: {error}"
+                );
                 match first.take() {
                     Some(first) => drop(first.send(Err(error))),
                     None => self.sender.end(error),
@@ -157,7 +163,12 @@ impl Task {
             }
             failures = failures.saturating_add(1);
             let delay = BACKOFF.delay(failures, &mut random);
-            tracing::warn!(?delay, failures, remedy = error.remedy.as_deref(), "no stream of changes, trying again: {error}");
+            tracing::warn!(
+                ?delay,
+                failures,
+                remedy = error.remedy.as_deref(),
+                "no stream of changes, trying again: {error}"
+            );
             if let Some(first) = first.take() {
                 let _ = first.send(Ok(()));
             }
@@ -194,15 +205,22 @@ impl Task {
         let mut session = Session::connect(&self.info, slot).await?;
         let observed = identity::observe(&mut session, slot).await?;
         identity::check(&self.identity, durable, &observed)?;
-        let timeout = session.query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'").await?;
+        let timeout = session
+            .query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'")
+            .await?;
         let timeout = timeout
             .first()
             .and_then(|row| row.first()?.as_ref()?.parse::<u64>().ok())
             .filter(|ms| *ms > 0)
             .map(Duration::from_millis);
-        match session.start_replication(durable, &self.identity.publication).await {
+        match session
+            .start_replication(durable, &self.identity.publication)
+            .await
+        {
             Err(error) if error.kind == ErrorKind::Busy => {
-                let reader = observed.slot.map_or_else(|| "another process".to_owned(), |s| s.reader());
+                let reader = observed
+                    .slot
+                    .map_or_else(|| "another process".to_owned(), |s| s.reader());
                 return Err(Error::new(ErrorKind::Busy, format!("the slot {slot:?} is read by {reader}"))
                     .remedy("we stand by until it is free; a connection that broke keeps the slot for up to wal_sender_timeout"));
             }
@@ -247,7 +265,9 @@ impl Task {
             if room {
                 due = due.min(self.heard + SILENCE * (self.unanswered + 1));
             }
-            let Task { control, sender, .. } = self;
+            let Task {
+                control, sender, ..
+            } = self;
             tokio::select! {
                 biased;
                 changed = control.changed() => {
@@ -282,7 +302,10 @@ impl Task {
     }
 
     fn lost(&self, what: &str) -> Error {
-        Error::new(ErrorKind::SourceUnreachable, format!("{what} ({})", self.info.address))
+        Error::new(
+            ErrorKind::SourceUnreachable,
+            format!("{what} ({})", self.info.address),
+        )
     }
 
     /// Sends a status update; asks for a sign of life where there was silence.
@@ -301,7 +324,13 @@ impl Task {
     async fn report(&mut self, session: &mut Session, reply: bool) -> Result<()> {
         let lsns = self.feedback.report(Instant::now());
         self.out.clear();
-        status_update(&mut self.out, lsns.received, lsns.durable, self.clock.now(), reply);
+        status_update(
+            &mut self.out,
+            lsns.received,
+            lsns.durable,
+            self.clock.now(),
+            reply,
+        );
         let out = &self.out;
         let transport = &mut session.transport;
         let sent = timeout(WRITE, async {

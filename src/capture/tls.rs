@@ -230,10 +230,12 @@ pub(super) fn refusal(error: std::io::Error, place: &str) -> Error {
         .and_then(|e| e.downcast_ref::<rustls::Error>());
     let (what, remedy) = match beneath {
         Some(rustls::Error::InvalidCertificate(reason)) => match reason {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-                "was issued for another host",
-                "connect by a name that the certificate lists as subject alternative name, or use sslmode=verify-ca",
-            ),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                (
+                    "was issued for another host",
+                    "connect by a name that the certificate lists as subject alternative name, or use sslmode=verify-ca",
+                )
+            }
             CertificateError::UnknownIssuer => (
                 "is not signed by a trusted authority",
                 "set sslrootcert to the PEM file of the authority that signed it",
@@ -242,10 +244,9 @@ pub(super) fn refusal(error: std::io::Error, place: &str) -> Error {
                 "has expired",
                 "renew the server's certificate and reload the server",
             ),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-                "is not valid yet",
-                "check the clocks of both machines",
-            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                ("is not valid yet", "check the clocks of both machines")
+            }
             _ => (
                 "is not acceptable",
                 "it must be an X.509 version 3 certificate with a subject alternative name, issued by the authority in sslrootcert",
@@ -272,7 +273,9 @@ pub(super) fn refusal(error: std::io::Error, place: &str) -> Error {
                 ErrorKind::SourceRefused,
                 format!("no TLS session could be agreed on with {place}"),
             )
-            .remedy("the server must offer TLS 1.2 or newer (ssl_min_protocol_version, ssl_ciphers)")
+            .remedy(
+                "the server must offer TLS 1.2 or newer (ssl_min_protocol_version, ssl_ciphers)",
+            )
             .source(error);
         }
     };

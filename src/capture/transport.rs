@@ -128,7 +128,9 @@ async fn secure(
                     ErrorKind::SourceRefused,
                     format!("{place} does not offer TLS"),
                 )
-                .remedy("set ssl = on in postgresql.conf, or sslmode=disable if the network is trusted"));
+                .remedy(
+                    "set ssl = on in postgresql.conf, or sslmode=disable if the network is trusted",
+                ));
             }
             b'E' => {
                 return Err(Error::new(

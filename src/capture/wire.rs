@@ -181,7 +181,10 @@ mod tests {
         let mut out = BytesMut::new();
         status_update(&mut out, Lsn(1), Lsn(2), Timestamp::from_postgres(3), true);
         let mut r = Reader(&out);
-        assert_eq!((r.u8(), r.i32(), r.u8()), (Some(b'd'), Some(38), Some(b'r')));
+        assert_eq!(
+            (r.u8(), r.i32(), r.u8()),
+            (Some(b'd'), Some(38), Some(b'r'))
+        );
         assert_eq!((r.u64(), r.u64(), r.u64()), (Some(1), Some(2), Some(2)));
         assert_eq!((r.u64(), r.u8()), (Some(3), Some(1)));
         assert!(r.0.is_empty());
@@ -193,7 +196,10 @@ mod tests {
         body.put_u64(7);
         body.put_i64(0);
         body.put_u8(1);
-        let parsed = Keepalive { end: Lsn(7), reply: true };
+        let parsed = Keepalive {
+            end: Lsn(7),
+            reply: true,
+        };
         assert_eq!(Keepalive::parse(&body), Some(parsed));
         assert_eq!(Keepalive::parse(&body[..17]), None);
         let mut commit = vec![b'C', 0];
@@ -209,7 +215,10 @@ mod tests {
     #[test]
     fn errors_are_read_by_field() {
         let error = ServerError::parse(b"SFATAL\0VFATAL\0C28P01\0Mno\0Rauth_failed\0\0");
-        assert_eq!((error.code.as_str(), error.message.as_str()), ("28P01", "no"));
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str()),
+            ("28P01", "no")
+        );
         assert_eq!(error.routine, "auth_failed");
     }
 

@@ -302,7 +302,11 @@ impl Conninfo {
         }
         if let Some(path) = &source.password_file {
             let text = std::fs::read_to_string(path).map_err(|e| {
-                usage(format!("cannot read source.password_file {}", path.display())).source(e)
+                usage(format!(
+                    "cannot read source.password_file {}",
+                    path.display()
+                ))
+                .source(e)
             })?;
             let line = text.lines().next().unwrap_or_default();
             if line.is_empty() {
@@ -427,9 +431,11 @@ fn tls<'a>(get: &impl Fn(&str) -> Option<&'a str>, env: &Environment) -> Result<
     let mode = match (stated, &root) {
         (None, RootCert::System) => SslMode::VerifyFull,
         (Some(mode), RootCert::System) if mode < SslMode::VerifyFull => {
-            return Err(usage("sslrootcert=system needs sslmode=verify-full").remedy(
-                "any holder of a public certificate would pass otherwise: use verify-full",
-            ));
+            return Err(
+                usage("sslrootcert=system needs sslmode=verify-full").remedy(
+                    "any holder of a public certificate would pass otherwise: use verify-full",
+                ),
+            );
         }
         (Some(SslMode::VerifyCa), RootCert::Default(None)) => {
             return Err(usage("sslmode=verify-ca needs a root certificate").remedy(
@@ -442,7 +448,9 @@ fn tls<'a>(get: &impl Fn(&str) -> Option<&'a str>, env: &Environment) -> Result<
         None | Some("postgres") => false,
         Some("direct") if mode >= SslMode::Require => true,
         Some("direct") => {
-            return Err(usage("sslnegotiation=direct needs sslmode=require or stronger"));
+            return Err(usage(
+                "sslnegotiation=direct needs sslmode=require or stronger",
+            ));
         }
         Some(_) => return Err(invalid("sslnegotiation", "postgres or direct")),
     };
@@ -451,7 +459,11 @@ fn tls<'a>(get: &impl Fn(&str) -> Option<&'a str>, env: &Environment) -> Result<
         (None, None) => dot_postgresql
             .map(|d| (d.join("postgresql.crt"), d.join("postgresql.key")))
             .filter(|(cert, key)| cert.exists() && key.exists()),
-        _ => return Err(usage("sslcert and sslkey go together: one of them is missing")),
+        _ => {
+            return Err(usage(
+                "sslcert and sslkey go together: one of them is missing",
+            ));
+        }
     };
     let channel_binding = match get("channel_binding") {
         None | Some("prefer") => ChannelBinding::Prefer,
@@ -498,7 +510,10 @@ fn invalid(key: &str, wanted: &str) -> Error {
 }
 
 fn unsupported(what: &str, instead: &str) -> Error {
-    usage(format!("source.url asks for {what}, which is not supported")).remedy(instead.to_owned())
+    usage(format!(
+        "source.url asks for {what}, which is not supported"
+    ))
+    .remedy(instead.to_owned())
 }
 
 #[cfg(test)]

@@ -139,13 +139,19 @@ fn url(rest: &str) -> Result<Parameters> {
     let port = match host_and_port.strip_prefix('[') {
         Some(bracketed) => {
             let Some((address, after)) = bracketed.split_once(']') else {
-                return Err(usage("source.url opens an IPv6 address with [ and does not close it"));
+                return Err(usage(
+                    "source.url opens an IPv6 address with [ and does not close it",
+                ));
             };
             put(&mut parameters, "host", address)?;
             match after.strip_prefix(':') {
                 Some(port) => port,
                 None if after.is_empty() => "",
-                None => return Err(usage("source.url has something other than a port after the IPv6 address")),
+                None => {
+                    return Err(usage(
+                        "source.url has something other than a port after the IPv6 address",
+                    ));
+                }
             }
         }
         None => {

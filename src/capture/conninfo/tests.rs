@@ -45,7 +45,9 @@ fn tcp(host: &str, port: u16) -> Address {
 
 #[test]
 fn urls_as_libpq_writes_them() {
-    let info = read("postgresql://a%40b:p%2F%3A%25@db.example:6432/my%20db?application_name=x&connect_timeout=1&options=-c%20a%3Db");
+    let info = read(
+        "postgresql://a%40b:p%2F%3A%25@db.example:6432/my%20db?application_name=x&connect_timeout=1&options=-c%20a%3Db",
+    );
     assert_eq!(info.user, "a@b");
     assert_eq!(password(&info), Some("p/:%"));
     assert_eq!(info.address, tcp("db.example", 6432));
@@ -59,11 +61,17 @@ fn urls_as_libpq_writes_them() {
     assert_eq!(read("postgres://h/").user, "os_user");
     assert_eq!(
         read("postgres://u@%2Frun%2Fpg:7/d").address,
-        Address::Unix { directory: "/run/pg".into(), port: 7 }
+        Address::Unix {
+            directory: "/run/pg".into(),
+            port: 7
+        }
     );
     assert_eq!(
         read("postgres:///d?host=/run/pg&port=8").address,
-        Address::Unix { directory: "/run/pg".into(), port: 8 }
+        Address::Unix {
+            directory: "/run/pg".into(),
+            port: 8
+        }
     );
     assert_eq!(read("postgres://u:a@b@h/d").user, "u");
     assert_eq!(read("postgres://h/d?ssl=true").tls.mode, SslMode::Require);
@@ -72,7 +80,8 @@ fn urls_as_libpq_writes_them() {
 
 #[test]
 fn pairs_as_libpq_writes_them() {
-    let info = read(r"host = h port=1 user='it\'s' password=a\ b dbname='a b\\' sslmode=verify-full");
+    let info =
+        read(r"host = h port=1 user='it\'s' password=a\ b dbname='a b\\' sslmode=verify-full");
     assert_eq!(info.user, "it's");
     assert_eq!(password(&info), Some("a b"));
     assert_eq!(info.database, r"a b\");
@@ -80,7 +89,11 @@ fn pairs_as_libpq_writes_them() {
     assert_eq!(read("").user, "os_user");
     assert_eq!(
         read("host=h hostaddr=10.0.0.1").address,
-        Address::Tcp { host: "h".into(), hostaddr: Some("10.0.0.1".parse().unwrap()), port: 5432 }
+        Address::Tcp {
+            host: "h".into(),
+            hostaddr: Some("10.0.0.1".parse().unwrap()),
+            port: 5432
+        }
     );
 }
 
@@ -151,7 +164,9 @@ fn passwords_are_looked_for_in_order() {
     e.home = Some(dir.path().to_owned());
     let mut s = source("postgres://u:from%20url@h/d");
     let found = |s: &config::Source, e: &Environment| {
-        password(&Conninfo::resolve(s, e).unwrap()).unwrap().to_owned()
+        password(&Conninfo::resolve(s, e).unwrap())
+            .unwrap()
+            .to_owned()
     };
     s.password = Some(Secret("from config".into()));
     s.password_file = Some(file);
@@ -181,9 +196,15 @@ fn pgpass_rules() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(look("h", "d", "u").unwrap().as_deref(), Some("any"));
     assert_eq!(look("h", "d:x", "u\\").unwrap().as_deref(), Some("a:b:c"));
-    assert_eq!(look("localhost", "d", "u").unwrap().as_deref(), Some("local"));
+    assert_eq!(
+        look("localhost", "d", "u").unwrap().as_deref(),
+        Some("local")
+    );
     assert_eq!(look("h", "d", "nobody").unwrap(), None);
-    assert_eq!(pgpass::look_up(&dir.path().join("none"), "h", 1, "d", "u"), Ok(None));
+    assert_eq!(
+        pgpass::look_up(&dir.path().join("none"), "h", 1, "d", "u"),
+        Ok(None)
+    );
     assert!(pgpass::look_up(dir.path(), "h", 1, "d", "u").is_err());
 }
 
