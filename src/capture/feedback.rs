@@ -75,11 +75,6 @@ impl Feedback {
         self.lsns
     }
 
-    /// Longest time between two status updates.
-    pub(super) fn interval(&self) -> Duration {
-        self.interval
-    }
-
     /// A transaction arrived whole, or nothing is open and the server has got to here.
     pub(super) fn receive(&mut self, lsn: Lsn) {
         self.lsns.received = self.lsns.received.max(lsn);

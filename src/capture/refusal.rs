@@ -223,7 +223,7 @@ mod tests {
     fn class(code: &str, doing: Doing) -> Error {
         let error = ServerError {
             code: code.into(),
-            message: "words".into(),
+            message: "a secret value".into(),
             ..ServerError::default()
         };
         refusal(&error, doing, &info(), "s")
@@ -248,12 +248,12 @@ mod tests {
         assert!(
             !class("22P02", Doing::Streaming)
                 .to_string()
-                .contains("words")
+                .contains("a secret value")
         );
         assert!(
             class("28P01", Doing::Connecting)
                 .to_string()
-                .contains("words")
+                .contains("a secret value")
         );
         assert!(
             !class("28P01", Doing::Connecting)

@@ -25,7 +25,7 @@ use crate::fault::{Error, ErrorKind, Result};
 use crate::value::TypeRow;
 
 /// The oldest server that logical replication as we need it works with.
-pub const OLDEST_VERSION: u32 = 140_000;
+const OLDEST_VERSION: u32 = 140_000;
 
 /// An ordinary connection.
 pub struct Sql {

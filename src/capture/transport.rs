@@ -33,7 +33,10 @@ impl Transport {
 
     /// Whether nobody between could read along.
     pub(super) fn is_private(&self) -> bool {
-        !matches!(self, Transport::Tcp(_))
+        match self {
+            Transport::Tcp(stream) => stream.peer_addr().is_ok_and(|a| a.ip().is_loopback()),
+            Transport::Unix(_) | Transport::Tls(_) => true,
+        }
     }
 
     /// What SCRAM can be bound to.

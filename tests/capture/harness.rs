@@ -30,7 +30,6 @@ pub fn tables() -> Vec<String> {
 /// What one run has seen.
 pub struct Consumer {
     pub replication: Replication,
-    pub source: config::Source,
     pub prepared: Prepared,
     /// Rows by key: how often a committed insert of `t` was seen, and nothing else.
     pub inserts: BTreeMap<i32, usize>,
@@ -60,7 +59,6 @@ pub async fn try_attach(
     let replication = Replication::start(info, &source, &prepared.identity, prepared.start).await?;
     Ok(Consumer {
         replication,
-        source,
         taken: prepared.start,
         prepared,
         inserts: BTreeMap::new(),

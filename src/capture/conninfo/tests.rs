@@ -28,7 +28,7 @@ fn read(url: &str) -> Conninfo {
 fn refuse(url: &str) -> String {
     let error = Conninfo::resolve(&source(url), &env(&[])).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Usage, "{url}");
-    format!("{error} / {}", error.remedy.unwrap_or_default())
+    format!("{error} / {}", error.remedy.as_deref().unwrap_or_default())
 }
 
 fn password(info: &Conninfo) -> Option<&str> {
