@@ -12,6 +12,8 @@ mod support;
 mod connect;
 #[path = "capture/harness.rs"]
 mod harness;
+#[path = "capture/preflight.rs"]
+mod preflight;
 #[path = "capture/slot.rs"]
 mod slot;
 #[path = "capture/stream.rs"]

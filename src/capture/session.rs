@@ -81,6 +81,8 @@ pub(super) struct Session {
     slot: String,
     parameters: BTreeMap<String, String>,
     out: BytesMut,
+    /// The server's process, as it told us.
+    pub(super) pid: Option<i32>,
 }
 
 impl Session {
@@ -98,6 +100,7 @@ impl Session {
             slot: slot.to_owned(),
             parameters: BTreeMap::new(),
             out: BytesMut::new(),
+            pid: None,
         };
         session.startup().await?;
         session.check_parameters()?;
@@ -106,25 +109,25 @@ impl Session {
 
     /// How values are formatted, as far as the server reports it.
     fn check_parameters(&self) -> Result<()> {
-        let wrong = |name: &str, good: fn(&str) -> bool| {
-            self.parameters.get(name).filter(|value| !good(value)).map(|value| {
-                Error::new(
+        for (name, value) in &self.parameters {
+            let good = match name.as_str() {
+                "DateStyle" => value.starts_with("ISO"),
+                "IntervalStyle" => value == "postgres",
+                "TimeZone" => value == "UTC",
+                "client_encoding" => value == "UTF8",
+                _ => true,
+            };
+            if !good {
+                return Err(Error::new(
                     ErrorKind::SourceRefused,
-                    format!("the session has {name} = {value:?} although another value was asked for"),
+                    format!(
+                        "the session has {name} = {value:?} although another value was asked for"
+                    ),
                 )
-                .remedy("connect to the server itself, not through a pooler")
-            })
-        };
-        let checks: [(&str, fn(&str) -> bool); 4] = [
-            ("DateStyle", |v| v.starts_with("ISO")),
-            ("IntervalStyle", |v| v == "postgres"),
-            ("TimeZone", |v| v == "UTC"),
-            ("client_encoding", |v| v == "UTF8"),
-        ];
-        checks
-            .into_iter()
-            .find_map(|(name, good)| wrong(name, good))
-            .map_or(Ok(()), Err)
+                .remedy("connect to the server itself, not through a pooler"));
+            }
+        }
+        Ok(())
     }
 
     /// The next message; notices are logged on the way.
@@ -210,7 +213,7 @@ impl Session {
             let message = self.receive(Doing::ConnectingReplication).await?;
             match message.tag {
                 b'Z' => return Ok(()),
-                b'K' => {}
+                b'K' => self.pid = Reader(&message.body).i32(),
                 tag => {
                     return Err(self.unexpected(&format!(
                         "a message of type {:?} at startup",

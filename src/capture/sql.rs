@@ -34,6 +34,15 @@ pub struct Sql {
     version: u32,
 }
 
+/// Columns of a key with their place in it.
+type KeyColumns = Vec<(i32, Box<str>)>;
+
+#[derive(Clone, Default)]
+struct Keys {
+    primary: KeyColumns,
+    identity: KeyColumns,
+}
+
 /// Hands the driver a stream on which TLS was already agreed.
 struct Dialled;
 
@@ -171,19 +180,19 @@ impl Sql {
             .await?;
         let mut found: Vec<Option<CatalogTable>> = vec![None; names.len()];
         // Key columns come by column order; their order in the key is kept beside them.
-        let mut keys: Vec<[Vec<(i32, Box<str>)>; 2]> = vec![Default::default(); names.len()];
+        let mut keys = vec![Keys::default(); names.len()];
         for row in &rows {
             self.table_row(row, &schemas, &tables, &mut found, &mut keys)
                 .map_err(|e| self.failed(e))?;
         }
-        for (table, [primary, identity]) in found.iter_mut().zip(keys) {
+        for (table, keys) in found.iter_mut().zip(keys) {
             let Some(table) = table else { continue };
-            let in_order = |mut columns: Vec<(i32, Box<str>)>| {
+            let in_order = |mut columns: KeyColumns| {
                 columns.sort();
                 columns.into_iter().map(|(_, name)| name).collect()
             };
-            table.primary_key = in_order(primary);
-            table.identity_columns = in_order(identity);
+            table.primary_key = in_order(keys.primary);
+            table.identity_columns = in_order(keys.identity);
         }
         Ok(found)
     }
@@ -194,10 +203,10 @@ impl Sql {
         schemas: &[&str],
         tables: &[&str],
         found: &mut [Option<CatalogTable>],
-        keys: &mut [[Vec<(i32, Box<str>)>; 2]],
+        keys: &mut [Keys],
     ) -> Result<(), tokio_postgres::Error> {
         let index = usize::try_from(row.try_get::<_, i32>(0)? - 1).unwrap_or(usize::MAX);
-        let (Some(slot), Some([primary, identity]), Some(schema), Some(name), Some(oid)) = (
+        let (Some(slot), Some(keys), Some(schema), Some(name), Some(oid)) = (
             found.get_mut(index),
             keys.get_mut(index),
             schemas.get(index),
@@ -228,10 +237,10 @@ impl Sql {
         };
         let name: Box<str> = row.try_get::<_, String>(5)?.into();
         if let Some(at) = row.try_get::<_, Option<i32>>(11)? {
-            primary.push((at, name.clone()));
+            keys.primary.push((at, name.clone()));
         }
         if let Some(at) = row.try_get::<_, Option<i32>>(12)? {
-            identity.push((at, name.clone()));
+            keys.identity.push((at, name.clone()));
         }
         if row.try_get::<_, bool>(10)? {
             table.columns.push(CatalogColumn {

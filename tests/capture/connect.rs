@@ -322,15 +322,15 @@ async fn settings_of_the_role_do_not_reach_the_values() {
         "INSERT INTO v VALUES (1, '2024-01-01 00:00:00Z', '\\x00ff', 0.1::float8 + 0.2::float8)",
     );
     use syncline::capture::{Event, Source};
-    loop {
-        if let Event::Frames(frames) = consumer.replication.next().await.unwrap() {
-            if let Some(insert) = frames.iter().find(|f| f.payload[0] == b'I') {
-                let text = String::from_utf8_lossy(&insert.payload).into_owned();
-                for wanted in ["2024-01-01 00:00:00+00", "\\x00ff", "0.30000000000000004"] {
-                    assert!(text.contains(wanted), "{text:?}");
-                }
-                break;
-            }
+    let text = loop {
+        let Event::Frames(frames) = consumer.replication.next().await.unwrap() else {
+            continue;
+        };
+        if let Some(insert) = frames.iter().find(|f| f.payload[0] == b'I') {
+            break String::from_utf8_lossy(&insert.payload).into_owned();
         }
+    };
+    for wanted in ["2024-01-01 00:00:00+00", "\\x00ff", "0.30000000000000004"] {
+        assert!(text.contains(wanted), "{text:?}");
     }
 }

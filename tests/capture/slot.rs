@@ -314,7 +314,12 @@ async fn a_promoted_standby_is_another_timeline() {
 async fn the_catalog_is_read_as_the_publication_sends_it() {
     let pg = server(Options::default());
     pg.psql("CREATE SCHEMA \"S s\"; CREATE TABLE \"S s\".\"T.t\" (b int, a numeric(10,2) NOT NULL, gone int, g int GENERATED ALWAYS AS (b + 1) STORED, hidden text, PRIMARY KEY (a, b)); ALTER TABLE \"S s\".\"T.t\" DROP COLUMN gone");
-    pg.psql("CREATE PUBLICATION syncline FOR TABLE \"S s\".\"T.t\" (a, b)");
+    // Column lists came with Postgres 15.
+    let lists = pg.major() >= 15;
+    let list = if lists { "(a, b)" } else { "" };
+    pg.psql(&format!(
+        "CREATE PUBLICATION syncline FOR TABLE \"S s\".\"T.t\" {list}"
+    ));
     pg.psql("CREATE TYPE mood AS ENUM ('ok'); CREATE DOMAIN short AS varchar(9)");
     let sql = sql(&pg, SUPERUSER).await;
     let names = [
@@ -355,4 +360,19 @@ async fn the_catalog_is_read_as_the_publication_sends_it() {
     );
     assert_eq!(sql.server_version() / 10_000, pg.major());
     sql.heartbeat().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_publication_that_goes_away_ends_the_stream_instead_of_losing_changes() {
+    let pg = server(Options::default());
+    let mut consumer = attach(&pg).await;
+    pg.psql("DROP PUBLICATION syncline");
+    pg.psql("INSERT INTO t VALUES (1, 'x')");
+    let error = loop {
+        if let Err(error) = consumer.step().await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind, ErrorKind::Identity, "{error}");
+    assert!(error.to_string().contains("publication"), "{error}");
 }

@@ -268,3 +268,43 @@ async fn a_position_never_received_is_not_reported() {
     consumer.run_for(Duration::from_secs(2)).await;
     assert!(confirmed(&pg) <= flushed(&pg));
 }
+
+/// `cargo test --release --test capture measure -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement, for a quiet machine"]
+async fn measure_the_processor_time_a_frame_costs() {
+    const ROWS: usize = 1_000_000;
+    let pg = server(Options::default());
+    pg.psql("DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text, d int, e int, f numeric, g timestamptz, h bool, i text, j text, k date)");
+    let mut consumer = attach(&pg).await;
+    pg.psql(&format!("INSERT INTO t SELECT g, 'Jane', 'Doe', 'jane' || g || '@example.com', g, 7, 12.50, now(), true, '+49 30 1234', 'Berlin', '2024-02-29' FROM generate_series(1, {ROWS}) g"));
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let (begun, before) = (std::time::Instant::now(), ticks());
+    let (mut rows, mut bytes, mut events) = (0, 0, 0);
+    while rows < ROWS {
+        if let Event::Frames(frames) = consumer.replication.next().await.unwrap() {
+            events += 1;
+            rows += frames.iter().filter(|f| f.payload[0] == b'I').count();
+            bytes += frames.iter().map(|f| f.payload.len()).sum::<usize>();
+        }
+    }
+    let (seconds, cpu) = (
+        begun.elapsed().as_secs_f64(),
+        (ticks() - before) as f64 / 100.0,
+    );
+    println!(
+        "{ROWS} rows, {} MB in {events} events: {seconds:.2} s, {:.0} rows/s; {:.0} ns of processor time a row",
+        bytes / 1_000_000,
+        ROWS as f64 / seconds,
+        cpu * 1e9 / ROWS as f64,
+    );
+}
