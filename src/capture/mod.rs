@@ -1,6 +1,50 @@
-//! The replication connection.
+//! The replication connection, and the ordinary one beside it.
+//!
+//! ```text
+//!                      confirm(lsn) ─► control ─┐            ┌─► queue ─► next()
+//!                                               ▼            │   (bounded in bytes)
+//! Postgres ◄─► transport ◄─► framing ◄─► socket task ────────┘
+//!              (TCP, Unix,   (no copy,   │ feedback: received, durable, reported
+//!               TLS)          capped)    └─ reconnects by itself: Event::Restarted
+//! ```
+//!
+//! How it goes: [`Conninfo`] says where and as whom. [`Sql`] asks the catalog. [`preflight()`] finds out
+//! what is missing and changes nothing; [`prepare`] makes publication and slot, in this order, and
+//! refuses a slot that does not fit the stored progress. [`Replication`] streams.
+//!
+//! What always holds:
+//!
+//! - **The socket task waits for nobody.** When the queue is full it stops reading; its status
+//!   updates go on, so a consumer may sleep as long as it likes without losing the connection.
+//! - **`reported <= durable <= received`**, and none of them goes back (`feedback`). Durable is what
+//!   [`Source::confirm`] was told, no more. A confirmation beyond what was received is not believed.
+//! - **Idle positions are news only outside of a transaction**, and stand in the queue behind
+//!   everything that came before them. They are reported only after the supervisor confirmed them.
+//! - **No connection streams unchecked.** System, timeline, database, slot and WAL position are
+//!   compared with the stored identity before the first frame, at every reconnect too.
+//! - **Nothing is copied** between the socket and the decoder. The price: a kept [`Frame`] keeps the
+//!   chunk it was read with (256 KiB and more) in memory. Copy what outlives a window.
+//! - **Cancel-safe**: a dropped `next()` or read loses no byte.
+//! - **An error of [`Source::next`] is final.** What may pass by itself (a dropped connection, a
+//!   restart, a slot that is still busy) is retried inside and never surfaces.
+//! - **No password** is in any output, and no error quotes the connection string.
 
 mod catalog;
+mod conninfo;
+mod feedback;
+mod framing;
+mod identity;
+mod preflight;
+mod queue;
+mod refusal;
+mod session;
+mod slot;
+mod sql;
+mod stream;
+mod task;
+mod tls;
+mod transport;
+mod wire;
 
 use std::future::Future;
 
@@ -10,6 +54,13 @@ use crate::change::Lsn;
 use crate::fault::Result;
 
 pub use catalog::{CatalogColumn, CatalogTable};
+pub use conninfo::Conninfo;
+pub use feedback::Lsns;
+pub use identity::SlotInfo;
+pub use preflight::preflight;
+pub use slot::{Prepared, prepare};
+pub use sql::Sql;
+pub use stream::{Replication, Status};
 
 /// One pgoutput message.
 #[derive(Clone, Debug)]

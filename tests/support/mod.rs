@@ -1,0 +1,4 @@
+//! What integration tests share. Each test binary uses its own part of it.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod postgres;
