@@ -411,3 +411,20 @@ fn an_empty_transaction_and_a_system_table_are_fine() {
     assert_eq!(encoded[5], 0, "an empty schema on the wire");
     assert_eq!(&*stream.schema(&relation).0.schema, "pg_catalog");
 }
+
+#[test]
+fn a_row_lies_in_its_frame_and_up_to_16_columns_beside_no_heap() {
+    let columns: Vec<_> = (0..16).map(|_| ("c", 25)).collect();
+    let mut stream = Stream::open(1);
+    stream.schema(&table(2, "wide", &columns));
+    let payload = encode::insert(2, &[Cell::Text("x"); 16]);
+    let Kind::Insert { new } = stream.change(payload.clone()).kind else {
+        panic!("not an insert")
+    };
+    assert!(!new.spans.spilled());
+    assert_eq!(new.frame.as_ptr(), payload.as_ptr());
+    let Datum::Text(last) = new.get(15) else {
+        panic!("no text")
+    };
+    assert_eq!(last.as_ptr_range().end, payload.as_ptr_range().end);
+}
