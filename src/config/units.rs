@@ -33,10 +33,20 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
+/// Bytes of a text such as `64MiB`.
+pub(super) fn size(text: &str) -> Option<u64> {
+    parse(text, &SIZES)
+}
+
+/// Milliseconds of a text such as `250ms`.
+pub(super) fn span(text: &str) -> Option<u64> {
+    parse(text, &SPANS)
+}
+
 fn print(value: u64, units: &[(&str, u64)]) -> String {
     let best = units
         .iter()
-        .filter(|(_, factor)| value >= *factor && value % factor == 0)
+        .filter(|(_, factor)| value >= *factor && value.is_multiple_of(*factor))
         .max_by_key(|(_, factor)| *factor)
         .or(units.iter().min_by_key(|(_, factor)| *factor));
     best.map_or_else(

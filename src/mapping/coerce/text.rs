@@ -235,7 +235,7 @@ fn time_tz(micros: i64, offset: i32) -> String {
     let sign = if offset < 0 { '-' } else { '+' };
     let size = offset.unsigned_abs();
     let _ = write!(text, "{sign}{:02}:{:02}", size / 3_600, size / 60 % 60);
-    if size % 60 != 0 {
+    if !size.is_multiple_of(60) {
         let _ = write!(text, ":{:02}", size % 60);
     }
     text
