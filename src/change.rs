@@ -255,6 +255,8 @@ pub enum OldRow {
 
 /// What happened.
 #[derive(Clone, Debug)]
+// Rows are nearly all of them, and must cost no allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Kind {
     /// A new row.
     Insert {

@@ -17,6 +17,8 @@ pub(super) const MAX_COLUMNS: u16 = 1664;
 
 /// One message. Texts borrow from the frame; rows are spans into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// Rows are nearly all of them, and must cost no allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Message<'a> {
     /// `B`: a transaction begins.
     Begin {

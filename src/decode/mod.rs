@@ -10,8 +10,8 @@
 //! [`message`] reads one pgoutput message from its frame and knows nothing of the others.
 //! [`Decoder`] knows what came before: the open transaction, the tables as they were last
 //! described, the types, the schema versions. It yields changes whose rows are spans into the
-//! frame: a row of up to 16 columns costs no allocation, and no column is copied. [`value`] reads
-//! one column by its type, for the stream and for every other read of rows, so that a backfilled
+//! frame: a row of up to 16 columns costs no allocation, and no column is copied. [`value()`]
+//! reads one column by its type, for the stream and for every other read of rows, so that a backfilled
 //! row and a streamed one can never differ. [`encode`] is the way back, for tests.
 //!
 //! Invariants
@@ -38,7 +38,7 @@ mod refusal;
 mod tests;
 mod tuple;
 mod types;
-pub mod value;
+mod value;
 
 use std::sync::Arc;
 
@@ -151,7 +151,8 @@ impl Decoder {
     }
 
     /// Type oids of `relation` that the catalog's rows given so far do not explain (a type made after
-    /// they were read). Until [`Decoder::add_types`] brings them they are read as text.
+    /// they were read). Until [`Decoder::add_types`] brings them they are read as text. A type may be
+    /// gone from the catalog by now, and stays unknown: ask for each once.
     pub fn unknown_types(&self, relation: &Relation) -> Vec<u32> {
         let oids = relation.columns.iter().map(|column| column.type_oid);
         oids.filter(|oid| self.types.is_unknown(*oid)).collect()

@@ -1,6 +1,6 @@
 //! One column's text to a value, by its type.
 //!
-//! The one place where Postgres's text forms are read: `<https://www.postgresql.org/docs/current/datatype.html>`,
+//! The one place where Postgres's text forms are read: <https://www.postgresql.org/docs/current/datatype.html>,
 //! as a session prints them that was started with `DateStyle=ISO`, `IntervalStyle=postgres`,
 //! `bytea_output=hex`, `extra_float_digits=3` and `client_encoding=UTF8`. Both connections of
 //! Syncline set these.
