@@ -37,6 +37,8 @@ mod key;
 mod map;
 mod naming;
 mod operation;
+#[cfg(test)]
+mod properties;
 mod table;
 #[cfg(test)]
 mod tests;
