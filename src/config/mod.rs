@@ -383,7 +383,15 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod check;
+mod load;
 mod nearest;
+mod schema;
+mod secret;
+mod show;
+#[cfg(test)]
+mod tests;
 mod units;
 
+pub use load::{Loaded, Origin};
 pub use nearest::nearest;

@@ -33,6 +33,16 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
+/// Bytes of a text such as `64MiB`.
+pub(super) fn size(text: &str) -> Option<u64> {
+    parse(text, &SIZES)
+}
+
+/// Milliseconds of a text such as `250ms`.
+pub(super) fn span(text: &str) -> Option<u64> {
+    parse(text, &SPANS)
+}
+
 fn print(value: u64, units: &[(&str, u64)]) -> String {
     let best = units
         .iter()

@@ -31,11 +31,17 @@ mod bind;
 mod coerce;
 mod compile;
 mod description;
+#[cfg(test)]
+mod fixtures;
 mod key;
 mod map;
 mod naming;
 mod operation;
+#[cfg(test)]
+mod properties;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use bind::Binding;
 pub use coerce::{Fit, Refusal, coerce, fit};

@@ -1,6 +1,6 @@
 //! Numbers, digit for digit: nothing passes through binary floating point on its way.
 
-use compact_str::{CompactString, ToCompactString};
+use compact_str::{CompactString, ToCompactString, format_compact};
 use smallvec::SmallVec;
 
 use super::{Refusal, trim};
@@ -57,7 +57,7 @@ pub(super) fn number(
         Value::Float(f) if f.is_nan() => Err(Refusal::NotANumber),
         Value::Float(f) if f.is_infinite() => Err(Refusal::OutOfRange),
         // The shortest digits that read back as the same number, never with an exponent.
-        Value::Float(f) => decimal(field, &f.to_compact_string()).map(Some),
+        Value::Float(f) => decimal(field, &format_compact!("{f}")).map(Some),
         Value::Numeric(s) => decimal(field, s).map(Some),
         Value::NumericNan => Err(Refusal::NotANumber),
         Value::NumericInfinity { .. } => Err(Refusal::OutOfRange),

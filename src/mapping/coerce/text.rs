@@ -133,7 +133,7 @@ pub(crate) fn render<'v>(
         Value::Float(f) if f.is_infinite() => return Ok(Cow::Borrowed(infinity(*f < 0.0))),
         Value::Int(n) => n.to_compact_string().into_string(),
         Value::Unsigned(n) => n.to_compact_string().into_string(),
-        Value::Float(f) => f.to_compact_string().into_string(),
+        Value::Float(f) => float(*f),
         Value::Uuid(bytes) => uuid(bytes),
         Value::Bytea(bytes) => BASE64.encode(bytes),
         Value::Date(DateValue::Days(days)) => {
@@ -170,6 +170,22 @@ pub(crate) fn render<'v>(
 
 fn infinity(negative: bool) -> &'static str {
     if negative { "-infinity" } else { "infinity" }
+}
+
+/// The shortest digits, with an exponent where Postgres prints one (`1e+20`, `1e-07`).
+fn float(f: f64) -> String {
+    let size = f.abs();
+    if size == 0.0 || f.is_nan() || (1e-4..1e15).contains(&size) {
+        return f.to_string();
+    }
+    let text = format!("{f:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let sign = if exponent.starts_with('-') { '-' } else { '+' };
+            format!("{digits}e{sign}{:0>2}", exponent.trim_start_matches('-'))
+        }
+        None => text,
+    }
 }
 
 fn uuid(bytes: &[u8; 16]) -> String {
@@ -235,7 +251,7 @@ fn time_tz(micros: i64, offset: i32) -> String {
     let sign = if offset < 0 { '-' } else { '+' };
     let size = offset.unsigned_abs();
     let _ = write!(text, "{sign}{:02}:{:02}", size / 3_600, size / 60 % 60);
-    if size % 60 != 0 {
+    if !size.is_multiple_of(60) {
         let _ = write!(text, ":{:02}", size % 60);
     }
     text

@@ -9,7 +9,7 @@ use crate::value::{DateValue, TimestampValue, Value};
 /// 1700-01-01 in days since 1970-01-01.
 const FIRST_DAY: i64 = -98_615;
 /// 4000-12-31 in days since 1970-01-01.
-const LAST_DAY: i64 = 741_811;
+const LAST_DAY: i64 = 741_807;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Year, month and day of a day since 1970-01-01, in the proleptic Gregorian calendar.

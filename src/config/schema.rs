@@ -1,0 +1,177 @@
+//! Every key of the configuration outside of the tables: what it takes, and where it may come from.
+//!
+//! A test compares this list with the types in `mod.rs`, and another with `config.toml`, so that
+//! none of the three says less than the others.
+
+/// What a key takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shape {
+    /// Any text.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// A connection string, in which a password may stand.
+    Connection,
+    /// A whole number within bounds.
+    Count(i64, i64),
+    /// A number of bytes.
+    Size,
+    /// A length of time.
+    Span,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+impl Shape {
+    /// What is expected, in words.
+    pub(super) fn words(self) -> String {
+        match self {
+            Shape::Text | Shape::Secret | Shape::Connection => "a text in quotes".into(),
+            Shape::Count(least, most) => format!("a whole number from {least} to {most}"),
+            Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
+            Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
+            Shape::Choice(words) => choice(words),
+        }
+    }
+}
+
+/// `one of "a", "b", "c"`.
+pub(super) fn choice(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|w| format!("{w:?}")).collect();
+    format!("one of {}", quoted.join(", "))
+}
+
+/// A key.
+pub(super) struct KeyInfo {
+    /// Its section.
+    pub(super) section: &'static str,
+    /// Its name in the section.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) shape: Shape,
+    /// There is no default.
+    pub(super) required: bool,
+}
+
+const fn key(section: &'static str, name: &'static str, shape: Shape) -> KeyInfo {
+    KeyInfo {
+        section,
+        name,
+        shape,
+        required: false,
+    }
+}
+
+const fn required(section: &'static str, name: &'static str, shape: Shape) -> KeyInfo {
+    KeyInfo {
+        section,
+        name,
+        shape,
+        required: true,
+    }
+}
+
+pub(super) const KEYS: &[KeyInfo] = &[
+    required("source", "url", Shape::Connection),
+    key("source", "password", Shape::Secret),
+    key("source", "password_file", Shape::Text),
+    key("source", "slot", Shape::Text),
+    key("source", "publication", Shape::Text),
+    key("source", "wal_budget", Shape::Size),
+    key("source", "max_frame", Shape::Size),
+    key("source", "queue", Shape::Size),
+    key("state", "path", Shape::Text),
+    required(
+        "destination",
+        "kind",
+        Shape::Choice(&["salesforce", "discard"]),
+    ),
+    key("destination", "url", Shape::Text),
+    key("destination", "client_id", Shape::Text),
+    key("destination", "client_secret", Shape::Secret),
+    key("destination", "client_secret_file", Shape::Text),
+    key("destination", "username", Shape::Text),
+    key("destination", "private_key_file", Shape::Text),
+    key("destination", "audience", Shape::Text),
+    key("destination", "api_version", Shape::Text),
+    key("destination", "ca_file", Shape::Text),
+    key("destination", "timeout", Shape::Span),
+    key("destination", "concurrency", Shape::Count(1, 64)),
+    key("destination", "requests_per_second", Shape::Count(1, 1_000)),
+    key("destination", "record_tries", Shape::Count(1, 100)),
+    key("delivery", "linger", Shape::Span),
+    key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
+    key("delivery", "max_bytes", Shape::Size),
+    key("admin", "listen", Shape::Text),
+    key("admin", "token", Shape::Secret),
+    key(
+        "routing",
+        "unmapped",
+        Shape::Choice(&["auto", "ignore", "halt"]),
+    ),
+    key(
+        "routing",
+        "missing_field",
+        Shape::Choice(&["ignore", "halt"]),
+    ),
+];
+
+/// The sections, in the order in which they are shown.
+pub(super) const SECTIONS: [&str; 7] = [
+    "source",
+    "state",
+    "destination",
+    "delivery",
+    "admin",
+    "routing",
+    "tables",
+];
+
+pub(super) const TABLE_KEYS: [&str; 6] = [
+    "object",
+    "key",
+    "on_delete",
+    "on_truncate",
+    "columns",
+    "constants",
+];
+pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
+pub(super) const COLUMN_KEYS: [&str; 4] = ["field", "references", "ignore", "null"];
+pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
+
+/// Words that are known and not to be had yet: where, which, and what to do meanwhile.
+pub(super) const LATER: &[(&str, &str, &str)] = &[
+    (
+        "missing_field",
+        "create",
+        "create the field in the CRM and say \"ignore\" or \"halt\"; `syncline check` lists the fields that are missing",
+    ),
+    ("kind", "hubspot", "\"salesforce\" is what there is"),
+    ("kind", "http", "\"salesforce\" is what there is"),
+];
+
+/// Keys that are known and not to be had yet, and what holds meanwhile.
+pub(super) const LATER_KEYS: &[(&str, &str)] = &[
+    (
+        "owner",
+        "until then the database wins in every mapped field; leave out of the mapping what people own",
+    ),
+    (
+        "version_field",
+        "until then the order of writes rests on the state directory",
+    ),
+    ("on_gap", "until then a gap stops the start, with a message"),
+    ("brake", "until then nothing holds deletes back"),
+];
+
+/// The key of that section and name.
+pub(super) fn find(section: &str, name: &str) -> Option<&'static KeyInfo> {
+    KEYS.iter().find(|k| k.section == section && k.name == name)
+}
+
+/// The names of a section.
+pub(super) fn names(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter()
+        .filter(move |k| k.section == section)
+        .map(|k| k.name)
+}
