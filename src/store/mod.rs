@@ -39,6 +39,7 @@ mod memory;
 mod page;
 mod rows;
 mod shelf;
+mod sled;
 mod values;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ use crate::mapping::{Action, Assignment, FieldId, Fingerprint, Key, RecordId};
 use crate::planning::CrmId;
 use crate::sinks::BoxFuture;
 
+pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
 pub use memory::Memory;
 
 /// What to do about a damaged state directory.
