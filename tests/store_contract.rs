@@ -11,7 +11,10 @@ use store_support::*;
 use syncline::change::{Lsn, Verdict};
 use syncline::fault::ErrorKind;
 use syncline::mapping::{Key, RecordId};
-use syncline::store::{Intent, Memory, Pending, Progress, Reason, Settlement, ShelfQuery, Store};
+use syncline::store::{
+    self, Intent, Memory, Options, Pending, Progress, Reason, Settlement, ShelfQuery, SledStore,
+    Store,
+};
 
 type AnyStore = Arc<dyn Store>;
 
@@ -22,6 +25,14 @@ macro_rules! promises {
             $(#[tokio::test]
             async fn $name() {
                 super::$name(std::sync::Arc::new(super::Memory::new())).await;
+            })*
+        }
+        mod on_disk {
+            $(#[tokio::test]
+            async fn $name() {
+                let directory = tempfile::tempdir().unwrap();
+                let store = super::on_disk(directory.path()).await;
+                super::$name(std::sync::Arc::new(store)).await;
             })*
         }
         mod slow_memory {
@@ -54,6 +65,14 @@ promises!(
     the_latest_schema_of_each_table,
     a_closed_store_answers_nothing,
 );
+
+async fn on_disk(path: &std::path::Path) -> SledStore {
+    let options = Options {
+        ballast: 0,
+        ..Options::default()
+    };
+    store::open_with(path, options).await.unwrap()
+}
 
 async fn bound(store: &AnyStore) {
     store.bind(identity(), progress(0)).await.unwrap();

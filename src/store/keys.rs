@@ -35,8 +35,12 @@ const PREFIX_OF_LONG: usize = 112;
 pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const PROGRESS: &[u8] = b"mprogress";
 pub(super) const INTENT: &[u8] = b"mintent";
+/// The version of this list of keys.
 pub(super) const LAYOUT: &[u8] = b"mlayout";
+/// There while no process has the store open.
 pub(super) const CLEAN: &[u8] = b"mclean";
+/// How many commits there were.
+pub(super) const SEQUENCE: &[u8] = b"msequence";
 
 /// Ledger entries, for metrics.
 pub(super) const LEDGER_COUNT: &[u8] = b"cl";

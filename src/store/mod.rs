@@ -39,6 +39,7 @@ mod memory;
 mod page;
 mod rows;
 mod shelf;
+mod sled;
 mod values;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
 
 pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
 pub use memory::Memory;
 
 /// What to do about a damaged state directory.

@@ -1,0 +1,226 @@
+//! The one thread that owns the database. Everybody else sends requests and waits for answers.
+//!
+//! Requests are served in the order in which they came, one at a time: a question sees every
+//! settlement sent before it, and never half of one. A commit is `write`, `flush`, `sync`, answer;
+//! the first that fails is the last: sled's errors stay, so there is nothing to try again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::disk::{Disk, SledRows};
+use crate::change::Identity;
+use crate::fault::{Error, ErrorKind, Result};
+use crate::store::rows::Changes;
+use crate::store::{Progress, Settlement, apply, keys};
+
+/// Requests that may wait.
+pub(super) const QUEUE: usize = 64;
+
+type Reply = oneshot::Sender<Result<()>>;
+
+/// What the owner can be asked.
+pub(super) enum Request {
+    /// Commit a settlement.
+    Settle(Box<Settlement>, Reply),
+    /// Bind an empty store.
+    Bind(Box<Identity>, Progress, Reply),
+    /// Answer a question.
+    Ask(Box<dyn FnOnce(&SledRows) + Send>),
+    /// End cleanly; answered when the directory is free again.
+    Close(Reply),
+}
+
+/// How long the last commit took, and what it was. Written by the owner, read by metrics.
+#[derive(Debug)]
+pub(super) struct Gauges {
+    epoch: Instant,
+    /// Milliseconds after `epoch` at which the request being served began, plus one; 0: idle.
+    busy_since: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) operations: AtomicU64,
+    pub(super) write_micros: AtomicU64,
+    pub(super) flush_micros: AtomicU64,
+    pub(super) sync_micros: AtomicU64,
+}
+
+impl Gauges {
+    pub(super) fn new() -> Self {
+        Gauges {
+            epoch: Instant::now(),
+            busy_since: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            write_micros: AtomicU64::new(0),
+            flush_micros: AtomicU64::new(0),
+            sync_micros: AtomicU64::new(0),
+        }
+    }
+
+    /// How long the owner has been serving one request.
+    pub(super) fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => self
+                .epoch
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+
+    fn begin(&self) {
+        let now = self.epoch.elapsed().as_millis() as u64;
+        self.busy_since.store(now + 1, Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.busy_since.store(0, Ordering::Release);
+    }
+}
+
+/// Why the store takes nothing more, once it does not.
+pub(super) type Ended = watch::Sender<Option<Arc<str>>>;
+
+/// Serves requests until nobody can send any more, or until it is closed. Answers who waits for the
+/// close; the caller drops the disk first.
+pub(super) fn serve<D: Disk>(
+    disk: &mut D,
+    requests: &mut mpsc::Receiver<Request>,
+    ended: &Ended,
+    gauges: &Gauges,
+) -> Option<Reply> {
+    while let Some(request) = requests.blocking_recv() {
+        gauges.begin();
+        let last = serve_one(disk, request, ended, gauges);
+        gauges.end();
+        if last.is_some() {
+            return last;
+        }
+    }
+    // Nobody is left to ask for it: mark the clean end all the same.
+    if ended.borrow().is_none() {
+        let _ = guarded(ended, || commit(disk, clean_end(), gauges));
+    }
+    None
+}
+
+fn serve_one<D: Disk>(
+    disk: &mut D,
+    request: Request,
+    ended: &Ended,
+    gauges: &Gauges,
+) -> Option<Reply> {
+    if let Some(why) = ended.borrow().clone() {
+        match request {
+            Request::Settle(_, reply) | Request::Bind(_, _, reply) | Request::Close(reply) => {
+                let _ = reply.send(Err(refused(&why)));
+            }
+            // Dropping the question drops its reply: the asker learns why from `ended`.
+            Request::Ask(_) => {}
+        }
+        return None;
+    }
+    match request {
+        Request::Settle(settlement, reply) => {
+            let result = guarded(ended, || {
+                let changes = apply::settle(disk.rows(), &settlement)?;
+                commit(disk, changes, gauges)
+            });
+            if let Err(error) = &result {
+                end(ended, error);
+            }
+            let _ = reply.send(result);
+        }
+        Request::Bind(identity, progress, reply) => {
+            let planned = guarded(ended, || apply::bind(disk.rows(), &identity, progress));
+            // A refused binding is an answer, a failed commit an end.
+            let result = planned.and_then(|changes| {
+                let result = guarded(ended, || commit(disk, changes, gauges));
+                if let Err(error) = &result {
+                    end(ended, error);
+                }
+                result
+            });
+            let _ = reply.send(result);
+        }
+        Request::Ask(question) => {
+            let _ = guarded(ended, || {
+                question(disk.rows());
+                Ok(())
+            });
+        }
+        Request::Close(reply) => {
+            let result = guarded(ended, || commit(disk, clean_end(), gauges));
+            ended.send_if_modified(|why| {
+                why.get_or_insert_with(|| "the store is closed".into());
+                true
+            });
+            return match result {
+                Ok(()) => Some(reply),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    None
+                }
+            };
+        }
+    }
+    None
+}
+
+fn clean_end() -> Changes {
+    let mut changes = Changes::default();
+    changes.put_short(keys::CLEAN, vec![1]);
+    changes
+}
+
+/// One durable commit.
+fn commit<D: Disk>(disk: &mut D, changes: Changes, gauges: &Gauges) -> Result<()> {
+    let operations = changes.rows.len() as u64;
+    let timed = |into: &AtomicU64, step: &mut dyn FnMut() -> Result<()>| {
+        let begin = Instant::now();
+        let result = step();
+        into.store(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
+        result
+    };
+    let mut changes = Some(changes);
+    timed(&gauges.write_micros, &mut || {
+        disk.write(changes.take().unwrap_or_default())
+    })?;
+    timed(&gauges.flush_micros, &mut || disk.flush())?;
+    timed(&gauges.sync_micros, &mut || disk.sync())?;
+    gauges.commits.fetch_add(1, Ordering::Relaxed);
+    gauges.operations.fetch_add(operations, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Runs something that calls sled: a panic in there is damage, and the end.
+fn guarded<T>(ended: &Ended, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| {
+        let error = Error::new(
+            ErrorKind::Store,
+            "the database is damaged: sled gave up while reading it",
+        )
+        .remedy(crate::store::DAMAGED);
+        end(ended, &error);
+        Err(error)
+    })
+}
+
+/// Nothing is taken after this.
+fn end(ended: &Ended, error: &Error) {
+    ended.send_if_modified(|why| {
+        let first = why.is_none();
+        if first {
+            *why = Some(format!("the store has failed before: {error}").into());
+        }
+        first
+    });
+}
+
+/// The answer to whoever comes after the end.
+pub(super) fn refused(why: &str) -> Error {
+    Error::new(ErrorKind::Store, why.to_owned()).remedy("restart syncline")
+}
