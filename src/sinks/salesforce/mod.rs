@@ -102,9 +102,11 @@ impl Salesforce {
                 }
             },
         };
+        let auth = Auth::new(config)?;
+        let ca_file = config.ca_file.as_deref();
         Ok(Salesforce {
-            http: Http::new(config.timeout.0, config.ca_file.as_deref())?,
-            auth: Auth::new(config)?,
+            http: Http::new(config.timeout.0, ca_file, auth.is_local())?,
+            auth,
             pinned,
             version: RwLock::default(),
             keys: RwLock::default(),
