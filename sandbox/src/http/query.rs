@@ -10,7 +10,8 @@ use crate::app::App;
 use crate::clock;
 use crate::soql;
 
-const PAGE: usize = 2_000;
+/// Rows on a page unless asked otherwise.
+pub(super) const PAGE: usize = 2_000;
 
 /// `…/query?q=` and `…/queryAll?q=`
 pub(super) fn run(

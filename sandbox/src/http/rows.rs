@@ -115,6 +115,10 @@ pub(super) async fn route(
             create(app, request, caller, version, at).await
         }
         ("GET" | "HEAD", [id]) => get_by_id(app, request, caller, version, at, id),
+        // The name of a key field with nothing behind it: an empty key.
+        (method @ ("PATCH" | "DELETE"), [key]) if is_field(app, at, key) => {
+            Err(Reply::wrong_method(method, "GET,HEAD"))
+        }
         ("PATCH", [id]) => by_id(app, request, caller, at, Action::Update((*id).to_owned())).await,
         ("DELETE", [id]) => by_id(app, request, caller, at, Action::Delete((*id).to_owned())).await,
         // jsforce sends a key with slashes unencoded: they arrive as more segments.
@@ -134,6 +138,10 @@ pub(super) async fn route(
         (method, _) => Err(Reply::wrong_method(method, "GET,POST,PATCH,DELETE,HEAD")),
     };
     done.unwrap_or_else(|reply| reply)
+}
+
+fn is_field(app: &App, object: usize, name: &str) -> bool {
+    app.store().schema.object(object).field(name).is_some()
 }
 
 fn body(request: &Request) -> Result<Map<String, Value>, Reply> {

@@ -102,6 +102,11 @@ impl Cursor {
         self.count_only.unwrap_or(self.ids.len())
     }
 
+    /// The name of the object that is read.
+    pub(crate) fn object_name<'a>(&self, store: &'a Store) -> &'a str {
+        &store.schema.object(self.bound.object).name
+    }
+
     /// Whether the query was made by this viewer.
     pub(crate) fn is_of(&self, viewer: Viewer) -> bool {
         self.viewer == viewer

@@ -10,6 +10,9 @@ struct Parser<'a> {
     next: usize,
 }
 
+/// How deep parentheses and NOT may nest, so that no query exhausts the stack.
+const MAX_DEPTH: usize = 100;
+
 type Parsed<T> = Result<T, QueryError>;
 
 /// Parses a whole query.
@@ -217,12 +220,6 @@ impl Parser<'_> {
 
     /// Conditions joined by OR or by AND; mixing them needs parentheses, as in Salesforce.
     fn any_of(&mut self, depth: usize) -> Parsed<Expr> {
-        if depth > 100 {
-            return Err(QueryError::new(
-                "MALFORMED_QUERY",
-                "query is too deeply nested",
-            ));
-        }
         let first = self.condition(depth)?;
         let word = if self.is_word("AND") {
             "AND"
@@ -246,6 +243,12 @@ impl Parser<'_> {
     }
 
     fn condition(&mut self, depth: usize) -> Parsed<Expr> {
+        if depth > MAX_DEPTH {
+            return Err(QueryError::new(
+                "MALFORMED_QUERY",
+                "query is too deeply nested",
+            ));
+        }
         if self.take_word("NOT") {
             return Ok(Expr::Not(Box::new(self.condition(depth + 1)?)));
         }

@@ -95,7 +95,7 @@ impl RecordError {
     /// The HTTP status this refusal has on a single-record endpoint.
     pub(crate) fn status(&self) -> u16 {
         match &*self.code {
-            "NOT_FOUND" | "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY" => 404,
+            "NOT_FOUND" | "ENTITY_IS_DELETED" => 404,
             _ => 400,
         }
     }

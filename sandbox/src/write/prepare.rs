@@ -212,8 +212,8 @@ fn check_reference(store: &Store, field: &Field, value: &Value) -> Result<(), Re
         return Err(RecordError::new("FIELD_INTEGRITY_EXCEPTION", message).on(&field.name));
     }
     match store.get(id) {
-        None => Err(RecordError::cross_reference().on(&field.name)),
-        Some(row) if row.deleted.is_some() => Err(RecordError::deleted().on(&field.name)),
+        None => Err(RecordError::cross_reference()),
+        Some(row) if row.deleted.is_some() => Err(RecordError::deleted()),
         Some(_) => Ok(()),
     }
 }
