@@ -61,7 +61,7 @@ async fn a_jwt_is_signed_and_short_lived() {
 }
 
 #[tokio::test]
-async fn an_expired_session_is_renewed_once() {
+async fn an_expired_session_is_renewed_but_not_for_ever() {
     let server = Server::start(vec![Reply::expired(), results(&[Ok("003A")])]).await;
     let outcomes = connect(&server).write(&upsert(&["c-1"])).await.unwrap();
     assert_eq!(outcomes, [written("003A")]);
@@ -72,10 +72,10 @@ async fn an_expired_session_is_renewed_once() {
         .collect();
     assert_eq!(tokens, ["Bearer token-1", "Bearer token-2"]);
 
-    let server = Server::start(vec![Reply::expired(), Reply::expired(), Reply::expired()]).await;
+    let server = Server::start(vec![Reply::expired(); 5]).await;
     let fault = connect(&server).write(&upsert(&["c-1"])).await.unwrap_err();
     assert_eq!(fault.class, Class::Authentication);
-    assert_eq!((server.api().len(), server.logins().len()), (2, 2));
+    assert_eq!((server.api().len(), server.logins().len()), (3, 3));
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn the_token_goes_where_the_login_says_and_never_after_a_redirect() {
 
     let thief = Server::start(Vec::new()).await;
     let redirect = Reply::json(307, "").with("location", format!("{}/x", thief.url));
-    let server = Server::start(vec![redirect.clone(), redirect]).await;
+    let server = Server::start(vec![redirect; 5]).await;
     let fault = connect(&server).write(&upsert(&["c-1"])).await.unwrap_err();
     assert_eq!(
         (fault.class, fault.code.as_ref()),
@@ -252,8 +252,7 @@ fn a_configuration_that_cannot_work_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_check_tells_who_we_are() {
-    let user =
-        r#"{"preferred_username":"cdc@acme.example","user_id":"005","organization_id":"00D"}"#;
+    let user = r#"{"preferred_username":"cdc@acme.example","user_id":"005","organization_id":"00D","language":"de"}"#;
     let limits = ("sforce-limit-info", "api-usage=4500/5000");
     let server = Server::start(vec![
         Reply::json(200, "{}").with(limits.0, limits.1),
@@ -270,11 +269,13 @@ async fn a_check_tells_who_we_are() {
         text.iter().any(|t| t.contains("cdc@acme.example")),
         "{text:?}"
     );
-    let warning = findings
+    let warnings: Vec<&str> = findings
         .iter()
-        .find(|f| f.severity == Severity::Warning)
-        .unwrap();
-    assert!(warning.what.contains("4500 of 5000"));
+        .filter(|f| f.severity == Severity::Warning)
+        .map(|f| f.what.as_str())
+        .collect();
+    assert!(warnings[0].contains("language, de"), "{warnings:?}");
+    assert!(warnings[1].contains("4500 of 5000"), "{warnings:?}");
 
     let refused = Reply::error(403, "API_DISABLED_FOR_ORG", "API is not enabled");
     let server = Server::start(vec![refused]).await;
