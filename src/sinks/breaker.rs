@@ -141,13 +141,15 @@ impl Pass<'_> {
     pub(super) fn success(mut self) {
         self.spent = true;
         let mut inner = self.breaker.lock();
+        if !self.probe && !matches!(inner.state, State::Closed) {
+            // A late answer to an attempt made before it opened: the failures since weigh more.
+            return;
+        }
         inner.failures = 0;
         inner.failing_since = None;
-        // A late answer to an attempt made before it opened does not close it, unless it is the
-        // probe's: the answers in between said otherwise.
+        inner.state = State::Closed;
+        drop(inner);
         if self.probe {
-            inner.state = State::Closed;
-            drop(inner);
             self.breaker.changed.notify_waiters();
         }
     }

@@ -19,11 +19,11 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::{Breaker, BreakerState};
 use super::limiter::Limiter;
-use super::retry::{Next, Part, Pause, Tries};
+use super::retry::{Next, Part, Tries};
 use super::{CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::backoff::Backoff;
 use crate::config::Destination;
@@ -166,14 +166,15 @@ impl Delivery {
     pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
-        let mut parts = VecDeque::new();
+        // Parts, and until when they wait.
+        let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
         if count > 0 {
-            parts.push_back(Part::whole(batch));
+            parts.push_back((None, Part::whole(batch)));
         }
         let mut first = true;
-        while let Some(part) = parts.pop_front() {
-            if let Some(pause) = part.pause {
-                self.wait(pause).await;
+        while let Some((until, part)) = parts.pop_front() {
+            if let Some(until) = until {
+                sleep_until(until).await;
             }
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +195,7 @@ impl Delivery {
                             put(&mut outcomes, *place, Outcome::Refused(fault.clone()));
                         }
                     } else {
-                        parts.push_back(part);
+                        parts.push_back((self.until(&part), part));
                     }
                 }
                 Next::Go { done, again } => {
@@ -205,9 +206,9 @@ impl Delivery {
                     let (later, now): (Vec<_>, Vec<_>) =
                         again.into_iter().partition(|part| part.pause.is_some());
                     for part in now.into_iter().rev() {
-                        parts.push_front(part);
+                        parts.push_front((None, part));
                     }
-                    parts.extend(later);
+                    parts.extend(later.into_iter().map(|part| (self.until(&part), part)));
                 }
             }
         }
@@ -281,11 +282,8 @@ impl Delivery {
             }
             failures = failures.saturating_add(1);
             self.retries.fetch_add(1, Ordering::Relaxed);
-            self.wait(Pause {
-                failures,
-                at_least: fault.retry_after.unwrap_or_default(),
-            })
-            .await;
+            let at_least = fault.retry_after.unwrap_or_default();
+            sleep(self.delay(failures).max(at_least)).await;
         }
     }
 
@@ -332,9 +330,10 @@ impl Delivery {
         result
     }
 
-    async fn wait(&self, pause: Pause) {
-        let delay = self.delay(pause.failures).max(pause.at_least);
-        sleep(delay).await;
+    /// When the part may be sent.
+    fn until(&self, part: &Part) -> Option<Instant> {
+        let pause = part.pause?;
+        Some(Instant::now() + self.delay(pause.failures).max(pause.at_least))
     }
 
     fn delay(&self, failures: u32) -> Duration {

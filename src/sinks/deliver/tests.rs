@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
-use tokio::time::Instant;
 
 use super::*;
 use crate::mapping::ObjectId;

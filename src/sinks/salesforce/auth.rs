@@ -104,6 +104,8 @@ impl Auth {
             let pem = std::fs::read(path).map_err(|e| refused("cannot be read").source(e))?;
             let key = EncodingKey::from_rsa_pem(&pem)
                 .map_err(|e| refused("holds no RSA private key").source(e))?;
+            // A certificate or a public key is taken too, and fails when it has to sign.
+            assertion("", "", "", &key).map_err(|_| refused("holds no RSA private key"))?;
             let audience = config.audience.clone();
             Grant::JwtBearer {
                 id,
@@ -120,6 +122,11 @@ impl Auth {
             grant,
             state: Mutex::default(),
         })
+    }
+
+    /// The org is a sandbox on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        is_loopback(&self.login)
     }
 
     /// The current session; logs in when there is none yet.

@@ -20,6 +20,8 @@ struct User {
     user_id: String,
     #[serde(default)]
     organization_id: String,
+    #[serde(default)]
+    language: Option<String>,
 }
 
 impl Salesforce {
@@ -65,13 +67,28 @@ impl Salesforce {
             .await;
         let user = user.and_then(|answer| answer.accepted());
         match user.map(|body| serde_json::from_slice::<User>(&body)) {
-            Ok(Ok(user)) => findings.push(note(
-                "destination",
-                format!(
-                    "acts as {} (user {}) in org {}",
-                    user.preferred_username, user.user_id, user.organization_id
-                ),
-            )),
+            Ok(Ok(user)) => {
+                findings.push(note(
+                    "destination",
+                    format!(
+                        "acts as {} (user {}) in org {}",
+                        user.preferred_username, user.user_id, user.organization_id
+                    ),
+                ));
+                let language = user.language.unwrap_or_default();
+                if !language.is_empty() && !language.starts_with("en") {
+                    findings.push(Finding {
+                        severity: Severity::Warning,
+                        place: "destination".into(),
+                        what: format!(
+                            "Salesforce words its errors in the user's language, {language}"
+                        ),
+                        remedy: "set the integration user's language to English: some errors with \
+                                 the same code can only be told apart by their words"
+                            .into(),
+                    });
+                }
+            }
             // It needs a scope that writing does not.
             _ => findings.push(note("destination", "the user's name cannot be read".into())),
         }

@@ -127,12 +127,12 @@ fn class_of_status(refusal: Refusal) -> Class {
     }
 }
 
-/// "duplicate value found: Ext_Id__c duplicates value on record with id: 003…"
+/// "duplicate value found: Ext_Id__c duplicates value on record with id: 003…", in whatever language:
+/// the name of the field that collides is all that is looked for.
 fn collides(message: &str, field: &str) -> bool {
     message
-        .split_once("duplicate value found: ")
-        .and_then(|(_, rest)| rest.split([' ', ',']).next())
-        .is_some_and(|named| named.eq_ignore_ascii_case(field))
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|word| word.eq_ignore_ascii_case(field))
 }
 
 /// One fault out of several errors: the one that is worst to overlook decides.

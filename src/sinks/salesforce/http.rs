@@ -111,9 +111,13 @@ pub(super) struct Http {
 
 impl Http {
     /// Does not touch the network. `ca_file`: a PEM file of authorities to trust beside the
-    /// system's.
-    pub(super) fn new(timeout: Duration, ca_file: Option<&Path>) -> Result<Self> {
-        let client = reqwest::Client::builder()
+    /// system's. `local`: the org is on this machine, which no proxy of the environment has to see.
+    pub(super) fn new(timeout: Duration, ca_file: Option<&Path>, local: bool) -> Result<Self> {
+        let mut client = reqwest::Client::builder();
+        if local {
+            client = client.no_proxy();
+        }
+        let client = client
             .tls_backend_preconfigured(tls(ca_file)?)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -316,12 +320,12 @@ mod tests {
     #[test]
     fn a_bad_ca_file_is_refused_in_words() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = Http::new(Duration::from_secs(1), Some(file.path())).unwrap_err();
+        let error = Http::new(Duration::from_secs(1), Some(file.path()), false).unwrap_err();
         assert!(
             error.to_string().contains("holds no certificate"),
             "{error}"
         );
         let missing = Path::new("/nowhere/ca.pem");
-        assert!(Http::new(Duration::from_secs(1), Some(missing)).is_err());
+        assert!(Http::new(Duration::from_secs(1), Some(missing), false).is_err());
     }
 }

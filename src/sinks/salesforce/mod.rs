@@ -4,7 +4,7 @@
 //! collections, read, describe        what to ask, what the answer means
 //!       │        write, soql, keys   how records, queries and external ids are spelt
 //!       ▼
-//!     call ──► auth, version         a session, renewed once when refused; the version spoken
+//!     call ──► auth, version         a session, renewed when refused; the version spoken
 //!       │
 //!       ▼
 //!     http                           TLS, time-outs, caps, counting; no redirects
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Invariants:
-//! - One attempt: nothing here waits or tries again, but for one renewal of the session and one
+//! - One attempt: nothing here waits or tries again, but for renewing the session and one
 //!   look-up of stale ids. `deliver` does the rest.
 //! - Every write goes by external id, or by the id of the record that bears it; none can make a
 //!   second record, so each may be repeated. `allOrNone` is never used: one bad record spoils no
@@ -66,6 +66,10 @@ pub use self::errors::advice;
 /// Bytes of one request that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;
 
+/// Times a request is sent again with a new session. Twice, because another client of the same app
+/// can end the session that we were just given.
+const MAX_RENEWALS: u32 = 2;
+
 /// A Salesforce org.
 #[derive(Debug)]
 pub struct Salesforce {
@@ -102,9 +106,11 @@ impl Salesforce {
                 }
             },
         };
+        let auth = Auth::new(config)?;
+        let ca_file = config.ca_file.as_deref();
         Ok(Salesforce {
-            http: Http::new(config.timeout.0, config.ca_file.as_deref())?,
-            auth: Auth::new(config)?,
+            http: Http::new(config.timeout.0, ca_file, auth.is_local())?,
+            auth,
             pinned,
             version: RwLock::default(),
             keys: RwLock::default(),
@@ -143,7 +149,7 @@ impl Salesforce {
         body: Option<Bytes>,
     ) -> Result<Answer, Fault> {
         let mut session = self.auth.session(&self.http).await?;
-        let mut renewed = false;
+        let mut renewals = 0;
         loop {
             let answer = self.once(call, &method, &session, place, &body).await?;
             // A redirect means that the org has moved: the login tells where to.
@@ -152,7 +158,7 @@ impl Salesforce {
                 self.forget_version_if_refused(&answer);
                 return Ok(answer);
             }
-            if std::mem::replace(&mut renewed, true) {
+            if renewals == MAX_RENEWALS {
                 if moved {
                     return Err(Fault::new(
                         Class::Configuration,
@@ -166,6 +172,7 @@ impl Salesforce {
                     ..fault
                 });
             }
+            renewals += 1;
             session = self.auth.renew(&self.http, &session).await?;
         }
     }
@@ -232,14 +239,15 @@ impl Salesforce {
 
     /// An org that no longer speaks a version is asked again which ones it does.
     fn forget_version_if_refused(&self, answer: &Answer) {
-        let refused = answer.status == 410
-            || errors::parse(&answer.body).iter().any(|e| {
-                matches!(
-                    e.code.as_str(),
-                    "UNSUPPORTED_API_VERSION" | "INVALID_VERSION"
-                )
-            });
-        if !answer.is_success() && refused {
+        let refused = !answer.is_success()
+            && (answer.status == 410
+                || errors::parse(&answer.body).iter().any(|e| {
+                    matches!(
+                        e.code.as_str(),
+                        "UNSUPPORTED_API_VERSION" | "INVALID_VERSION"
+                    )
+                }));
+        if refused {
             *self.version.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
