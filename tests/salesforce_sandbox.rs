@@ -128,6 +128,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         table: "public.company".into(),
         object: "Account".into(),
         key_field: key_field.into(),
+        removal: syncline::mapping::Removal::Delete { hard: false },
         fields: vec![plain("Name"), plain("Phone")],
     })
 }
@@ -145,6 +146,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         table: "public.customer".into(),
         object: "Contact".into(),
         key_field: key_field.into(),
+        removal: syncline::mapping::Removal::Delete { hard: false },
         fields: vec![
             plain("LastName"),
             plain("Email"),

@@ -223,7 +223,10 @@ fn deletes_follow_their_rule() {
     let bench = Bench::new(&case, "company");
     let old = OldRow::Key(row(&[Is("7"), Null, Null]));
     let archived = operation(bench.map(Kind::Delete { old }));
-    assert_eq!((&*archived.key, &archived.action), ("7", &Action::Archive));
+    assert_eq!(
+        (&*archived.key, &archived.action),
+        ("7", &Action::Archive { create: false })
+    );
     assert_eq!(told(&archived), ["Active__c=false"]);
 
     let bench = Bench::new(&case, "deal");

@@ -51,8 +51,8 @@ use crate::fault::Result;
 use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
 
-pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
+pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 pub use memory::Memory;
 
 /// What to do about a damaged state directory.

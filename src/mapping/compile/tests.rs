@@ -3,7 +3,7 @@
 use super::super::fixtures::{Case, config, key_field, table, types};
 use super::*;
 use crate::change::ReplicaIdentity;
-use crate::mapping::{ColumnMapping, DeleteRule, FieldKind, FieldValue, NullAction};
+use crate::mapping::{ColumnMapping, FieldKind, FieldValue, NullAction, Removal};
 
 /// Severity, and parts of place, text and remedy of the finding that a change to the case brings.
 type Expected<'a> = (Severity, &'a str, &'a str, &'a str);
@@ -328,7 +328,7 @@ fn every_mistake_has_its_finding() {
             |_| {},
             (
                 Note,
-                "tables.\"public.deal\".on_delete",
+                "tables.\"public.deal\".target.removal",
                 "its record stays",
                 "",
             ),
@@ -910,7 +910,7 @@ fn null_rules_are_settled_once() {
     );
     assert_eq!(null("employees"), NullAction::Clear);
     assert_eq!(null("name"), NullAction::Refuse);
-    assert!(matches!(&company.on_delete, DeleteRule::Archive(set) if set.len() == 1));
+    assert!(matches!(&company.target.removal, Removal::Archive(set) if set.len() == 1));
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn batch(keys: &[&str]) -> Batch {
             table: "public.customer".into(),
             object: "Contact".into(),
             key_field: "Ext__c".into(),
+            removal: crate::mapping::Removal::Delete { hard: false },
             fields: Vec::new(),
         }),
         action: BatchAction::Upsert,

@@ -202,6 +202,7 @@ mod tests {
             table: "public.customer".into(),
             object: "Contact".into(),
             key_field: "Ext_Id__c".into(),
+            removal: crate::mapping::Removal::Delete { hard: false },
             fields: vec![
                 plain("LastName"),
                 plain("Score__c"),
