@@ -1,9 +1,18 @@
-//! Runs the stages.
+//! Runs the stages: from the start to the end of a process.
+//!
+//! [`start`] puts them together; [`apply`] is the loop that never stops; [`intake`] turns frames into
+//! windows; [`flight`] plans a window and sends it, stage after stage; [`settle`] turns what became of
+//! it into one settlement, and is the only place where progress is made. [`status`] is how it goes,
+//! [`command`] what a person asks.
+//!
+//! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
+//! [`crate::capture::Source`], [`crate::sinks::Sink`], [`crate::store::Store`].
 
 pub mod apply;
 pub mod command;
 pub mod flight;
 pub mod intake;
 pub mod settle;
+pub mod start;
 pub mod status;
 mod truncate;

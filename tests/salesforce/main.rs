@@ -56,6 +56,7 @@ fn target() -> Arc<Target> {
         table: "public.customer".into(),
         object: "Contact".into(),
         key_field: "Ext_Id__c".into(),
+        removal: syncline::mapping::Removal::Delete { hard: false },
         fields: vec![
             plain("LastName"),
             plain("Email"),
