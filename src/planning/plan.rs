@@ -249,7 +249,9 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         Some(older) => merge(older, item.operation),
         None => item.operation,
     };
-    let ledger = base_ledger(&operation, ledger, states);
+    let mut operation = operation;
+    let goes = rejected.is_none() && !held && taken.is_none();
+    let ledger = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if let Some(fault) = rejected {
         dead_letter(fault)
@@ -299,7 +301,9 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         }
         return;
     };
-    let ledger = base_ledger(&operation, ledger, states);
+    let mut operation = operation;
+    let goes = taken.is_none() && !is_own(&pending);
+    let ledger = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = match (taken, &pending.fault) {
         (Some(holder), _) => waiting(holder),
@@ -361,7 +365,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     let old_id = RecordId { object, key: from };
     let old = states.get(&old_id).cloned().unwrap_or_default();
     let new = states.get(&operation.record()).cloned().unwrap_or_default();
-    let mut old_ledger = old.ledger;
+    let old_ledger = old.ledger;
     let mut absorbed = Vec::new();
     let mut markers = Vec::new();
     let mut held = false;
@@ -371,9 +375,12 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
             operation.fields = overlay(older.fields, std::mem::take(&mut operation.fields));
             held = pending.reason == Reason::Held;
             if let Some(holder) = holder {
-                // The CRM's record under the old id is another row's: this one was never written.
-                operation.action = Action::Upsert;
-                old_ledger = None;
+                // The CRM's record under the old id is another row's. This one's bears the id before
+                // that, if it was ever written.
+                operation.action = match older.action {
+                    Action::ReKey { from } => Action::ReKey { from },
+                    _ => Action::Upsert,
+                };
                 markers.push(Pending {
                     reason: Reason::Waiting,
                     operation: None,
@@ -384,11 +391,6 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
                 });
             } else if let Action::ReKey { from } = older.action {
                 // Renamed again before the first renaming reached the CRM.
-                let first = RecordId {
-                    object,
-                    key: from.clone(),
-                };
-                old_ledger = states.get(&first).and_then(|s| s.ledger.clone());
                 operation.action = Action::ReKey { from };
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::exists) {
                 operation.action = Action::Upsert;
@@ -400,25 +402,11 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
         // Back to the external id that the CRM still has: nothing is left to rename.
         operation.action = Action::Upsert;
     }
-    let mut ledger = match &operation.action {
-        Action::ReKey { .. } => old_ledger.clone(),
-        _ => new.ledger.clone(),
-    };
     let taken = new.pending.as_ref().and_then(|p| rekey_from(p, states));
     let own = absorbed.iter().any(|p| taken.as_ref() == Some(&p.record));
     let waits = taken.filter(|_| !own);
-    if matches!(operation.action, Action::ReKey { .. })
-        && waits.is_none()
-        && new.ledger.as_ref().is_some_and(LedgerEntry::exists)
-    {
-        // The record that already bears the key takes the row's values; the one under the old key
-        // goes the way of a deleted row.
-        operation.action = Action::Upsert;
-        ledger = new.ledger;
-        if let Some(entry) = removal(&operation, old_id, old_ledger) {
-            plan.add(entry);
-        }
-    }
+    let goes = !held && waits.is_none();
+    let ledger = re_key_base(plan, &mut operation, new.ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if held {
         Course::Shelve {
@@ -449,27 +437,53 @@ fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
     let Action::ReKey { from } = &operation.action else {
         return None;
     };
-    let old = RecordId {
-        object: operation.target.id,
-        key: from.clone(),
-    };
+    let old = RecordId { object: operation.target.id, key: from.clone() };
     states.get(&old)?.pending.clone()
+}
+
+/// The ledger entry that an operation writes over: for a re-key, the old external id's.
+///
+/// Where a record already bears the new external id there is nothing to rename: that record takes the
+/// row's values, and the one under the old external id goes the way of a deleted row, unless another
+/// row waits for it.
+fn re_key_base(
+    plan: &mut Plan,
+    operation: &mut Operation,
+    own: Option<LedgerEntry>,
+    goes: bool,
+    states: &States,
+) -> Option<LedgerEntry> {
+    let Action::ReKey { from } = &operation.action else { return own };
+    let old = RecordId { object: operation.target.id, key: from.clone() };
+    let state = states.get(&old);
+    let ledger = state.and_then(|s| s.ledger.clone());
+    if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
+        return ledger;
+    }
+    let wanted = state
+        .and_then(|s| s.pending.as_ref())
+        .is_some_and(|p| p.operation.is_some() && rekey_from(p, states).is_some());
+    operation.action = Action::Upsert;
+    if !wanted && let Some(entry) = removal(operation, old, ledger) {
+        plan.add(entry);
+    }
+    own
 }
 
 /// What becomes of the record under the old key when a re-key is not possible.
 fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option<Entry> {
-    if !ledger.as_ref().is_some_and(LedgerEntry::exists) {
-        return None;
-    }
+    let known = ledger.as_ref().filter(|l| l.exists())?;
     let (action, fields) = match &by.target.removal {
         Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
         Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
         Removal::Ignore => return None,
     };
+    // Right behind what the record has: whatever is done under this external id later is newer.
     let operation = Operation {
         key: old.key,
         action,
         fields,
+        position: known.position.after(),
         ..by.clone()
     };
     Some(Entry {
@@ -483,24 +497,6 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         change: false,
         completes: Vec::new(),
     })
-}
-
-/// The ledger entry that an operation writes over: for a re-key, the old external id's.
-fn base_ledger(
-    operation: &Operation,
-    own: Option<LedgerEntry>,
-    states: &States,
-) -> Option<LedgerEntry> {
-    match &operation.action {
-        Action::ReKey { from } => {
-            let old = RecordId {
-                object: operation.target.id,
-                key: from.clone(),
-            };
-            states.get(&old).and_then(|s| s.ledger.clone())
-        }
-        _ => own,
-    }
 }
 
 /// The record that still bears this external id in the CRM, because its re-key is on the shelf.

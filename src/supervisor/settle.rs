@@ -165,7 +165,9 @@ impl Desk<'_> {
                 self.shelve(entry, reason, waits_for, fault, false);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
-                let existed = entry.exists();
+                // Under this external id, that is.
+                let renamed = matches!(entry.operation.action, Action::ReKey { .. });
+                let existed = entry.exists() && !renamed;
                 self.write_ledger(&entry, &fields, crm_id);
                 if !existed {
                     self.settled.released.push(record);
@@ -206,12 +208,6 @@ impl Desk<'_> {
         if let Some(pending) = &entry.pending {
             self.leave(pending.record.clone());
         }
-        // A re-key that was carried out frees its old external id: the marker goes.
-        if let Some(marker) = &entry.marker
-            && marker.operation.is_none()
-        {
-            self.leave(marker.record.clone());
-        }
     }
 
     fn tally(&mut self, entry: &Entry, verdict: Option<Verdict>) {
@@ -247,11 +243,6 @@ impl Desk<'_> {
         entry.operation.fields = later;
         // The ledger has the change's position already; what is left of it must not be stale.
         entry.operation.position = entry.operation.position.after();
-        if let Some(marker) = entry.marker.take()
-            && marker.operation.is_none()
-        {
-            self.leave(marker.record);
-        }
         self.shelve(entry, Reason::Waiting, parent, None, false);
     }
 
