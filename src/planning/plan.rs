@@ -251,7 +251,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     };
     let mut operation = operation;
     let goes = rejected.is_none() && !held && taken.is_none();
-    let ledger = re_key_base(plan, &mut operation, ledger, goes, states);
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if let Some(fault) = rejected {
         dead_letter(fault)
@@ -264,7 +264,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        decide(&operation, ledger.as_ref())
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref()))
     };
     plan.add(Entry {
         operation,
@@ -303,13 +303,13 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
     };
     let mut operation = operation;
     let goes = taken.is_none() && !is_own(&pending);
-    let ledger = re_key_base(plan, &mut operation, ledger, goes, states);
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = match (taken, &pending.fault) {
         (Some(holder), _) => waiting(holder),
         // What the mapping refused is not whole: only a new change of the row can make it so.
         (None, Some(fault)) if is_own(&pending) => dead_letter(fault.clone()),
-        (None, _) => decide(&operation, ledger.as_ref()),
+        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref())),
     };
     plan.add(Entry {
         operation,
@@ -406,7 +406,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     let own = absorbed.iter().any(|p| taken.as_ref() == Some(&p.record));
     let waits = taken.filter(|_| !own);
     let goes = !held && waits.is_none();
-    let ledger = re_key_base(plan, &mut operation, new.ledger, goes, states);
+    let (ledger, blocked) = re_key_base(plan, &mut operation, new.ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if held {
         Course::Shelve {
@@ -417,7 +417,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {
-        decide(&operation, ledger.as_ref())
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref()))
     };
     plan.add(Entry {
         operation,
@@ -443,22 +443,33 @@ fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
 
 /// The ledger entry that an operation writes over: for a re-key, the old external id's.
 ///
-/// Where a record already bears the new external id there is nothing to rename: that record takes the
-/// row's values, and the one under the old external id goes the way of a deleted row, unless another
-/// row waits for it.
+/// Where a record already bears the new external id, its own row is gone. Where deleted rows take
+/// their records with them, it is removed first and the re-key waits for that. Where they leave them
+/// behind, that record takes the row's values, and the one under the old external id goes the way of
+/// a deleted row, unless another row waits for it.
 fn re_key_base(
     plan: &mut Plan,
     operation: &mut Operation,
     own: Option<LedgerEntry>,
     goes: bool,
     states: &States,
-) -> Option<LedgerEntry> {
-    let Action::ReKey { from } = &operation.action else { return own };
+) -> (Option<LedgerEntry>, Option<Course>) {
+    let Action::ReKey { from } = &operation.action else {
+        return (own, None);
+    };
     let old = RecordId { object: operation.target.id, key: from.clone() };
     let state = states.get(&old);
     let ledger = state.and_then(|s| s.ledger.clone());
     if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
-        return ledger;
+        return (ledger, None);
+    }
+    if matches!(operation.target.removal, Removal::Delete { .. }) {
+        // Its row is gone, or it would not share the key: it goes first, and the re-key is next.
+        let own_id = operation.record();
+        if let Some(entry) = removal(operation, own_id.clone(), own) {
+            plan.add(entry);
+        }
+        return (ledger, Some(waiting(own_id)));
     }
     let wanted = state
         .and_then(|s| s.pending.as_ref())
@@ -467,7 +478,7 @@ fn re_key_base(
     if !wanted && let Some(entry) = removal(operation, old, ledger) {
         plan.add(entry);
     }
-    own
+    (own, None)
 }
 
 /// What becomes of the record under the old key when a re-key is not possible.

@@ -95,7 +95,8 @@ impl Window {
                 key: from.clone(),
             };
             let new = item.operation.record();
-            if full || self.index.contains_key(&old) || self.index.contains_key(&new) {
+            let busy = self.index.contains_key(&old) || self.index.contains_key(&new);
+            if full || busy || self.referred.contains(&old) {
                 return Pushed::Full(Box::new(item));
             }
             self.index.insert(old, self.items.len());
@@ -104,6 +105,11 @@ impl Window {
         }
         let removes = matches!(item.operation.action, Action::Delete { .. });
         let record = item.operation.record();
+        // Once a record is gone (or bears another external id) nothing can refer to it any more: not
+        // even the operations that came before, if the window has to be sent again.
+        if removes && self.referred.contains(&record) {
+            return Pushed::Full(Box::new(item));
+        }
         let count = self.items.len();
         match self.index.entry(record) {
             Entry::Occupied(entry) => {
@@ -112,10 +118,6 @@ impl Window {
                     return Pushed::Full(Box::new(item));
                 };
                 if matches!(older.operation.action, Action::ReKey { .. }) {
-                    return Pushed::Full(Box::new(item));
-                }
-                // Merged into its delete, the record would never be there for those that refer to it.
-                if removes && self.referred.contains(entry.key()) {
                     return Pushed::Full(Box::new(item));
                 }
                 if bounds.is_some_and(|b| self.bytes + size > b.bytes && count > 1) {

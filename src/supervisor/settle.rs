@@ -73,6 +73,7 @@ pub fn settle(
         now,
         shelf: HashMap::new(),
         bearers: Vec::new(),
+        refused_removals: HashMap::new(),
         settled: Settled::default(),
     };
     for (table, verdicts) in extent.verdicts {
@@ -116,6 +117,8 @@ struct Desk<'a> {
     /// Re-keys that go to the shelf: the old external id, the new one, and what was on the shelf
     /// under the old one.
     bearers: Vec<(RecordId, RecordId, Option<Pending>)>,
+    /// Records that were to make room for a re-key, and why they are still there.
+    refused_removals: HashMap<RecordId, Fault>,
     settled: Settled,
 }
 
@@ -162,14 +165,21 @@ impl Desk<'_> {
                 },
                 _,
             ) => {
-                self.shelve(entry, reason, waits_for, fault, false);
+                // It waited for the record in its place to go, and that did not.
+                let stuck = self.refused_removals.remove(&record);
+                let reason = match stuck {
+                    Some(_) => Reason::DeadLetter,
+                    None => reason,
+                };
+                self.shelve(entry, reason, waits_for, fault.or(stuck), false);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
                 // Under this external id, that is.
                 let renamed = matches!(entry.operation.action, Action::ReKey { .. });
                 let existed = entry.exists() && !renamed;
                 self.write_ledger(&entry, &fields, crm_id);
-                if !existed {
+                let removed = matches!(entry.operation.action, Action::Delete { .. });
+                if !existed || removed {
                     self.settled.released.push(record);
                 }
                 self.complete(entry);
@@ -179,6 +189,9 @@ impl Desk<'_> {
                 self.verdict(&entry, Some(Verdict::Applied));
             }
             (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
+                if !entry.change && entry.pending.is_none() {
+                    self.refused_removals.insert(record, fault.clone());
+                }
                 self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
             }
             (Course::Send(_), Fate::Waits(parent)) => {
