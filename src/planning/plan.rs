@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::merge::{merge, overlay};
-use super::record::{LedgerEntry, Pending, Reason, RecordState};
+use super::record::{LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 use super::stages;
 use super::window::{Item, Window, still_rejected};
 use crate::fault::{Class, Fault};
@@ -225,7 +225,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     let Some(before) = pending else {
         let course = match item.rejected {
             Some(fault) => dead_letter(fault),
-            None => decide(&item.operation, ledger.as_ref()),
+            None => decide(&item.operation, ledger.as_ref(), item.rereferred),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -264,7 +264,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref()))
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true))
     };
     plan.add(Entry {
         operation,
@@ -309,7 +309,7 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         (Some(holder), _) => waiting(holder),
         // What the mapping refused is not whole: only a new change of the row can make it so.
         (None, Some(fault)) if is_own(&pending) => dead_letter(fault.clone()),
-        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref())),
+        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true)),
     };
     plan.add(Entry {
         operation,
@@ -417,7 +417,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref()))
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true))
     };
     plan.add(Entry {
         operation,
@@ -498,7 +498,7 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         ..by.clone()
     };
     Some(Entry {
-        course: decide(&operation, ledger.as_ref()),
+        course: decide(&operation, ledger.as_ref(), false),
         operation,
         ledger,
         pending: None,
@@ -551,7 +551,11 @@ fn waiting(holder: RecordId) -> Course {
 }
 
 /// Sends what differs from what we wrote last.
-fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
+///
+/// A reference is compared by the parent's external id, which another record may bear by now. Where
+/// the reference was on the way elsewhere in between (`rereferred`), it is sent whatever was written
+/// last.
+fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, rereferred: bool) -> Course {
     let Some(ledger) = ledger else {
         return Course::Send(operation.fields.clone());
     };
@@ -569,6 +573,9 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
                 .iter()
                 .filter(|f| {
                     let field = operation.target.fields.get(usize::from(f.slot));
+                    if rereferred && field.is_some_and(|field| field.reference.is_some()) {
+                        return true;
+                    }
                     let last = field.and_then(|field| ledger.fingerprint(field.id));
                     last != Some(f.assignment.fingerprint())
                 })
@@ -586,7 +593,10 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
 /// A record whose parent is not in the CRM and will not be sent waits for it.
 fn block_orphans(plan: &mut Plan, states: &States) {
     // The external id is still borne by another record: a reference would find the wrong one.
-    let taken = |pending: &Pending| rekey_from(pending, states).is_some();
+    let taken = |pending: &Pending| {
+        let re_key = |p: &PendingOperation| matches!(p.action, Action::ReKey { .. });
+        pending.operation.as_ref().is_some_and(re_key) || rekey_from(pending, states).is_some()
+    };
     loop {
         let mut blocked: Vec<(usize, RecordId)> = Vec::new();
         for (index, entry) in plan.entries.iter().enumerate() {

@@ -17,6 +17,15 @@ pub struct Item {
     pub operation: Operation,
     /// The mapping could not build it whole: it goes to the shelf untried.
     pub rejected: Option<Fault>,
+    /// Its changes name different parents for the same reference.
+    pub rereferred: bool,
+}
+
+impl Item {
+    /// A change's operation.
+    pub fn new(operation: Operation, rejected: Option<Fault>) -> Self {
+        Item { operation, rejected, rereferred: false }
+    }
 }
 
 /// Most that a window holds.
@@ -137,6 +146,7 @@ impl Window {
                 self.bytes = self.bytes.saturating_sub(before.size());
                 let rejected = still_rejected(older.rejected.take(), &item);
                 refer(&mut self.referred, &item.operation);
+                older.rereferred |= rereferred(&before, &item.operation);
                 older.operation = merge(before, item.operation);
                 older.rejected = rejected;
                 self.bytes += older.operation.size();
@@ -188,6 +198,17 @@ impl Window {
             *verdicts.entry(verdict).or_default() += by;
         }
     }
+}
+
+/// Whether the two say different things of a reference.
+fn rereferred(older: &Operation, newer: &Operation) -> bool {
+    let is_reference = |slot: u16| {
+        older.target.fields.get(usize::from(slot)).is_some_and(|f| f.reference.is_some())
+    };
+    newer.fields.iter().filter(|f| is_reference(f.slot)).any(|f| {
+        let before = older.fields.iter().find(|o| o.slot == f.slot);
+        before.is_some_and(|before| before.assignment != f.assignment)
+    })
 }
 
 fn refer(referred: &mut HashSet<RecordId>, operation: &Operation) {

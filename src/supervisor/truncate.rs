@@ -95,10 +95,7 @@ async fn remove(
             xid: emptied.xid,
         };
         window.push(
-            Item {
-                operation,
-                rejected: None,
-            },
+            Item::new(operation, None),
             None,
         );
     }
