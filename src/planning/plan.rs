@@ -205,6 +205,7 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     for record in shelf {
         enter_from_shelf(&mut plan, record, states, objects);
     }
+    join_circles(&mut plan, states, objects);
     block_orphans(&mut plan, states);
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
@@ -437,7 +438,10 @@ fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
     let Action::ReKey { from } = &operation.action else {
         return None;
     };
-    let old = RecordId { object: operation.target.id, key: from.clone() };
+    let old = RecordId {
+        object: operation.target.id,
+        key: from.clone(),
+    };
     states.get(&old)?.pending.clone()
 }
 
@@ -457,7 +461,10 @@ fn re_key_base(
     let Action::ReKey { from } = &operation.action else {
         return (own, None);
     };
-    let old = RecordId { object: operation.target.id, key: from.clone() };
+    let old = RecordId {
+        object: operation.target.id,
+        key: from.clone(),
+    };
     let state = states.get(&old);
     let ledger = state.and_then(|s| s.ledger.clone());
     if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
@@ -587,6 +594,35 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, rereferred: bool)
                 Course::Send(changed)
             }
         }
+    }
+}
+
+/// Records on the shelf that wait for each other in a circle are only freed together: whoever is tried
+/// brings in the others, and the circle is cut like any other.
+fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
+    let mut joining = Vec::new();
+    for entry in &plan.entries {
+        let Course::Send(fields) = &entry.course else {
+            continue;
+        };
+        for parent in parents(&entry.operation, fields) {
+            let mut way = Vec::new();
+            let mut next = Some(parent);
+            while let Some(record) = next {
+                if plan.places.contains_key(&record) {
+                    joining.append(&mut way);
+                    break;
+                }
+                let pending = states.get(&record).and_then(|s| s.pending.as_ref());
+                next = pending
+                    .and_then(|p| p.waits_for.clone())
+                    .filter(|w| !way.contains(w));
+                way.push(record);
+            }
+        }
+    }
+    for record in joining {
+        enter_from_shelf(plan, record, states, objects);
     }
 }
 

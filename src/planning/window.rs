@@ -24,7 +24,11 @@ pub struct Item {
 impl Item {
     /// A change's operation.
     pub fn new(operation: Operation, rejected: Option<Fault>) -> Self {
-        Item { operation, rejected, rereferred: false }
+        Item {
+            operation,
+            rejected,
+            rereferred: false,
+        }
     }
 }
 
@@ -203,12 +207,20 @@ impl Window {
 /// Whether the two say different things of a reference.
 fn rereferred(older: &Operation, newer: &Operation) -> bool {
     let is_reference = |slot: u16| {
-        older.target.fields.get(usize::from(slot)).is_some_and(|f| f.reference.is_some())
+        older
+            .target
+            .fields
+            .get(usize::from(slot))
+            .is_some_and(|f| f.reference.is_some())
     };
-    newer.fields.iter().filter(|f| is_reference(f.slot)).any(|f| {
-        let before = older.fields.iter().find(|o| o.slot == f.slot);
-        before.is_some_and(|before| before.assignment != f.assignment)
-    })
+    newer
+        .fields
+        .iter()
+        .filter(|f| is_reference(f.slot))
+        .any(|f| {
+            let before = older.fields.iter().find(|o| o.slot == f.slot);
+            before.is_some_and(|before| before.assignment != f.assignment)
+        })
 }
 
 fn refer(referred: &mut HashSet<RecordId>, operation: &Operation) {
