@@ -38,8 +38,12 @@ const BACKOFF: Backoff = Backoff {
 const GOOD: Duration = Duration::from_secs(30);
 /// A status update has 39 bytes: a socket that cannot take them is dead.
 const WRITE: Duration = Duration::from_secs(20);
-/// Silence after which the server is asked for a sign of life.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Silence after which the server is asked for a sign of life. With the unanswered questions it makes
+/// the minute that Postgres's own subscribers wait (wal_receiver_timeout): a server that decodes a
+/// large transaction may be silent for long.
+const SILENCE: Duration = Duration::from_secs(15);
+/// For all that comes between the connection and the stream.
+const ATTACH: Duration = Duration::from_secs(60);
 /// Unanswered questions before it counts as dead.
 const MISSED: u32 = 3;
 /// Gathered from the socket before it is cut: a TLS read yields one record at a time.
@@ -75,6 +79,8 @@ pub(super) struct Task {
     open: bool,
     /// Last byte from the server, or when we last began to listen.
     heard: Instant,
+    /// Silence after which the server is asked. A server that bears less of ours is asked sooner.
+    silence: Duration,
     /// Questions since then.
     unanswered: u32,
 }
@@ -108,6 +114,7 @@ impl Task {
             out: BytesMut::with_capacity(128),
             open: false,
             heard: now,
+            silence: SILENCE,
             unanswered: 0,
         }
     }
@@ -191,8 +198,15 @@ impl Task {
 
     async fn attach_or_stop(&mut self) -> Option<Result<Session>> {
         let mut control = self.control.clone();
+        let place = self.info.address.to_string();
         tokio::select! {
-            result = self.attach() => Some(result),
+            result = timeout(ATTACH, self.attach()) => Some(result.unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::SourceUnreachable,
+                    format!("{place} did not begin to stream within {ATTACH:?}"),
+                )
+                .remedy("look into the server's log"))
+            })),
             () = stopped(&mut control) => None,
         }
     }
@@ -205,10 +219,10 @@ impl Task {
         let mut session = Session::connect(&self.info, slot).await?;
         let observed = identity::observe(&mut session, slot).await?;
         identity::check(&self.identity, durable, &observed)?;
-        let timeout = session
+        let server_timeout = session
             .query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'")
             .await?;
-        let timeout = timeout
+        let server_timeout = server_timeout
             .first()
             .and_then(|row| row.first()?.as_ref()?.parse::<u64>().ok())
             .filter(|ms| *ms > 0)
@@ -228,7 +242,8 @@ impl Task {
         }
         session.framer.set_cap(self.cap);
         let now = Instant::now();
-        self.feedback.connected(timeout, now);
+        self.feedback.connected(server_timeout, now);
+        self.silence = server_timeout.map_or(SILENCE, |t| t.clamp(Duration::from_secs(1), SILENCE));
         self.open = false;
         self.heard = now;
         self.unanswered = 0;
@@ -263,7 +278,7 @@ impl Task {
             had_room = room;
             let mut due = self.feedback.due();
             if room {
-                due = due.min(self.heard + SILENCE * (self.unanswered + 1));
+                due = due.min(self.heard + self.silence * (self.unanswered + 1));
             }
             let Task {
                 control, sender, ..
@@ -311,7 +326,7 @@ impl Task {
     /// Sends a status update; asks for a sign of life where there was silence.
     async fn tick(&mut self, session: &mut Session, listening: bool) -> Result<()> {
         let now = Instant::now();
-        let silent = listening && now >= self.heard + SILENCE * (self.unanswered + 1);
+        let silent = listening && now >= self.heard + self.silence * (self.unanswered + 1);
         if silent {
             if self.unanswered >= MISSED {
                 return Err(self.lost("the server has not given a sign of life"));

@@ -308,3 +308,22 @@ async fn measure_the_processor_time_a_frame_costs() {
         cpu * 1e9 / ROWS as f64,
     );
 }
+
+#[tokio::test]
+async fn a_peer_that_went_silent_is_noticed() {
+    let pg = server(Options::default().with("wal_sender_timeout", "1s"));
+    let proxy = crate::harness::Proxy::start(pg.port()).await;
+    let url = format!("postgres://{SUPERUSER}@127.0.0.1:{}/postgres", proxy.port);
+    let mut consumer = attach_to(source(&url)).await;
+    // Quiet, but alive: longer than it takes to be declared dead.
+    consumer.run_for(Duration::from_secs(6)).await;
+    assert_eq!(consumer.restarts, 0);
+    proxy.freeze().await;
+    pg.psql("INSERT INTO t VALUES (1, 'x')");
+    consumer
+        .until("the row, by a new connection", 30, |c| {
+            c.inserts.contains_key(&1)
+        })
+        .await;
+    assert_eq!(consumer.restarts, 1);
+}
