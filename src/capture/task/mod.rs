@@ -5,6 +5,8 @@
 //! stops reading and Postgres stops sending; status updates go on, so that a slow consumer never
 //! costs the connection.
 
+mod intake;
+
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -18,13 +20,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::conninfo::Conninfo;
 use super::feedback::Feedback;
-use super::framing::{Batch, Cut, Message};
+use super::framing::Batch;
 use super::identity;
 use super::queue::Sender;
-use super::refusal::{self, Doing, ident};
 use super::session::Session;
 use super::stream::Status;
-use super::wire::{Boundary, Keepalive, ServerError, boundary, status_update};
+use super::wire::status_update;
 use crate::backoff::Backoff;
 use crate::change::{Identity, Lsn};
 use crate::clock::Clock;
@@ -362,90 +363,6 @@ impl Task {
         }
     }
 
-    /// Moves what is whole from the buffer to the queue, while there is room.
-    fn drain(&mut self, session: &mut Session) -> Result<()> {
-        while self.sender.has_room() {
-            let mut frames = Vec::new();
-            let (bytes, cut) = session.framer.cut(&mut frames, self.batch)?;
-            for frame in &frames {
-                match boundary(&frame.payload) {
-                    None => {}
-                    Some(Boundary::Opens) => self.open = true,
-                    Some(Boundary::Closes(end)) => {
-                        self.open = false;
-                        self.feedback.receive(end);
-                    }
-                }
-            }
-            // The bound is set by now: whoever takes the frames may confirm them.
-            self.sender.frames(frames, bytes);
-            match cut {
-                Cut::Full => {}
-                Cut::Starved => break,
-                Cut::Message(message) => self.other(&message)?,
-            }
-        }
-        self.publish(|_| ());
-        Ok(())
-    }
-
-    /// A message that is not a change.
-    fn other(&mut self, message: &Message) -> Result<()> {
-        match message.tag {
-            b'd' => match Keepalive::parse(&message.body) {
-                Some(keepalive) => {
-                    self.keepalive(keepalive);
-                    Ok(())
-                }
-                None => Err(Error::new(
-                    ErrorKind::Protocol,
-                    format!(
-                        "the server sent something after {} that is neither a change nor a keepalive",
-                        self.feedback.lsns().received
-                    ),
-                )
-                .remedy("please report this with the server's version")),
-            },
-            b'N' => {
-                let notice = ServerError::parse(&message.body);
-                if notice.code == "55000" && notice.severity != "LOG" {
-                    return Err(skipped_publication(&notice, &self.identity));
-                }
-                tracing::info!(code = notice.code, "the server says: {}", notice.message);
-                Ok(())
-            }
-            b'E' => {
-                let error = ServerError::parse(&message.body);
-                Err(refusal::refusal(&error, Doing::Streaming, &self.info, &self.identity.slot))
-            }
-            b'c' | b'C' | b'Z' => Err(self.lost("the server ended the stream")),
-            b'S' => Ok(()),
-            tag => Err(Error::new(
-                ErrorKind::Protocol,
-                format!("the server sent a message of type {:?} in the stream", char::from(tag)),
-            )
-            .remedy("please report this with the server's version")),
-        }
-    }
-
-    /// How far the server has got. Positions inside a transaction are not news: they are its own.
-    fn keepalive(&mut self, keepalive: Keepalive) {
-        let Keepalive { end, reply } = keepalive;
-        if reply {
-            self.feedback.request(end);
-        }
-        if self.open {
-            return;
-        }
-        let lsns = self.feedback.lsns();
-        // The supervisor turns an idle position into durable progress and confirms it; only then is
-        // it reported. It stands behind all frames that came before it.
-        if end > lsns.received || (reply && end > lsns.durable) {
-            self.feedback.receive(end);
-            self.sender.idle(end, reply);
-        }
-    }
-
     /// Tells the durable LSN, ends the copy, and waits for the server to agree.
     async fn farewell(&mut self, mut session: Session) {
         if self.report(&mut session, false).await.is_err() {
@@ -478,21 +395,4 @@ impl Task {
 /// Resolves when the supervisor wants to stop, or is gone.
 async fn stopped(control: &mut watch::Receiver<Control>) {
     let _ = control.wait_for(|c| c.stop).await;
-}
-
-/// Postgres 18 warns once and then leaves the changes out.
-fn skipped_publication(notice: &ServerError, identity: &Identity) -> Error {
-    Error::new(
-        ErrorKind::Identity,
-        format!(
-            "the server leaves changes out because the publication {:?} is not there",
-            identity.publication
-        ),
-    )
-    .remedy(format!(
-        "make the publication {} again, then: {}",
-        ident(&identity.publication),
-        refusal::lost_remedy(&identity.slot)
-    ))
-    .source(format!("{} (SQLSTATE {})", notice.message, notice.code))
 }
