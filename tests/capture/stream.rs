@@ -237,6 +237,24 @@ async fn a_large_row_passes_a_small_queue() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_stays_behind_in_the_buffer_when_the_queue_was_full() {
+    let pg = server(Options::default());
+    let mut config = source(&pg.url(SUPERUSER));
+    // Full after every batch, so that task and consumer race for the room.
+    config.queue = ByteSize(1);
+    let mut consumer = attach_to(config).await;
+    for round in 0..40 {
+        let (from, to) = (round * 3000 + 1, round * 3000 + 3000);
+        pg.psql(&format!(
+            "INSERT INTO t SELECT g, 'x' FROM generate_series({from}, {to}) g"
+        ));
+        consumer
+            .until("a round", 5, |c| c.inserts.len() == to as usize)
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn next_may_be_cancelled_at_any_time() {
     let pg = server(Options::default());

@@ -9,9 +9,11 @@ use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
 
 impl Task {
-    /// Moves what is whole from the buffer to the queue, while there is room.
-    pub(super) fn drain(&mut self, session: &mut Session) -> Result<()> {
-        while self.sender.has_room() {
+    /// Moves what is whole from the buffer to the queue, while there is room. Returns whether the
+    /// buffer has been emptied of whole messages.
+    pub(super) fn drain(&mut self, session: &mut Session) -> Result<bool> {
+        let mut emptied = false;
+        while !emptied && self.sender.has_room() {
             let mut frames = Vec::new();
             let (bytes, cut) = session.framer.cut(&mut frames, self.batch)?;
             for frame in &frames {
@@ -28,12 +30,12 @@ impl Task {
             self.sender.frames(frames, bytes);
             match cut {
                 Cut::Full => {}
-                Cut::Starved => break,
+                Cut::Starved => emptied = true,
                 Cut::Message(message) => self.other(&message)?,
             }
         }
         self.publish(|_| ());
-        Ok(())
+        Ok(emptied)
     }
 
     /// A message that is not a change.

@@ -265,15 +265,16 @@ impl Task {
     async fn pump(&mut self, session: &mut Session) -> Result<()> {
         let mut had_room = true;
         // The connection may have come with the first messages behind the handshake's last.
-        self.drain(session)?;
+        let mut emptied = self.drain(session)?;
         loop {
             let room = self.sender.has_room();
-            if room && !had_room {
-                // While we did not listen, nobody was silent.
+            if room && !(emptied && had_room) {
+                // What the full queue left in the buffer goes first: nothing may ever arrive behind
+                // it. And while we did not listen, nobody was silent.
                 self.heard = Instant::now();
                 self.unanswered = 0;
-                self.drain(session)?;
-                had_room = self.sender.has_room();
+                emptied = self.drain(session)?;
+                had_room = true;
                 continue;
             }
             had_room = room;
@@ -310,7 +311,7 @@ impl Task {
                             Some(Err(e)) => return Err(self.lost("the connection broke").source(e)),
                         }
                     }
-                    self.drain(session)?;
+                    emptied = self.drain(session)?;
                 }
                 () = sender.room(), if !room => {}
             }
