@@ -126,6 +126,11 @@ impl Sql {
         Ok((client, version.unsigned_abs()))
     }
 
+    /// Whether the connection is gone. It does not come back by itself: connect again.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Where this connection leads.
     pub fn conninfo(&self) -> &Conninfo {
         &self.info
