@@ -50,6 +50,11 @@ const MISSED: u32 = 3;
 /// Gathered from the socket before it is cut: a TLS read yields one record at a time.
 const GATHER: usize = 256 << 10;
 
+/// The server flushes every row by itself. Inside a transaction more is sure to come: after a read
+/// below `SMALL` bytes the socket may fill for a moment, instead of costing a wake-up a row.
+const SMALL: usize = 64 << 10;
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// What the supervisor wants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Control {
@@ -266,6 +271,7 @@ impl Task {
         let mut had_room = true;
         // The connection may have come with the first messages behind the handshake's last.
         let mut emptied = self.drain(session)?;
+        let mut pause: Option<Instant> = None;
         loop {
             let room = self.sender.has_room();
             if room && !(emptied && had_room) {
@@ -296,7 +302,8 @@ impl Task {
                     self.publish(|_| ());
                 }
                 () = sleep_until(due) => self.tick(session, room).await?,
-                read = session.framer.fill(&mut session.transport), if room => {
+                () = sleep_until(pause.unwrap_or(due)), if pause.is_some() => pause = None,
+                read = session.framer.fill(&mut session.transport), if room && pause.is_none() => {
                     match read {
                         Ok(0) => return Err(self.lost("the server closed the connection")),
                         Ok(_) => {}
@@ -311,7 +318,9 @@ impl Task {
                             Some(Err(e)) => return Err(self.lost("the connection broke").source(e)),
                         }
                     }
+                    let gathered = session.framer.buffered();
                     emptied = self.drain(session)?;
+                    pause = (self.open && gathered < SMALL).then(|| Instant::now() + MOMENT);
                 }
                 () = sender.room(), if !room => {}
             }
