@@ -73,10 +73,14 @@ async fn an_upsert_goes_by_external_id_and_answers_for_each_record() {
 async fn an_empty_key_never_travels() {
     let server = Server::start(vec![results(&[Ok("003A")])]).await;
     let salesforce = connect(&server);
-    let outcomes = salesforce.write(&upsert(&["", "c-1", " "])).await.unwrap();
+    let outcomes = salesforce
+        .write(&upsert(&["", "c-1", " ", " c-1"]))
+        .await
+        .unwrap();
     assert_eq!(class(&outcomes[0]), (Class::Record, "empty_external_id"));
     assert_eq!(outcomes[1], written("003A"));
     assert_eq!(class(&outcomes[2]), (Class::Record, "empty_external_id"));
+    assert_eq!(class(&outcomes[3]), (Class::Record, "padded_external_id"));
     assert_eq!(
         server.api()[0].json()["records"].as_array().unwrap().len(),
         1
