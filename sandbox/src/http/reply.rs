@@ -85,6 +85,14 @@ impl Reply {
         Reply::error(405, "METHOD_NOT_ALLOWED", &message).header("Allow", allowed)
     }
 
+    /// The message of an error array.
+    pub(crate) fn first_message(&self) -> Option<String> {
+        match &self.body {
+            Body::Json(value) => value[0]["message"].as_str().map(str::to_owned),
+            _ => None,
+        }
+    }
+
     /// With one more header.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Reply {
         self.headers.push((name.to_owned(), value.to_owned()));
