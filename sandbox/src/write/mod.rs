@@ -17,7 +17,7 @@ mod setup;
 pub(crate) mod values;
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -92,12 +92,10 @@ pub(crate) async fn write(
             let store = app.store();
             plan_locks(&store, ctx, &asked, &mut expected_new)
         };
+        // One wait for the whole call, however many of its rows are locked.
+        let until = Instant::now() + app.config.lock_wait;
         for (record, rows) in wanted {
-            match app
-                .locks
-                .acquire(&rows, ctx.request, app.config.lock_wait)
-                .await
-            {
+            match app.locks.acquire(&rows, ctx.request, until).await {
                 Ok(guard) => held.push(guard),
                 Err(row) => {
                     refused.insert(record, RecordError::locked(Some(row)));
