@@ -4,6 +4,7 @@
 //! The log only grows; sequence numbers start at 1 and have no gaps.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// A parent that a write referred to.
@@ -36,7 +37,9 @@ pub(crate) struct WriteEntry {
     pub(crate) external_id_field: Option<String>,
     pub(crate) external_id: Option<Value>,
     /// What was written, after coercion; what was asked for, if it was refused.
-    pub(crate) fields: Map<String, Value>,
+    ///
+    /// Kept as text: a log has hundreds of thousands of these.
+    pub(crate) fields: Box<RawValue>,
     /// By field, the parents the written references point to.
     #[serde(default)]
     pub(crate) references: std::collections::BTreeMap<String, Reference>,
@@ -44,6 +47,11 @@ pub(crate) struct WriteEntry {
     pub(crate) outcome: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) message: Option<String>,
+}
+
+/// Fields in the form the log keeps.
+pub(crate) fn packed(fields: &Map<String, Value>) -> Box<RawValue> {
+    serde_json::value::to_raw_value(fields).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// The log.
