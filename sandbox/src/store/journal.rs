@@ -36,6 +36,7 @@ pub(crate) struct LineRef<'a> {
 /// The same, as it is read.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Line {
+    #[serde(default)]
     pub(crate) next: u64,
     #[serde(default)]
     pub(crate) wiped: bool,
