@@ -68,7 +68,7 @@ pub(super) fn record(
     match (outcome, plan) {
         (Ok(_), Some(plan)) => {
             entry.fields = packed(&written(store, plan));
-            entry.references = references(store, plan);
+            entry.references = packed(&references(store, plan));
         }
         _ => entry.fields = packed(&change.fields),
     }
@@ -109,7 +109,7 @@ fn blank(store: &Store, ctx: &Context, change: &Change) -> WriteEntry {
         external_id_field: None,
         external_id: None,
         fields: packed(&Map::new()),
-        references: BTreeMap::new(),
+        references: packed(&Map::new()),
         outcome: "accepted".to_owned(),
         message: None,
     }
