@@ -1,6 +1,7 @@
 //! `/sandbox/…`: the control interface of tests and the demo. It needs no token and does
 //! not count as API use. Its shapes are documented in the crate's `README.md`.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
@@ -13,7 +14,7 @@ use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
 use crate::write::{self, Action, Change, Context};
-use crate::writelog::Filter;
+use crate::writelog::{Filter, WriteEntry};
 
 type Answer = Result<Reply, Reply>;
 
@@ -85,10 +86,25 @@ fn writes(app: &App, request: &Request) -> Answer {
     let store = app.store();
     let (page, more) = store.log.read(&filter);
     let next = page.last().map_or(filter.after, |entry| entry.seq);
-    Ok(Reply::json(
-        200,
-        json!({"writes": page, "next": next, "more": more, "total": store.log.len()}),
-    ))
+    let answer = Writes {
+        writes: page,
+        next,
+        more,
+        total: store.log.len(),
+    };
+    // Straight to text: a page may have a hundred thousand entries.
+    let text = serde_json::to_string(&answer)
+        .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))?;
+    Ok(Reply::text(200, "application/json", text))
+}
+
+/// A page of the write log.
+#[derive(Serialize)]
+struct Writes<'a> {
+    writes: Vec<&'a WriteEntry>,
+    next: u64,
+    more: bool,
+    total: usize,
 }
 
 fn requests(app: &App) -> Reply {
