@@ -78,8 +78,7 @@ async fn run(name: &str, store: &impl Store, rows: u64, file: impl Fn() -> u64) 
                 (change, record)
             });
             let settlement = settlement(numbers);
-            let records: Vec<RecordId> =
-                settlement.ledger.iter().map(|(r, _)| r.clone()).collect();
+            let records: Vec<RecordId> = settlement.ledger.iter().map(|(r, _)| r.clone()).collect();
             let start = Instant::now();
             store.records(&records).await.unwrap();
             reading += start.elapsed();
@@ -114,7 +113,8 @@ fn settlement(changes: impl Iterator<Item = (u64, u64)>) -> Settlement {
             crm_id: Some(format!("003{record:012}AAA").into()),
             fingerprints: (0..FIELDS)
                 .map(|field| {
-                    let value = (change << 8 | u64::from(field)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                    let value =
+                        (change << 8 | u64::from(field)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                     (FieldId(field.wrapping_mul(0x85EB_CA6B)), Fingerprint(value))
                 })
                 .collect(),

@@ -4,6 +4,7 @@
 //! settlement sent before it, and never half of one. A commit is `write`, `flush`, `sync`, answer;
 //! the first that fails is the last: sled's errors stay, so there is nothing to try again.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +83,27 @@ impl Gauges {
 }
 
 /// Why the store takes nothing more, once it does not.
-pub(super) type Ended = watch::Sender<Option<Arc<str>>>;
+pub(super) type Ended = watch::Sender<Option<Arc<Ending>>>;
+
+/// What everybody is told who comes after the end.
+#[derive(Debug)]
+pub(super) struct Ending {
+    what: String,
+    remedy: Cow<'static, str>,
+}
+
+impl Ending {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Ending {
+            what: what.into(),
+            remedy: "restart syncline".into(),
+        }
+    }
+
+    pub(super) fn error(&self) -> Error {
+        Error::new(ErrorKind::Store, self.what.clone()).remedy(self.remedy.clone())
+    }
+}
 
 /// Serves requests until nobody can send any more, or until it is closed. Answers who waits for the
 /// close; the caller drops the disk first.
@@ -116,7 +137,7 @@ fn serve_one<D: Disk>(
     if let Some(why) = ended.borrow().clone() {
         match request {
             Request::Settle(_, reply) | Request::Bind(_, _, reply) | Request::Close(reply) => {
-                let _ = reply.send(Err(refused(&why)));
+                let _ = reply.send(Err(why.error()));
             }
             // Dropping the question drops its reply: the asker learns why from `ended`.
             Request::Ask(_) => {}
@@ -155,7 +176,7 @@ fn serve_one<D: Disk>(
         Request::Close(reply) => {
             let result = guarded(ended, || commit(disk, clean_end(), gauges));
             ended.send_if_modified(|why| {
-                why.get_or_insert_with(|| "the store is closed".into());
+                why.get_or_insert_with(|| Arc::new(Ending::new("the store is closed")));
                 true
             });
             return match result {
@@ -214,13 +235,12 @@ fn end(ended: &Ended, error: &Error) {
     ended.send_if_modified(|why| {
         let first = why.is_none();
         if first {
-            *why = Some(format!("the store has failed before: {error}").into());
+            let mut ending = Ending::new(format!("the store has failed before: {error}"));
+            if let Some(remedy) = &error.remedy {
+                ending.remedy = remedy.clone();
+            }
+            *why = Some(Arc::new(ending));
         }
         first
     });
-}
-
-/// The answer to whoever comes after the end.
-pub(super) fn refused(why: &str) -> Error {
-    Error::new(ErrorKind::Store, why.to_owned()).remedy("restart syncline")
 }
