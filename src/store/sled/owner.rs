@@ -244,3 +244,183 @@ fn end(ended: &Ended, error: &Error) {
         first
     });
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::super::Options;
+    use super::super::disk::SledDisk;
+    use super::super::open::open;
+    use super::*;
+    use crate::change::{Lsn, Position};
+
+    /// A disk that records its steps, and fails or panics at one of them.
+    struct Recorded {
+        disk: SledDisk,
+        log: Arc<Mutex<Vec<String>>>,
+        trouble: Option<(&'static str, Trouble)>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Trouble {
+        Error,
+        Panic,
+    }
+
+    impl Recorded {
+        fn step(
+            &mut self,
+            name: &'static str,
+            step: impl FnOnce(&mut SledDisk) -> Result<()>,
+        ) -> Result<()> {
+            self.log.lock().unwrap().push(name.to_owned());
+            match self.trouble {
+                Some((at, Trouble::Error)) if at == name => {
+                    Err(Error::new(ErrorKind::Store, format!("no {name}")))
+                }
+                Some((at, Trouble::Panic)) if at == name => panic!("no {name}"),
+                _ => step(&mut self.disk),
+            }
+        }
+    }
+
+    impl Disk for Recorded {
+        fn rows(&self) -> &SledRows {
+            self.disk.rows()
+        }
+        fn write(&mut self, changes: Changes) -> Result<()> {
+            self.step("write", |disk| disk.write(changes))
+        }
+        fn flush(&mut self) -> Result<()> {
+            self.step("flush", SledDisk::flush)
+        }
+        fn sync(&mut self) -> Result<()> {
+            self.step("sync", SledDisk::sync)
+        }
+    }
+
+    fn recorded(path: &Path) -> Recorded {
+        let options = Options {
+            cache: 1 << 20,
+            ballast: 0,
+        };
+        let (disk, _opening) = open(path, options).unwrap();
+        let mut recorded = Recorded {
+            disk,
+            log: Arc::default(),
+            trouble: None,
+        };
+        let bound = crate::store::apply::bind(
+            recorded.rows(),
+            &Identity {
+                system: "1".into(),
+                timeline: 1,
+                database: "app".into(),
+                slot: "s".into(),
+                publication: "p".into(),
+                consistent_point: Lsn(0),
+            },
+            Progress::default(),
+        );
+        commit(&mut recorded, bound.unwrap(), &Gauges::new()).unwrap();
+        recorded.log.lock().unwrap().clear();
+        recorded
+    }
+
+    fn step(number: u64) -> Box<Settlement> {
+        Box::new(Settlement {
+            progress: Progress {
+                checkpoint: Lsn(number),
+                settled: Position::default(),
+            },
+            ..Settlement::default()
+        })
+    }
+
+    /// Serves settlements until they fail; logs each acknowledgement among the disk's steps.
+    fn settle(disk: &mut Recorded, ended: &Ended, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            let (reply, mut answer) = oneshot::channel();
+            serve_one(
+                disk,
+                Request::Settle(step(number), reply),
+                ended,
+                &Gauges::new(),
+            );
+            let word = match answer.try_recv().unwrap() {
+                Ok(()) => "acknowledge",
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::Store);
+                    assert!(error.remedy.is_some() || error.what.starts_with("no "));
+                    "refuse"
+                }
+            };
+            disk.log.lock().unwrap().push(word.to_owned());
+        }
+    }
+
+    /// What a power cut can take is what was not synced: so no answer before the sync.
+    #[test]
+    fn every_acknowledgement_comes_after_a_sync() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = recorded(directory.path());
+        let (ended, _) = watch::channel(None);
+        settle(&mut disk, &ended, 1..=50);
+        let log = disk.log.lock().unwrap();
+        let steps: Vec<&str> = log.iter().map(String::as_str).collect();
+        assert_eq!(steps.len(), 200);
+        for commit in steps.chunks(4) {
+            assert_eq!(commit, ["write", "flush", "sync", "acknowledge"]);
+        }
+    }
+
+    #[test]
+    fn a_failed_step_is_the_last() {
+        for at in ["write", "flush", "sync"] {
+            for trouble in [Trouble::Error, Trouble::Panic] {
+                let directory = tempfile::tempdir().unwrap();
+                let mut disk = recorded(directory.path());
+                let (ended, _) = watch::channel(None);
+                settle(&mut disk, &ended, 1..=2);
+                disk.log.lock().unwrap().clear();
+                disk.trouble = Some((at, trouble));
+                settle(&mut disk, &ended, 3..=3);
+                // It would work again, and is not tried.
+                disk.trouble = None;
+                settle(&mut disk, &ended, 4..=5);
+                let log = disk.log.lock().unwrap();
+                let all = ["write", "flush", "sync"];
+                let until = all.iter().position(|step| *step == at).unwrap();
+                let mut expected: Vec<&str> = all[..=until].to_vec();
+                expected.extend(["refuse"; 3]);
+                assert_eq!(*log, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_too_long_is_refused_in_every_build() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = recorded(directory.path());
+        for (key, len, fits) in [(10, 4096, true), (10, 4097, false), (257, 10, false)] {
+            let mut changes = Changes::default();
+            changes.put_short(vec![b'x'; key], vec![1; len]);
+            let result = commit(&mut disk, changes, &Gauges::new());
+            assert_eq!(result.is_ok(), fits, "{key} {len}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_panics_ends_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = recorded(directory.path());
+        let (ended, _) = watch::channel(None);
+        let question = Request::Ask(Box::new(|_| panic!("damaged page")));
+        serve_one(&mut disk, question, &ended, &Gauges::new());
+        settle(&mut disk, &ended, 1..=1);
+        assert_eq!(*disk.log.lock().unwrap(), ["refuse"]);
+    }
+}
