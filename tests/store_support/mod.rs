@@ -1,6 +1,8 @@
 //! Things to store, for the tests of the store.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod process;
+
 use std::collections::BTreeMap;
 
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
