@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use super::encoding::{Malformed, Reader, Stored, from_value, put_varint, to_value};
 use super::page::{Arena, Entries, encode};
 use super::*;
-use crate::change::{Column, ReplicaIdentity};
-use crate::fault::Class;
-use crate::mapping::{FieldValue, ObjectId};
+use crate::change::{Column, ReplicaIdentity, Timestamp};
+use crate::fault::{Class, Fault};
+use crate::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId};
 use crate::value::ValueType;
 
 fn position() -> impl Strategy<Value = Position> {
@@ -66,7 +66,7 @@ fn field_value() -> impl Strategy<Value = FieldValue> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         Just(Action::Upsert),
-        Just(Action::Archive),
+        any::<bool>().prop_map(|create| Action::Archive { create }),
         any::<bool>().prop_map(|hard| Action::Delete { hard }),
         ".{0,30}".prop_map(|from| Action::ReKey { from: from.into() }),
     ]
@@ -127,6 +127,7 @@ fn pending() -> impl Strategy<Value = Pending> {
             attempts: times.0,
             since: Timestamp(times.1),
             tried: times.2.map(Timestamp),
+            counted: times.0 % 2 == 0,
         })
 }
 

@@ -5,7 +5,7 @@ mod tables;
 
 use super::super::fixtures::{Case, config, key_field, table, types};
 use super::*;
-use crate::mapping::{ColumnMapping, DeleteRule, FieldKind, FieldValue, NullAction};
+use crate::mapping::{ColumnMapping, FieldKind, FieldValue, NullAction, Removal};
 
 /// Severity, and parts of place, text and remedy of the finding that a change to the case brings.
 type Expected<'a> = (Severity, &'a str, &'a str, &'a str);
@@ -129,7 +129,7 @@ fn null_rules_are_settled_once() {
     );
     assert_eq!(null("employees"), NullAction::Clear);
     assert_eq!(null("name"), NullAction::Refuse);
-    assert!(matches!(&company.on_delete, DeleteRule::Archive(set) if set.len() == 1));
+    assert!(matches!(&company.target.removal, Removal::Archive(set) if set.len() == 1));
 }
 
 #[test]
