@@ -630,7 +630,11 @@ fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
         }
     }
     for record in joining {
-        enter_from_shelf(plan, record, states, objects);
+        // A re-key may have taken it over already.
+        let absorbed = plan.entries.iter().flat_map(|e| &e.absorbed);
+        if !absorbed.into_iter().any(|p| p.record == record) {
+            enter_from_shelf(plan, record, states, objects);
+        }
     }
 }
 
