@@ -3,7 +3,13 @@
 //! every window both sides are compared; on the way no write refers to a record that is missing, and
 //! no record goes back.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code, unreachable_pub)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    unreachable_pub
+)]
 
 #[path = "simulation/schema.rs"]
 mod schema;
@@ -37,7 +43,10 @@ struct Records(BTreeMap<Name, BTreeMap<String, String>>);
 
 impl Records {
     fn assign(&mut self, target: &Target, key: &str, fields: &[Assigned]) {
-        let record = self.0.entry((target.object.to_string(), key.to_string())).or_default();
+        let record = self
+            .0
+            .entry((target.object.to_string(), key.to_string()))
+            .or_default();
         for field in fields {
             let name = target.fields[usize::from(field.slot)].name.to_string();
             match &field.assignment {
@@ -55,9 +64,14 @@ impl Records {
 
     /// A record bears another external id: whoever refers to it goes on doing so.
     fn rename(&mut self, object: &str, from: &str, to: &str) {
-        let Some(record) = self.0.remove(&(object.to_string(), from.to_string())) else { return };
+        let Some(record) = self.0.remove(&(object.to_string(), from.to_string())) else {
+            return;
+        };
         let name = (object.to_string(), to.to_string());
-        assert!(self.0.insert(name, record).is_none(), "{object} {to} would be there twice");
+        assert!(
+            self.0.insert(name, record).is_none(),
+            "{object} {to} would be there twice"
+        );
         if object == "Account" {
             let (old, new) = (format!("→{from}"), format!("→{to}"));
             for value in self.0.values_mut().flat_map(BTreeMap::values_mut) {
@@ -97,10 +111,15 @@ impl Records {
     fn write(&mut self, batch: &Batch, write: &Write) -> Outcome {
         let object = batch.target.object.to_string();
         let name = (object.clone(), write.key.to_string());
-        let before = self.0.get(&name).and_then(|r| r.get("Version__c")?.parse::<i64>().ok());
+        let before = self
+            .0
+            .get(&name)
+            .and_then(|r| r.get("Version__c")?.parse::<i64>().ok());
         for field in &write.fields {
             if let Assignment::Set(FieldValue::Reference(parent)) = &field.assignment {
-                let known = self.0.contains_key(&("Account".to_string(), parent.to_string()));
+                let known = self
+                    .0
+                    .contains_key(&("Account".to_string(), parent.to_string()));
                 assert!(known, "{name:?} refers to {parent}, which is not there");
             }
         }
@@ -122,9 +141,18 @@ impl Records {
             }
             BatchAction::Upsert => self.assign(&batch.target, &write.key, &write.fields),
         }
-        let after = self.0.get(&name).and_then(|r| r.get("Version__c")?.parse::<i64>().ok());
-        assert!(before.is_none() || after.is_none() || after >= before, "{name:?} went back");
-        Outcome::Written { crm_id: None, created: before.is_none() }
+        let after = self
+            .0
+            .get(&name)
+            .and_then(|r| r.get("Version__c")?.parse::<i64>().ok());
+        assert!(
+            before.is_none() || after.is_none() || after >= before,
+            "{name:?} went back"
+        );
+        Outcome::Written {
+            crm_id: None,
+            created: before.is_none(),
+        }
     }
 }
 
@@ -151,7 +179,10 @@ impl Sidecar {
                 states.insert(record, RecordState { ledger, pending });
             }
         }
-        let extent = Extent { until: window.until, ..Extent::default() };
+        let extent = Extent {
+            until: window.until,
+            ..Extent::default()
+        };
         let plan = planning::plan(window, &states, objects);
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
@@ -164,7 +195,11 @@ impl Sidecar {
                 }
             }
         }
-        let delivered = Delivered { extent, plan, fates };
+        let delivered = Delivered {
+            extent,
+            plan,
+            fates,
+        };
         let settled = settle(delivered, self.progress, objects, Timestamp(0));
         self.keep(settled.settlement);
     }
@@ -206,13 +241,18 @@ fn operations(seed: u64, transactions: usize, ids: i64) -> Vec<Operation> {
     let mut bindings: HashMap<u32, Binding> = HashMap::new();
     let mut operations = Vec::new();
     for payload in world::frames_from(&history, Lsn(0)) {
-        let frame = Frame { lsn: Lsn(0), payload };
+        let frame = Frame {
+            lsn: Lsn(0),
+            payload,
+        };
         match decoder.decode(&frame).expect("valid frames") {
             Some(Decoded::Schema { relation, .. }) => {
                 bindings.insert(relation.oid, mapping.bind(&relation));
             }
             Some(Decoded::Change(change)) => {
-                let Some(relation) = &change.relation else { continue };
+                let Some(relation) = &change.relation else {
+                    continue;
+                };
                 match bindings[&relation.oid].map(&change) {
                     Mapped::Operation(operation) => operations.push(operation),
                     other => panic!("{other:?}"),
@@ -225,7 +265,7 @@ fn operations(seed: u64, transactions: usize, ids: i64) -> Vec<Operation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300,
+    #![proptest_config(ProptestConfig { cases: 1_000,
         failure_persistence: None,
         ..ProptestConfig::default() })]
 
@@ -290,8 +330,16 @@ proptest! {
 fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
     let mapping = schema::mapping();
     let objects = Objects::new(&mapping);
-    let target = mapping.by_name("public.company").expect("mapped").target.clone();
-    let lookup = target.fields.iter().position(|f| f.reference.is_some()).expect("a lookup");
+    let target = mapping
+        .by_name("public.company")
+        .expect("mapped")
+        .target
+        .clone();
+    let lookup = target
+        .fields
+        .iter()
+        .position(|f| f.reference.is_some())
+        .expect("a lookup");
     let operation = |ordinal: u64, key: u64, parent: Option<u64>, action| Operation {
         target: Arc::clone(&target),
         key: key.to_string().into(),
@@ -303,7 +351,10 @@ fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
             })
             .into_iter()
             .collect(),
-        position: syncline::change::Position { commit: Lsn(ordinal + 1), ordinal: 0 },
+        position: syncline::change::Position {
+            commit: Lsn(ordinal + 1),
+            ordinal: 0,
+        },
         commit_time: Timestamp(0),
         xid: 1,
     };
@@ -312,14 +363,20 @@ fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
     for key in 0..10 {
         // The children come first in the stream.
         let item = operation(key, key, (key < 9).then_some(key + 1), Action::Upsert);
-        assert!(matches!(window.push(Item::new(item, None), None), Pushed::Taken));
+        assert!(matches!(
+            window.push(Item::new(item, None), None),
+            Pushed::Taken
+        ));
     }
     sidecar.deliver(window, &objects);
     assert_eq!((sidecar.crm.0.len(), sidecar.stages), (10, 10));
     let mut window = Window::default();
     for key in (0..10).rev() {
         let item = operation(100 - key, key, None, Action::Delete { hard: false });
-        assert!(matches!(window.push(Item::new(item, None), None), Pushed::Taken));
+        assert!(matches!(
+            window.push(Item::new(item, None), None),
+            Pushed::Taken
+        ));
     }
     sidecar.stages = 0;
     sidecar.deliver(window, &objects);

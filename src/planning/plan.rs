@@ -279,7 +279,13 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), Origin::Change { rereferred: true }))
+        blocked.unwrap_or_else(|| {
+            decide(
+                &operation,
+                ledger.as_ref(),
+                Origin::Change { rereferred: true },
+            )
+        })
     };
     plan.add(Entry {
         operation,
@@ -429,7 +435,13 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), Origin::Change { rereferred: true }))
+        blocked.unwrap_or_else(|| {
+            decide(
+                &operation,
+                ledger.as_ref(),
+                Origin::Change { rereferred: true },
+            )
+        })
     };
     plan.add(Entry {
         operation,
@@ -585,11 +597,7 @@ enum Origin {
 /// A reference is compared by the parent's external id, which another record may bear by now. Where
 /// the reference was on the way elsewhere in between (`rereferred`), it is sent whatever was written
 /// last.
-fn decide(
-    operation: &Operation,
-    ledger: Option<&LedgerEntry>,
-    origin: Origin,
-) -> Course {
+fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin) -> Course {
     let Some(ledger) = ledger else {
         return Course::Send(operation.fields.clone());
     };
