@@ -17,7 +17,7 @@ use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
 use crate::backoff::Backoff;
-use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, prepare};
+use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, preflight, prepare};
 use crate::clock::Clock;
 use crate::config::{Config, DestinationKind};
 use crate::decode::{Decoder, Types};
@@ -82,11 +82,23 @@ pub async fn run(
         tell(finding);
     }
     let Some(mapping) = compiled.mapping else {
-        return Err(unfit(&compiled.findings));
+        return Err(unfit(
+            ErrorKind::Usage,
+            "the configuration does not fit",
+            &compiled.findings,
+        ));
     };
     let mapping = Arc::new(mapping);
 
     let names: Vec<String> = config.tables.keys().cloned().collect();
+    if recovered.identity.is_none() {
+        // Before the publication is made, not when the slot turns out to be impossible.
+        let findings = preflight(&survey.sql, &config.source, &names).await?;
+        if findings.iter().any(|f| f.severity == Severity::Problem) {
+            let what = "the database is not ready";
+            return Err(unfit(ErrorKind::SourceRefused, what, &findings));
+        }
+    }
     let stored = recovered
         .identity
         .as_ref()
@@ -279,14 +291,14 @@ fn refused(fault: Fault) -> Error {
 }
 
 /// Every problem at once: a person mends them in one go.
-fn unfit(findings: &[Finding]) -> Error {
+fn unfit(kind: ErrorKind, what: &str, findings: &[Finding]) -> Error {
     let problems: Vec<&Finding> = findings
         .iter()
         .filter(|f| f.severity == Severity::Problem)
         .collect();
     let mut what = match problems.len() {
-        1 => "the configuration does not fit:".to_string(),
-        n => format!("the configuration does not fit, for {n} reasons:"),
+        1 => format!("{what}:"),
+        n => format!("{what}, for {n} reasons:"),
     };
     for finding in problems {
         what.push_str(&format!(
@@ -294,8 +306,7 @@ fn unfit(findings: &[Finding]) -> Error {
             finding.place, finding.what, finding.remedy
         ));
     }
-    Error::new(ErrorKind::Usage, what)
-        .remedy("nothing was started or made; `syncline check` tells more")
+    Error::new(kind, what).remedy("nothing was started or made; `syncline check` tells more")
 }
 
 fn tell(finding: &Finding) {
