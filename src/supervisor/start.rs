@@ -31,6 +31,9 @@ use crate::store::{Progress, ShelfQuery, Store};
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
 
+/// How often a wait for the CRM is explained at the start.
+const EXPLAIN: Duration = Duration::from_secs(3);
+
 /// What others see of a running process.
 #[derive(Clone)]
 pub struct Handle {
@@ -269,12 +272,32 @@ async fn describe(
     let mut objects: Vec<String> = config.tables.values().map(|t| t.object.clone()).collect();
     objects.sort();
     objects.dedup();
-    let described = delivery.describe(&objects).await.map_err(refused)?;
+    let described = {
+        let described = delivery.describe(&objects);
+        tokio::pin!(described);
+        loop {
+            tokio::select! {
+                described = &mut described => break described.map_err(refused)?,
+                () = tokio::time::sleep(EXPLAIN) => explain_wait(config, delivery),
+            }
+        }
+    };
     Ok(objects
         .into_iter()
         .zip(described)
         .filter_map(|(name, d)| Some((name, d?)))
         .collect())
+}
+
+/// A CRM that is down at the start is waited for as well.
+fn explain_wait(config: &Config, delivery: &Delivery) {
+    let fault = delivery.health().last_fault;
+    tracing::warn!(
+        url = config.destination.url,
+        fault = fault.map_or_else(|| "no answer yet".to_owned(), |(code, _)| code),
+        remedy = "start it, or check destination.url and the way there: `syncline check`",
+        "waiting for the CRM; nothing has been made or written yet"
+    );
 }
 
 /// The CRM does not let us in.

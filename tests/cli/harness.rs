@@ -165,6 +165,7 @@ pub(crate) fn shared() -> &'static Postgres {
 }
 
 /// Ends the server when this test process ends, however that happens.
+#[expect(clippy::zombie_processes, reason = "it outlives us")]
 fn die_with_us(postgres: &Postgres) {
     let pid = fs::read_to_string(postgres.socket_dir().join("data/postmaster.pid")).unwrap();
     let pid = pid.lines().next().unwrap().to_owned();

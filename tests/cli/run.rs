@@ -17,7 +17,8 @@ fn a_crm_that_is_down_at_the_start_is_waited_for() {
         .prints("    → ");
     let log = place.dir.path().join("run.log");
     let mut running = Running::start(place.command(&["run"]), log);
-    running.wait_for("a request to the CRM failed");
+    running.wait_for("waiting for the CRM; nothing has been made or written yet");
+    running.wait_for("fault=\"cannot_connect\"");
     let status = place.cli(&["status", "--json"]).is(0).json();
     assert_eq!(status["state"], "starting", "{status:#}");
     let (code, body) = place.admin("/ready", false);
@@ -240,4 +241,46 @@ fn the_log_can_be_json() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_crm_that_goes_away_shows_everywhere_and_costs_nothing() {
+    let mut place = Place::new(shared(), "away");
+    let mut running = place.start();
+    place.crm = None;
+    shared().psql_in(
+        &place.database,
+        "INSERT INTO company VALUES (1, 'Acme', '1')",
+    );
+    let status = place.until(|s| s["state"] == "crm_down" && s["lag_seconds"].as_f64() > Some(1.0));
+    assert!(
+        status["crm"]["failing_seconds"].as_f64() > Some(0.0),
+        "{status:#}"
+    );
+    assert_eq!(status["crm"]["last_fault"], "cannot_connect");
+    place
+        .cli(&["status", "--check"])
+        .is(3)
+        .prints("the CRM takes nothing at the moment");
+    // It may be away for a while; what makes the process unready is the age of the oldest change.
+    assert_eq!(place.admin("/ready", false).0, 200);
+    let (code, body) = place.admin("/ready?max_age=1", false);
+    assert_eq!(code, 503, "{body}");
+    assert!(
+        body.contains("the oldest change without a verdict is"),
+        "{body}"
+    );
+    running.wait_for(" progress changes_per_second=0");
+    // Twice: it does not wait for the window under way.
+    running.signal("-TERM");
+    running.wait_for("ending: ");
+    running.signal("-TERM");
+    let (code, took) = running.ended();
+    assert_eq!(code, 1, "{}", running.log());
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    place.start_crm();
+    let _running = place.start();
+    place.until(|s| s["verdicts"]["public.company"]["applied"] == 1);
+    assert_eq!(place.accounts().len(), 1);
+    assert_eq!(place.admin("/ready?max_age=1", false).0, 200);
 }
