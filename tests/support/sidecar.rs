@@ -1,5 +1,7 @@
 //! `syncline run` as a process of its own, with a configuration file and a state directory in one
 //! temporary directory.
+//!
+//! `SYNCLINE_TEST_BINARY` runs another build of it, e.g. a release.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -84,7 +86,8 @@ impl Sidecar {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let program = env!("CARGO_BIN_EXE_syncline");
+        let built = env!("CARGO_BIN_EXE_syncline").into();
+        let program = std::env::var_os("SYNCLINE_TEST_BINARY").unwrap_or(built);
         let mut command = match self.under.split_first() {
             None => Command::new(program),
             Some((first, rest)) => {
