@@ -17,6 +17,7 @@ pub mod change;
 pub mod clock;
 pub mod config;
 pub mod fault;
+pub mod metrics;
 pub mod value;
 
 pub mod capture;
@@ -26,3 +27,4 @@ pub mod planning;
 pub mod sinks;
 pub mod store;
 pub mod supervisor;
+pub mod web;

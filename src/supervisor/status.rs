@@ -24,10 +24,8 @@ pub struct Snapshot {
     pub windows: u64,
     /// Operations sent in them.
     pub operations: u64,
-    /// Commit time of the oldest change in the window under way.
+    /// Commit time of the oldest change in the window under way; none while nothing is.
     pub oldest_under_way: Option<Timestamp>,
-    /// When progress was last made durable.
-    pub settled_at: Option<Timestamp>,
     /// Verdicts by table, since the store was made.
     #[serde(serialize_with = "by_table")]
     pub verdicts: Verdicts,
@@ -97,6 +95,10 @@ impl Status {
         let mut inner = self.lock();
         inner.checkpoint = settlement.progress.checkpoint;
         inner.settled = settlement.progress.settled;
+        if settlement.intent.is_none() {
+            // No window follows it: nothing is under way.
+            inner.oldest_under_way = None;
+        }
         inner.shelf_in_use |= !settlement.shelved.is_empty();
         for (key, count) in &settlement.verdicts {
             *inner.verdicts.entry(key.clone()).or_default() += count;

@@ -1,2 +1,78 @@
-//! The command line.
-fn main() {}
+//! The command line: one file a command.
+//!
+//! What every command keeps to: results go to standard output, everything else to standard error; a
+//! failure is `error: …` and a line that says what to do; exit codes are those of [`exit`].
+
+mod check;
+mod config;
+mod exit;
+mod logging;
+mod options;
+mod out;
+mod progress;
+mod run;
+mod sandbox;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps a CRM in step with a Postgres database, in commit order.
+#[derive(Parser)]
+#[command(
+    name = "syncline",
+    version,
+    after_help = exit::HELP,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Config(config::Args),
+    Sandbox(sandbox::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with code 0, mistakes to standard error with 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    exit::quiet_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return exit::failed(
+                &syncline::fault::Error::new(
+                    syncline::fault::ErrorKind::Machine,
+                    "cannot start threads",
+                )
+                .source(error),
+            );
+        }
+    };
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => Box::pin(run::run(args)).await,
+            Command::Check(args) => Box::pin(check::run(args)).await,
+            Command::Config(args) => config::run(args),
+            Command::Sandbox(args) => Box::pin(sandbox::run(args)).await,
+        }
+    });
+    // A thread that still waits for a disk or a name server must not keep the process.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| exit::failed(&error))
+}

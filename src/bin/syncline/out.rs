@@ -1,0 +1,59 @@
+//! Standard output, the one place where it is written.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use syncline::fault::{Error, ErrorKind, Result};
+
+/// Writes a text as it is. A reader that has gone (`| head`) is no failure.
+pub(crate) fn text(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(Error::new(ErrorKind::Machine, "cannot write to standard output").source(e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes a line.
+pub(crate) fn line(text: &str) -> Result<()> {
+    self::text(&format!("{text}\n"))
+}
+
+/// Writes a value as JSON over several lines.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    line(&serde_json::to_string_pretty(value).map_err(unwritable)?)
+}
+
+/// Writes a value as JSON on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<()> {
+    line(&serde_json::to_string(value).map_err(unwritable)?)
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Machine, "the result cannot be written as JSON").source(error)
+}
+
+/// What a longer work is at, on a terminal; nothing elsewhere.
+pub(crate) struct Step(indicatif::ProgressBar);
+
+impl Step {
+    /// Hidden unless wanted (and standard error is a terminal).
+    pub(crate) fn new(wanted: bool) -> Self {
+        if !wanted {
+            return Step(indicatif::ProgressBar::hidden());
+        }
+        let bar = indicatif::ProgressBar::new_spinner();
+        bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        Step(bar)
+    }
+
+    /// It is at this now.
+    pub(crate) fn at(&self, what: &str) {
+        self.0.set_message(format!("{what} …"));
+    }
+
+    /// It is over; nothing is left on the screen.
+    pub(crate) fn end(self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,126 @@
+//! The routes by which a person asks for something. The loop does it; we wait for its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::shelf::{self, MOST, Name};
+use super::{Refusal, Seen};
+use crate::fault::Result as OurResult;
+use crate::mapping::RecordId;
+use crate::supervisor::command::Command;
+
+/// The loop answers between two windows, and a window takes as long as the CRM does.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// These records.
+    #[serde(default)]
+    pub records: Vec<Name>,
+    /// Every record on the shelf.
+    #[serde(default)]
+    pub all: bool,
+    /// Of them, only those that are there for this reason.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Granted {
+    /// Records that it reached.
+    pub records: usize,
+    /// Names under which nothing is on the shelf.
+    pub missing: Vec<Name>,
+    /// There are more: ask again.
+    pub more: bool,
+}
+
+type Reply = oneshot::Sender<OurResult<usize>>;
+
+pub(super) async fn retry(
+    State(seen): State<Arc<Seen>>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Granted>, Refusal> {
+    grant(&seen, wish, |records, reply| Command::Retry {
+        records,
+        reply,
+    })
+    .await
+}
+
+pub(super) async fn discard(
+    State(seen): State<Arc<Seen>>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Granted>, Refusal> {
+    grant(&seen, wish, |records, reply| Command::Discard {
+        records,
+        reply,
+    })
+    .await
+}
+
+async fn grant(
+    seen: &Seen,
+    wish: Wish,
+    command: impl FnOnce(Vec<RecordId>, Reply) -> Command,
+) -> Result<Json<Granted>, Refusal> {
+    let bad = |what| Refusal::new(StatusCode::BAD_REQUEST, what);
+    if wish.all != wish.records.is_empty() {
+        return Err(bad("either name records, or say \"all\": true"));
+    }
+    if wish.records.len() > MOST {
+        return Err(bad("too many records at once; at most 10000"));
+    }
+    let reason = match wish.reason.as_deref() {
+        None => None,
+        Some(word) => Some(
+            shelf::reason(word)
+                .ok_or_else(|| bad("reason is dead_letter, waiting, held or deferred"))?,
+        ),
+    };
+    let handle = seen.handle.get().ok_or_else(Refusal::starting)?;
+    let (records, missing, more) = if wish.all {
+        let (records, more) = shelf::all(&*seen.store, reason).await?;
+        (records, Vec::new(), more)
+    } else {
+        let named = shelf::resolve(&*seen.store, &seen.objects, &wish.records, reason).await?;
+        (named.0, named.1, false)
+    };
+    if records.is_empty() {
+        let records = 0;
+        return Ok(Json(Granted {
+            records,
+            missing,
+            more,
+        }));
+    }
+    let (reply, answer) = oneshot::channel();
+    let gone = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the process is ending");
+    let sent = handle.commands.send(command(records, reply));
+    let waited = timeout(PATIENCE, async {
+        sent.await.map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))
+    });
+    let answered = waited.await.map_err(|_elapsed| {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the window under way has not come back yet; the wish stands and is carried out after it",
+        )
+        .remedy("look at `syncline status`: the CRM may be slow or away")
+    })??;
+    Ok(Json(Granted {
+        records: answered?,
+        missing,
+        more,
+    }))
+}

@@ -1,0 +1,363 @@
+//! The shelf, for people: how entries are named, listed, shown, and found again by their names. The
+//! same for the admin interface and for a store that nobody runs.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::report::word;
+use crate::config::Config;
+use crate::fault::{Class, Result};
+use crate::mapping::{Action, Assignment, FieldValue, ObjectId, RecordId};
+use crate::planning::{Pending, Reason};
+use crate::store::{ShelfQuery, Store};
+
+/// Most entries of a page.
+pub const PAGE: usize = 1_000;
+/// Most records of one wish; more are asked for again.
+pub const MOST: usize = 10_000;
+
+/// A record as people name it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Name {
+    /// The CRM object; or, for what an older configuration left behind, the `object_id` as listed.
+    pub object: String,
+    /// The external id.
+    pub external_id: String,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.object, self.external_id)
+    }
+}
+
+/// An entry of the shelf without any value.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// The CRM object.
+    pub object: String,
+    /// The external id.
+    pub external_id: String,
+    /// The number of object and external-id field, in hexadecimal.
+    pub object_id: String,
+    /// The external-id field.
+    pub key_field: String,
+    /// The table that its rows come from.
+    pub table: String,
+    /// `dead_letter`, `waiting`, `held` or `deferred`.
+    pub reason: String,
+    /// What is to be done: `upsert`, `archive`, `delete`, `re_key`; null for an external id that is
+    /// still borne by another record.
+    pub action: Option<String>,
+    /// The CRM's code (ours in lower case), if something failed.
+    pub code: Option<String>,
+    /// Fields that the CRM named.
+    pub code_fields: Vec<String>,
+    /// The record that it waits for.
+    pub waits_for: Option<Waited>,
+    /// Since when it is here.
+    pub since: String,
+    /// When it was last tried.
+    pub tried: Option<String>,
+    /// Times it was tried.
+    pub attempts: u32,
+    /// The newest change in it: LSN and number in its transaction.
+    pub position: Option<String>,
+    /// When that change committed.
+    pub commit_time: Option<String>,
+    /// That change's transaction.
+    pub xid: Option<u32>,
+}
+
+/// A record that is waited for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Waited {
+    /// The number of its object and external-id field, in hexadecimal.
+    pub object_id: String,
+    /// Its external id.
+    pub external_id: String,
+}
+
+/// An entry with its values, and what to do about it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// All that is listed.
+    #[serde(flatten)]
+    pub listed: Listed,
+    /// The CRM's words. They may quote a value.
+    pub message: Option<String>,
+    /// What a person can do.
+    pub advice: String,
+    /// The fields it writes: their value, null for one that is emptied, `{"external_id": …}` for a
+    /// reference.
+    pub fields: serde_json::Map<String, Value>,
+}
+
+/// A page of the shelf.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Listing {
+    /// The entries.
+    pub pending: Vec<Listed>,
+    /// Where the next page begins; null when there is none.
+    pub next: Option<String>,
+}
+
+fn hex(object: ObjectId) -> String {
+    format!("{:08x}", object.0)
+}
+
+/// An entry without its values.
+pub fn listed(pending: &Pending) -> Listed {
+    let operation = pending.operation.as_ref();
+    Listed {
+        object: pending.object.clone(),
+        external_id: pending.record.key.to_string(),
+        object_id: hex(pending.record.object),
+        key_field: pending.key_field.clone(),
+        table: pending.table.clone(),
+        reason: word(pending.reason).into(),
+        action: operation.map(|o| action(&o.action).into()),
+        code: pending.fault.as_ref().map(|f| f.code.to_string()),
+        code_fields: pending
+            .fault
+            .as_ref()
+            .map_or_else(Vec::new, |f| f.fields.clone()),
+        waits_for: pending.waits_for.as_ref().map(|r| Waited {
+            object_id: hex(r.object),
+            external_id: r.key.to_string(),
+        }),
+        since: pending.since.to_string(),
+        tried: pending.tried.map(|t| t.to_string()),
+        attempts: pending.attempts,
+        position: operation.map(|o| o.position.to_string()),
+        commit_time: operation.map(|o| o.commit_time.to_string()),
+        xid: operation.map(|o| o.xid),
+    }
+}
+
+/// An entry with its values.
+pub fn shown(pending: &Pending) -> Shown {
+    let fields = pending.operation.iter().flat_map(|o| &o.fields);
+    Shown {
+        listed: listed(pending),
+        message: pending.fault.as_ref().map(|f| f.message.clone()),
+        advice: advice(pending),
+        fields: fields.map(|(name, a)| (name.clone(), value(a))).collect(),
+    }
+}
+
+fn action(action: &Action) -> &'static str {
+    match action {
+        Action::Upsert => "upsert",
+        Action::Archive { .. } => "archive",
+        Action::Delete { .. } => "delete",
+        Action::ReKey { .. } => "re_key",
+    }
+}
+
+fn value(assignment: &Assignment) -> Value {
+    match assignment {
+        Assignment::Clear => Value::Null,
+        Assignment::Set(FieldValue::Bool(b)) => Value::Bool(*b),
+        Assignment::Set(FieldValue::Text(text)) => Value::String(text.to_string()),
+        Assignment::Set(FieldValue::Reference(key)) => json!({ "external_id": key.as_str() }),
+        // Digit for digit where JSON's reader keeps them; a number it would change stays a text.
+        Assignment::Set(FieldValue::Number(digits)) => serde_json::from_str::<Value>(digits)
+            .ok()
+            .filter(|v| v.to_string() == digits.as_str())
+            .unwrap_or_else(|| Value::String(digits.to_string())),
+    }
+}
+
+/// What a person can do about an entry.
+fn advice(pending: &Pending) -> String {
+    let fault = pending.fault.as_ref();
+    match pending.reason {
+        Reason::DeadLetter => {
+            let known = fault.and_then(crate::sinks::salesforce::advice);
+            let known = known.map(|a| format!("{a}. ")).unwrap_or_default();
+            let mapping = fault.is_some_and(|f| f.class == Class::Record && is_ours(&f.code));
+            let mend = match mapping {
+                true => "mend the row in the database, or the rule of its column",
+                false => "mend the row in the database, or the record or the field in the CRM",
+            };
+            format!(
+                "{known}{mend}. A change of the row is tried by itself; otherwise `syncline pending \
+                 retry`. `syncline pending discard` gives the change up"
+            )
+        }
+        Reason::Waiting => match &pending.waits_for {
+            Some(parent) => format!(
+                "it leaves by itself when the record {} is in the CRM: look whether that one is \
+                 pending too, and whether its row exists",
+                parent.key
+            ),
+            None => "it leaves by itself in one of the next windows".into(),
+        },
+        Reason::Held => "it is held until a person decides: `syncline pending retry` sends it, \
+                         `syncline pending discard` gives it up"
+            .into(),
+        Reason::Deferred => "it leaves by itself when delivery resumes".into(),
+    }
+}
+
+/// Our own codes are in lower case.
+fn is_ours(code: &str) -> bool {
+    !code.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// Where a page ends, as a text for the next one.
+fn mark(record: &RecordId) -> String {
+    format!("{}/{}", hex(record.object), record.key)
+}
+
+/// The record of such a text.
+pub fn unmark(text: &str) -> Option<RecordId> {
+    let (object, key) = text.split_once('/')?;
+    Some(RecordId {
+        object: object_id(object)?,
+        key: key.into(),
+    })
+}
+
+fn object_id(text: &str) -> Option<ObjectId> {
+    let digits = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let number = digits.then(|| u32::from_str_radix(text, 16).ok())?;
+    number.map(ObjectId)
+}
+
+/// A page of the shelf, as it is stored.
+///
+/// # Errors
+/// When the store fails.
+pub async fn page(store: &dyn Store, query: ShelfQuery) -> Result<(Vec<Pending>, Option<String>)> {
+    let limit = query.limit.clamp(1, PAGE);
+    let found = store.shelf(ShelfQuery { limit, ..query }).await?;
+    let next = match found.last() {
+        Some(last) if found.len() == limit => Some(mark(&last.record)),
+        _ => None,
+    };
+    Ok((found, next))
+}
+
+/// The objects of a configuration, each with its external-id field.
+pub fn objects(config: &Config) -> Vec<(String, String)> {
+    let tables = config.tables.values();
+    let pairs: BTreeSet<_> = tables
+        .map(|t| (t.object.clone(), t.key.field.clone()))
+        .collect();
+    pairs.into_iter().collect()
+}
+
+/// The entry of a record by its name.
+///
+/// # Errors
+/// When the store fails.
+pub async fn find(
+    store: &dyn Store,
+    objects: &[(String, String)],
+    name: &Name,
+) -> Result<Option<Pending>> {
+    let mut ids: Vec<ObjectId> = objects
+        .iter()
+        .filter(|(object, _)| object.eq_ignore_ascii_case(&name.object))
+        .map(|(object, field)| ObjectId::new(object, field))
+        .collect();
+    ids.extend(object_id(&name.object));
+    let records: Vec<RecordId> = ids
+        .into_iter()
+        .map(|object| RecordId {
+            object,
+            key: name.external_id.as_str().into(),
+        })
+        .collect();
+    let states = store.records(&records).await?;
+    Ok(states.into_iter().find_map(|s| s.pending))
+}
+
+/// The records of these names that are on the shelf (for this reason, if one is given), and the
+/// names of which none is.
+///
+/// # Errors
+/// When the store fails.
+pub async fn resolve(
+    store: &dyn Store,
+    objects: &[(String, String)],
+    names: &[Name],
+    reason: Option<Reason>,
+) -> Result<(Vec<RecordId>, Vec<Name>)> {
+    let mut records = Vec::with_capacity(names.len());
+    let mut missing = Vec::new();
+    for name in names {
+        match find(store, objects, name).await? {
+            Some(found) if reason.is_none_or(|r| r == found.reason) => records.push(found.record),
+            _ => missing.push(name.clone()),
+        }
+    }
+    Ok((records, missing))
+}
+
+/// The records on the shelf for this reason, at most [`MOST`], and whether there are more.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all(store: &dyn Store, reason: Option<Reason>) -> Result<(Vec<RecordId>, bool)> {
+    let mut records: Vec<RecordId> = Vec::new();
+    loop {
+        let query = ShelfQuery {
+            reason,
+            after: records.last().cloned(),
+            limit: PAGE,
+        };
+        let found = store.shelf(query).await?;
+        if found.is_empty() {
+            return Ok((records, false));
+        }
+        records.extend(found.into_iter().map(|p| p.record));
+        if records.len() >= MOST {
+            return Ok((records, true));
+        }
+    }
+}
+
+/// The reason of a word.
+pub fn reason(text: &str) -> Option<Reason> {
+    super::report::REASONS
+        .into_iter()
+        .find(|r| word(*r) == text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn marks_read_what_they_write() {
+        for key in ["1", "a/b", "", "ü \\/", "?0/1#2"] {
+            let record = RecordId {
+                object: ObjectId(0x00AB_CDEF),
+                key: key.into(),
+            };
+            assert_eq!(unmark(&mark(&record)).unwrap(), record);
+        }
+        for bad in ["", "x/1", "123/1", "123456789/1", "+1234567/1"] {
+            assert!(unmark(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_they_are() {
+        let number = |digits: &str| value(&Assignment::Set(FieldValue::Number(digits.into())));
+        assert_eq!(number("12"), json!(12));
+        assert_eq!(number("1.10"), json!("1.10"));
+        assert_eq!(
+            number("99999999999999999999.5"),
+            json!("99999999999999999999.5")
+        );
+        assert_eq!(value(&Assignment::Clear), Value::Null);
+    }
+}
