@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod demo;
 mod exit;
 mod logging;
 mod options;
@@ -33,6 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(run::Args),
     Check(check::Args),
     Config(config::Args),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Run(args) => Box::pin(run::run(args)).await,
             Command::Check(args) => Box::pin(check::run(args)).await,
             Command::Config(args) => config::run(args),

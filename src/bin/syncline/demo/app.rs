@@ -107,12 +107,13 @@ impl App {
         }
         let written = self.written.drain(..);
         if self.watching {
-            self.versions.extend(written.map(|(table, key, version)| Version {
-                table,
-                key,
-                version,
-                committed,
-            }));
+            self.versions
+                .extend(written.map(|(table, key, version)| Version {
+                    table,
+                    key,
+                    version,
+                    committed,
+                }));
         }
         Ok(())
     }
@@ -133,7 +134,8 @@ impl App {
             for row in rows {
                 let mut cells = row.into_iter().flatten();
                 if let (Some(key), Some(version)) = (cells.next(), cells.next()) {
-                    self.written.push((table, key, version.parse().unwrap_or(0)));
+                    self.written
+                        .push((table, key, version.parse().unwrap_or(0)));
                 }
             }
         }
@@ -157,7 +159,12 @@ impl App {
     }
 
     /// Inserts rows. `into` is the table with its columns.
-    pub(super) async fn insert(&mut self, table: Table, into: &str, rows: &[Vec<Cell>]) -> Result<()> {
+    pub(super) async fn insert(
+        &mut self,
+        table: Table,
+        into: &str,
+        rows: &[Vec<Cell>],
+    ) -> Result<()> {
         for some in rows.chunks(ROWS) {
             let rows: Vec<String> = some
                 .iter()
@@ -166,8 +173,11 @@ impl App {
                     format!("({})", cells.join(", "))
                 })
                 .collect();
-            self.write(table, &format!("INSERT INTO {into} VALUES {}", rows.join(", ")))
-                .await?;
+            self.write(
+                table,
+                &format!("INSERT INTO {into} VALUES {}", rows.join(", ")),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -188,9 +198,15 @@ impl App {
 
     /// A query with one parameter, of which every column is a text.
     pub(super) async fn texts(&self, query: &str, of: &[Cell]) -> Result<Vec<Vec<Cell>>> {
-        let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
-            of.iter().map(|c| c as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
-        let rows = self.client.query(query, &parameters).await.map_err(refused)?;
+        let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = of
+            .iter()
+            .map(|c| c as &(dyn tokio_postgres::types::ToSql + Sync))
+            .collect();
+        let rows = self
+            .client
+            .query(query, &parameters)
+            .await
+            .map_err(refused)?;
         rows.iter()
             .map(|row| {
                 (0..row.len())

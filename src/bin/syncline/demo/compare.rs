@@ -130,7 +130,11 @@ pub(super) struct Comparison {
 
 /// Reads both sides whole. `archived`: companies that have no row any more, with their last values;
 /// their records stay, marked inactive.
-pub(super) async fn compare(app: &App, crm: &Crm, archived: &BTreeMap<String, Vec<Cell>>) -> Result<Comparison> {
+pub(super) async fn compare(
+    app: &App,
+    crm: &Crm,
+    archived: &BTreeMap<String, Vec<Cell>>,
+) -> Result<Comparison> {
     let mut result = Comparison::default();
     for pair in &PAIRS {
         let object = pair.table.object();
@@ -142,13 +146,21 @@ pub(super) async fn compare(app: &App, crm: &Crm, archived: &BTreeMap<String, Ve
             rows.extend(archived.values().cloned());
         }
         let paths: Vec<&str> = pair.fields.iter().map(|(path, _)| *path).collect();
-        let soql = format!("SELECT Id, {}, {} FROM {object}", pair.key, paths.join(", "));
+        let soql = format!(
+            "SELECT Id, {}, {} FROM {object}",
+            pair.key,
+            paths.join(", ")
+        );
         let mut records: HashMap<String, Value> = HashMap::new();
         for record in crm.query(&soql).await? {
             let key = record[pair.key].as_str().unwrap_or_default().to_owned();
             let id = record["Id"].as_str().unwrap_or_default().to_owned();
             if key.is_empty() || records.contains_key(&key) {
-                let what = if key.is_empty() { "a record without a key" } else { "a second record" };
+                let what = if key.is_empty() {
+                    "a record without a key"
+                } else {
+                    "a second record"
+                };
                 result.differences.push(Difference {
                     object,
                     key: format!("{key} ({id})"),
@@ -161,9 +173,11 @@ pub(super) async fn compare(app: &App, crm: &Crm, archived: &BTreeMap<String, Ve
             records.insert(key, record);
         }
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        result
-            .compared
-            .push((object, count(rows.len()), count(rows.len() * pair.fields.len())));
+        result.compared.push((
+            object,
+            count(rows.len()),
+            count(rows.len() * pair.fields.len()),
+        ));
         for row in rows {
             let mut cells = row.into_iter();
             let key = cells.next().flatten().unwrap_or_default();
@@ -241,8 +255,16 @@ mod tests {
         assert!(!same(Number, Some("12"), &json!("12")));
         assert!(same(Flag, Some("false"), &json!(false)));
         assert!(!same(Flag, Some("false"), &json!(true)));
-        assert!(same(Instant, Some("2025-01-02T03:04:05"), &json!("2025-01-02T03:04:05.000+0000")));
-        assert!(!same(Instant, Some("2025-01-02T03:04:05"), &json!("2025-01-02T03:04:06.000+0000")));
+        assert!(same(
+            Instant,
+            Some("2025-01-02T03:04:05"),
+            &json!("2025-01-02T03:04:05.000+0000")
+        ));
+        assert!(!same(
+            Instant,
+            Some("2025-01-02T03:04:05"),
+            &json!("2025-01-02T03:04:06.000+0000")
+        ));
         assert!(same(Set, Some("b;a"), &json!("a;b")));
         assert!(!same(Set, Some("b"), &json!("a;b")));
     }

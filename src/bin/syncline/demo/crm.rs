@@ -37,8 +37,16 @@ impl Crm {
         })
     }
 
-    async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Result<Value> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Result<Value> {
+        let mut request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.url));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -59,13 +67,23 @@ impl Crm {
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body)
-            .map_err(|e| failed(format!("the sandbox's answer to {method} {path} is not JSON")).source(e))
+        serde_json::from_slice(&body).map_err(|e| {
+            failed(format!(
+                "the sandbox's answer to {method} {path} is not JSON"
+            ))
+            .source(e)
+        })
     }
 
     /// The control interface.
-    pub(super) async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
-        self.call(method, &format!("/sandbox/{path}"), None, body).await
+    pub(super) async fn control(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value> {
+        self.call(method, &format!("/sandbox/{path}"), None, body)
+            .await
     }
 
     pub(super) async fn is_up(&self) -> bool {
@@ -77,7 +95,8 @@ impl Crm {
         let fields = fields();
         for (object, name, definition) in &fields {
             let path = format!("fields/{object}/{name}");
-            self.control(Method::PUT, &path, Some(definition.clone())).await?;
+            self.control(Method::PUT, &path, Some(definition.clone()))
+                .await?;
         }
         Ok(fields.len())
     }
@@ -176,7 +195,11 @@ fn encoded(text: &str) -> String {
 }
 
 fn unreachable(e: reqwest::Error) -> Error {
-    Error::new(ErrorKind::DestinationUnreachable, "the sandbox does not answer").source(e)
+    Error::new(
+        ErrorKind::DestinationUnreachable,
+        "the sandbox does not answer",
+    )
+    .source(e)
 }
 
 fn fields() -> Vec<(&'static str, &'static str, Value)> {
@@ -184,15 +207,14 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         json!({"type": "Text", "label": label, "length": 80, "externalId": true, "unique": true,
                "caseSensitive": true})
     };
-    let number = |label: &str, precision: u8, scale: u8| {
-        json!({"type": "Number", "label": label, "precision": precision, "scale": scale})
-    };
+    let number = |label: &str, precision: u8, scale: u8| json!({"type": "Number", "label": label, "precision": precision, "scale": scale});
     let plain = |kind: &str, label: &str| json!({"type": kind, "label": label});
     let checkbox = |label: &str| json!({"type": "Checkbox", "label": label, "defaultValue": false});
-    let long = |label: &str| {
-        json!({"type": "LongTextArea", "label": label, "length": 32_768, "visibleLines": 4})
-    };
-    let values: Vec<Value> = SEGMENTS.iter().map(|v| json!({"fullName": v, "default": false})).collect();
+    let long = |label: &str| json!({"type": "LongTextArea", "label": label, "length": 32_768, "visibleLines": 4});
+    let values: Vec<Value> = SEGMENTS
+        .iter()
+        .map(|v| json!({"fullName": v, "default": false}))
+        .collect();
     let segments = json!({"type": "MultiselectPicklist", "label": "Segments", "visibleLines": 4,
         "valueSet": {"restricted": true, "valueSetDefinition": {"sorted": false, "value": values}}});
     let buyer = json!({"type": "Lookup", "label": "Buyer", "referenceTo": "Contact",
@@ -204,20 +226,44 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("Account", "Is_Partner__c", checkbox("Partner")),
         ("Account", "Founded_On__c", plain("Date", "Founded on")),
         ("Account", "Segments__c", segments),
-        ("Account", "Created_In_App__c", plain("DateTime", "Created in the app")),
-        ("Account", "App_Version__c", number("Version in the app", 9, 0)),
+        (
+            "Account",
+            "Created_In_App__c",
+            plain("DateTime", "Created in the app"),
+        ),
+        (
+            "Account",
+            "App_Version__c",
+            number("Version in the app", 9, 0),
+        ),
         ("Contact", "Customer_Id__c", key("Customer id")),
-        ("Contact", "Language__c", json!({"type": "Text", "label": "Language", "length": 2})),
-        ("Contact", "Lifetime_Value__c", json!({"type": "Currency", "label": "Lifetime value", "precision": 12, "scale": 2})),
+        (
+            "Contact",
+            "Language__c",
+            json!({"type": "Text", "label": "Language", "length": 2}),
+        ),
+        (
+            "Contact",
+            "Lifetime_Value__c",
+            json!({"type": "Currency", "label": "Lifetime value", "precision": 12, "scale": 2}),
+        ),
         ("Contact", "Last_Login__c", plain("DateTime", "Last login")),
         ("Contact", "Preferences__c", long("Preferences")),
-        ("Contact", "App_Version__c", number("Version in the app", 9, 0)),
+        (
+            "Contact",
+            "App_Version__c",
+            number("Version in the app", 9, 0),
+        ),
         ("Opportunity", "Deal_Id__c", key("Deal id")),
         ("Opportunity", "Buyer__c", buyer),
         ("Opportunity", "Discount__c", number("Discount (%)", 5, 2)),
         ("Opportunity", "Won_At__c", plain("DateTime", "Won at")),
         ("Opportunity", "Auto_Renew__c", checkbox("Renews by itself")),
         ("Opportunity", "Products__c", long("Products")),
-        ("Opportunity", "App_Version__c", number("Version in the app", 9, 0)),
+        (
+            "Opportunity",
+            "App_Version__c",
+            number("Version in the app", 9, 0),
+        ),
     ]
 }

@@ -72,7 +72,11 @@ impl Dice {
 
     fn date(&mut self, from: usize, to: usize) -> String {
         let year = from + self.below(to - from + 1);
-        format!("{year:04}-{:02}-{:02}", 1 + self.below(12), 1 + self.below(28))
+        format!(
+            "{year:04}-{:02}-{:02}",
+            1 + self.below(12),
+            1 + self.below(28)
+        )
     }
 
     /// With a fraction and a zone, as applications write them.
@@ -143,7 +147,8 @@ pub(super) fn data() -> Data {
     for number in 0..COMPANIES {
         let id = company_id(number);
         // One in five belongs to a larger one, three levels deep at most.
-        let parent = (number >= 20 && dice.percent(20)).then(|| ids[dice.below(number / 3 + 1)].clone());
+        let parent =
+            (number >= 20 && dice.percent(20)).then(|| ids[dice.below(number / 3 + 1)].clone());
         companies.push(company(&mut dice, number, id.clone(), parent));
         ids.push(id);
     }
@@ -215,7 +220,12 @@ pub(super) fn company(dice: &mut Dice, number: usize, id: String, parent: Cell) 
         Some(country.name.to_owned()),
         dice.maybe(10, employees.to_string()),
         dice.maybe(30, revenue.to_string()),
-        Some(format!("{}{}", if dice.percent(10) { "-" } else { "" }, dice.money(10))).filter(|_| number % 4 != 0),
+        Some(format!(
+            "{}{}",
+            if dice.percent(10) { "-" } else { "" },
+            dice.money(10)
+        ))
+        .filter(|_| number % 4 != 0),
         Some(dice.percent(12).to_string()),
         Some(dice.date(1871, 2024)).filter(|_| number % 6 != 0),
         Some(dice.list(SEGMENTS, 3)),
@@ -226,7 +236,13 @@ pub(super) fn company(dice: &mut Dice, number: usize, id: String, parent: Cell) 
 }
 
 /// A row of [`CUSTOMER`].
-pub(super) fn customer(dice: &mut Dice, number: usize, at: usize, id: String, company: Cell) -> Vec<Cell> {
+pub(super) fn customer(
+    dice: &mut Dice,
+    number: usize,
+    at: usize,
+    id: String,
+    company: Cell,
+) -> Vec<Cell> {
     let country = country(at);
     let phone = format!("{} {}", country.prefix, dice.digits("### ####"));
     let theme = dice.pick(&["dark", "light", "système", "自動"]);
@@ -236,7 +252,11 @@ pub(super) fn customer(dice: &mut Dice, number: usize, at: usize, id: String, co
         company,
         Some(dice.pick(country.first).to_owned()).filter(|_| number % 12 != 0),
         Some(dice.pick(country.last).to_owned()),
-        Some(format!("person.{number}+crm@mail.example.{}", country.domain)).filter(|_| number % 14 != 0),
+        Some(format!(
+            "person.{number}+crm@mail.example.{}",
+            country.domain
+        ))
+        .filter(|_| number % 14 != 0),
         dice.maybe(20, phone),
         Some(dice.pick(TITLES).to_owned()).filter(|_| number % 5 != 0),
         Some(country.language.to_owned()).filter(|_| number % 8 != 0),
@@ -249,7 +269,10 @@ pub(super) fn customer(dice: &mut Dice, number: usize, at: usize, id: String, co
             dice.below(24)
         )),
         dice.note(),
-        Some(format!("$argon2id$v=19$m=19456,t=2,p=1${:032x}", u128::from(dice.roll()))),
+        Some(format!(
+            "$argon2id$v=19$m=19456,t=2,p=1${:032x}",
+            u128::from(dice.roll())
+        )),
     ]
 }
 

@@ -25,10 +25,17 @@ pub(super) fn system(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Erro
     move |e| failed(format!("cannot {doing}")).source(e)
 }
 
+/// What stays of the directory.
+enum Keep {
+    Nothing,
+    Logs,
+    All,
+}
+
 /// A directory of the demo's own. It goes with it, unless kept.
 pub(super) struct Directory {
     path: PathBuf,
-    keep: bool,
+    keep: Keep,
 }
 
 impl Directory {
@@ -40,7 +47,10 @@ impl Directory {
             .mode(0o711)
             .create(&path)
             .map_err(system(format!("make {}", path.display())))?;
-        Ok(Directory { path, keep: false })
+        Ok(Directory {
+            path,
+            keep: Keep::Nothing,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -53,7 +63,12 @@ impl Directory {
 
     /// Leaves it behind.
     pub(super) fn keep(&mut self) {
-        self.keep = true;
+        self.keep = Keep::All;
+    }
+
+    /// Leaves the logs behind.
+    pub(super) fn keep_logs(&mut self) {
+        self.keep = Keep::Logs;
     }
 
     /// Writes a file that only we may read.
@@ -81,11 +96,26 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.keep {
-            // What cannot be removed lies in the system's directory for temporary files.
-            let _ = fs::remove_dir_all(&self.path);
+        // A process that was killed in the middle may still be writing: once more then. What cannot be
+        // removed lies in the system's directory for temporary files.
+        for _ in 0..20 {
+            let gone = match self.keep {
+                Keep::All => return,
+                Keep::Logs => ["postgres", "crm", "state"]
+                    .iter()
+                    .all(|name| remove(&self.path.join(name))),
+                Keep::Nothing => remove(&self.path),
+            };
+            if gone {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+fn remove(path: &Path) -> bool {
+    !path.exists() || fs::remove_dir_all(path).is_ok()
 }
 
 /// A port of 127.0.0.1 that nobody listens on.
@@ -165,7 +195,11 @@ impl Process {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(15);
-        let tail: Vec<String> = lines.iter().skip(from).map(|l| format!("    {l}")).collect();
+        let tail: Vec<String> = lines
+            .iter()
+            .skip(from)
+            .map(|l| format!("    {l}"))
+            .collect();
         tail.join("\n")
     }
 

@@ -133,7 +133,13 @@ impl Play {
     }
 
     /// Keys of rows for which `condition` holds, by chance. The key as it is compared in SQL.
-    async fn some(&mut self, app: &App, table: Table, condition: &str, limit: usize) -> Result<Vec<String>> {
+    async fn some(
+        &mut self,
+        app: &App,
+        table: Table,
+        condition: &str,
+        limit: usize,
+    ) -> Result<Vec<String>> {
         let key = table.key();
         let salt = self.dice.roll();
         let keys = app
@@ -146,10 +152,20 @@ impl Play {
     }
 
     /// A condition that holds for some rows by chance.
-    async fn these(&mut self, app: &App, table: Table, condition: &str, limit: usize) -> Result<String> {
+    async fn these(
+        &mut self,
+        app: &App,
+        table: Table,
+        condition: &str,
+        limit: usize,
+    ) -> Result<String> {
         let keys = self.some(app, table, condition, limit).await?;
         let keys: Vec<String> = keys.iter().map(|k| literal(Some(k))).collect();
-        let keys = if keys.is_empty() { "NULL".to_owned() } else { keys.join(", ") };
+        let keys = if keys.is_empty() {
+            "NULL".to_owned()
+        } else {
+            keys.join(", ")
+        };
         Ok(format!("({}) IN ({keys})", table.key()))
     }
 
@@ -158,8 +174,13 @@ impl Play {
         let number = self.companies;
         self.companies += 1;
         let id = data::company_id(number);
-        let parent = self.some(app, Table::Company, "parent_id IS NULL", 1).await?;
-        let parent = parent.into_iter().next().filter(|_| number.is_multiple_of(3));
+        let parent = self
+            .some(app, Table::Company, "parent_id IS NULL", 1)
+            .await?;
+        let parent = parent
+            .into_iter()
+            .next()
+            .filter(|_| number.is_multiple_of(3));
         let dice = &mut self.dice;
         let company = data::company(dice, number, id.clone(), parent);
         let people: Vec<String> = (0..2).map(|_| dice.uuid()).collect();
@@ -184,7 +205,11 @@ impl Play {
         let which = self.these(app, Table::Deal, "true", 1).await?;
         let stage = self.dice.pick(super::names::STAGES);
         let amount = self.dice.money(3_000_000);
-        let won = if stage == "Closed Won" { "clock_timestamp()" } else { "NULL" };
+        let won = if stage == "Closed Won" {
+            "clock_timestamp()"
+        } else {
+            "NULL"
+        };
         app.write_alone(
             Table::Deal,
             &format!(
@@ -240,7 +265,9 @@ impl Play {
 
     /// Postgres does not send the notes again: they must stay as they are in the CRM.
     async fn figures(&mut self, app: &mut App) -> Result<()> {
-        let which = self.these(app, Table::Company, "length(notes) > 4000", 2).await?;
+        let which = self
+            .these(app, Table::Company, "length(notes) > 4000", 2)
+            .await?;
         app.write_alone(
             Table::Company,
             &format!(
@@ -280,12 +307,17 @@ impl Play {
         let new = format!("{old}-new");
         let (from, to) = (literal(Some(&old)), literal(Some(&new)));
         app.begin().await?;
-        app.cascade(Table::Company, &format!("parent_id = {from}")).await?;
-        app.cascade(Table::Customer, &format!("company_id = {from}")).await?;
-        app.cascade(Table::Deal, &format!("company_id = {from}")).await?;
+        app.cascade(Table::Company, &format!("parent_id = {from}"))
+            .await?;
+        app.cascade(Table::Customer, &format!("company_id = {from}"))
+            .await?;
+        app.cascade(Table::Deal, &format!("company_id = {from}"))
+            .await?;
         app.write(
             Table::Company,
-            &format!("UPDATE company SET id = {to}, lock_version = lock_version + 1 WHERE id = {from}"),
+            &format!(
+                "UPDATE company SET id = {to}, lock_version = lock_version + 1 WHERE id = {from}"
+            ),
         )
         .await?;
         app.commit().await?;
@@ -304,7 +336,8 @@ impl Play {
         };
         let new = self.dice.uuid();
         app.begin().await?;
-        app.cascade(Table::Deal, &format!("customer_id = '{old}'")).await?;
+        app.cascade(Table::Deal, &format!("customer_id = '{old}'"))
+            .await?;
         app.write(
             Table::Customer,
             &format!("UPDATE customer SET id = '{new}', lock_version = lock_version + 1 WHERE id = '{old}'"),
@@ -340,7 +373,11 @@ impl Play {
             ),
         )
         .await?;
-        app.write(Table::Customer, &format!("DELETE FROM customer WHERE {people}")).await?;
+        app.write(
+            Table::Customer,
+            &format!("DELETE FROM customer WHERE {people}"),
+        )
+        .await?;
         Ok(())
     }
 
@@ -353,7 +390,8 @@ impl Play {
 
     async fn lost(&mut self, app: &mut App) -> Result<()> {
         let which = self.these(app, Table::Deal, "true", 1).await?;
-        app.write_alone(Table::Deal, &format!("DELETE FROM deal WHERE {which}")).await?;
+        app.write_alone(Table::Deal, &format!("DELETE FROM deal WHERE {which}"))
+            .await?;
         Ok(())
     }
 
@@ -363,7 +401,11 @@ impl Play {
         };
         let which = literal(Some(&id));
         app.begin().await?;
-        app.write(Table::Deal, &format!("DELETE FROM deal WHERE company_id = {which}")).await?;
+        app.write(
+            Table::Deal,
+            &format!("DELETE FROM deal WHERE company_id = {which}"),
+        )
+        .await?;
         Play::forget(app, &format!("company_id = {which}")).await?;
         app.write(
             Table::Company,
@@ -371,7 +413,11 @@ impl Play {
         )
         .await?;
         let mut last = compare::company(app, &id).await?;
-        app.write(Table::Company, &format!("DELETE FROM company WHERE id = {which}")).await?;
+        app.write(
+            Table::Company,
+            &format!("DELETE FROM company WHERE id = {which}"),
+        )
+        .await?;
         app.commit().await?;
         if let Some(active) = last.last_mut() {
             *active = Some("false".to_owned());
@@ -381,11 +427,17 @@ impl Play {
     }
 
     async fn back(&mut self, app: &mut App) -> Result<()> {
-        let Some(id) = self.some(app, Table::Customer, "company_id IS NOT NULL", 1).await?.pop() else {
+        let Some(id) = self
+            .some(app, Table::Customer, "company_id IS NOT NULL", 1)
+            .await?
+            .pop()
+        else {
             return Ok(());
         };
         let company = app
-            .one(&format!("SELECT company_id FROM customer WHERE id = '{id}'"))
+            .one(&format!(
+                "SELECT company_id FROM customer WHERE id = '{id}'"
+            ))
             .await?;
         app.begin().await?;
         Play::forget(app, &format!("id = '{id}'")).await?;

@@ -72,17 +72,22 @@ fn search() -> Option<Installed> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find_map(|bin| look(&bin));
     on_path.or_else(|| {
-        let mut found: Vec<(u32, PathBuf)> = ["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt"]
-            .iter()
-            .filter_map(|dir| fs::read_dir(dir).ok())
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                let digits = name.to_str()?.trim_start_matches("postgresql@").parse().ok()?;
-                Some((digits, entry.path().join("bin")))
-            })
-            .collect();
+        let mut found: Vec<(u32, PathBuf)> =
+            ["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt"]
+                .iter()
+                .filter_map(|dir| fs::read_dir(dir).ok())
+                .flatten()
+                .flatten()
+                .filter_map(|entry| {
+                    let name = entry.file_name();
+                    let digits = name
+                        .to_str()?
+                        .trim_start_matches("postgresql@")
+                        .parse()
+                        .ok()?;
+                    Some((digits, entry.path().join("bin")))
+                })
+                .collect();
         found.sort();
         found.iter().rev().find_map(|(_, bin)| look(bin))
     })
@@ -92,7 +97,10 @@ fn look(bin: &Path) -> Option<Installed> {
     if !bin.join("initdb").exists() || !bin.join("postgres").exists() {
         return None;
     }
-    let out = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
+    let out = Command::new(bin.join("postgres"))
+        .arg("--version")
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     // "postgres (PostgreSQL) 15.10 (Debian 15.10-0+deb12u1)"
     let version = text.split_whitespace().nth(2)?.to_owned();
@@ -127,10 +135,15 @@ fn install(screen: &Screen, apt: &str) -> Result<()> {
     }
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
-        return Err(failed(format!("apt-get install -y postgresql failed:\n{said}"))
-            .remedy("install Postgres by hand, or point SYNCLINE_PG_BIN at its programs"));
+        return Err(
+            failed(format!("apt-get install -y postgresql failed:\n{said}"))
+                .remedy("install Postgres by hand, or point SYNCLINE_PG_BIN at its programs"),
+        );
     }
-    screen.done(format!("installed in {}", super::screen::span(began.elapsed())));
+    screen.done(format!(
+        "installed in {}",
+        super::screen::span(began.elapsed())
+    ));
     Ok(())
 }
 
@@ -153,8 +166,10 @@ fn account(root: bool) -> Result<Option<(u32, u32)>> {
         .or_else(|| find("nobody"))
         .map(Some)
         .ok_or_else(|| {
-            failed("Postgres refuses to run as root, and there is neither a user postgres nor nobody")
-                .remedy("run the demo as an ordinary user")
+            failed(
+                "Postgres refuses to run as root, and there is neither a user postgres nor nobody",
+            )
+            .remedy("run the demo as an ordinary user")
         })
 }
 
@@ -240,7 +255,12 @@ pub(super) async fn start(installed: &Installed, dir: &Directory, root: bool) ->
 }
 
 /// A connection that lives as long as its client.
-pub(super) async fn connect(port: u16, user: &str, database: &str, password: &str) -> Result<Client> {
+pub(super) async fn connect(
+    port: u16,
+    user: &str,
+    database: &str,
+    password: &str,
+) -> Result<Client> {
     let (client, connection) = tokio_postgres::Config::new()
         .host("127.0.0.1")
         .port(port)

@@ -83,7 +83,7 @@ impl Screen {
     pub(super) fn table(&self, head: &[&str], rows: &[Vec<String>]) {
         let mut table = Table::new();
         table
-            .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+            .load_style(presets::UTF8_HORIZONTAL_ONLY)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(head.to_vec());
         for row in rows {

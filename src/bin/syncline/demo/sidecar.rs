@@ -34,8 +34,6 @@ pub(super) struct Sidecar {
     pub(super) config: PathBuf,
     log: PathBuf,
     process: Option<Process>,
-    /// Attempts and repeated attempts of processes that have ended, as far as they told.
-    before: (i64, i64),
 }
 
 impl Sidecar {
@@ -45,7 +43,6 @@ impl Sidecar {
             config,
             log: dir.join("syncline.log"),
             process: None,
-            before: (0, 0),
         }
     }
 
@@ -60,10 +57,7 @@ impl Sidecar {
     }
 
     /// `kill -9`; says which process it was.
-    pub(super) async fn kill(&mut self) -> Result<u32> {
-        if let Ok(status) = self.status().await {
-            self.remember(&status);
-        }
+    pub(super) fn kill(&mut self) -> Result<u32> {
         let Some(process) = self.process.take() else {
             return Err(failed("the connector does not run"));
         };
@@ -73,7 +67,7 @@ impl Sidecar {
     }
 
     /// Asks it to end, as an operator would.
-    pub(super) async fn stop(&mut self) -> Result<()> {
+    pub(super) fn stop(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else {
             return Ok(());
         };
@@ -83,7 +77,9 @@ impl Sidecar {
                 "the connector did not end well ({status}):\n{}",
                 process.tail()
             ))),
-            None => Err(failed("the connector did not end within 12 s of being asked")),
+            None => Err(failed(
+                "the connector did not end within 12 s of being asked",
+            )),
         }
     }
 
@@ -128,24 +124,13 @@ impl Sidecar {
 
     async fn json(&self, args: &[&str]) -> Result<Value> {
         let text = self.run(args).await?;
-        serde_json::from_str(&text).map_err(|e| {
-            failed(format!("syncline {} gave no JSON", args.join(" "))).source(e)
-        })
+        serde_json::from_str(&text)
+            .map_err(|e| failed(format!("syncline {} gave no JSON", args.join(" "))).source(e))
     }
 
     /// `syncline status --json`
     pub(super) async fn status(&self) -> Result<Value> {
         self.json(&["status", "--json"]).await
-    }
-
-    fn remember(&mut self, status: &Value) {
-        self.before.0 += status["crm"]["attempts"].as_i64().unwrap_or(0);
-        self.before.1 += status["crm"]["retries"].as_i64().unwrap_or(0);
-    }
-
-    /// Requests it repeated, over all of its lives.
-    pub(super) fn retries(&self, status: &Value) -> i64 {
-        self.before.1 + status["crm"]["retries"].as_i64().unwrap_or(0)
     }
 
     /// `syncline dead-letters list --json`, as a list.
@@ -163,7 +148,8 @@ impl Sidecar {
 
     /// `syncline dead-letters show … --json`
     pub(super) async fn dead_letter(&self, object: &str, key: &str) -> Result<Value> {
-        self.json(&["dead-letters", "show", object, key, "--json"]).await
+        self.json(&["dead-letters", "show", object, key, "--json"])
+            .await
     }
 
     /// Waits until `done`, and fails when the connector ends meanwhile or it takes too long.
@@ -192,7 +178,9 @@ impl Sidecar {
     /// told.
     pub(super) async fn caught_up(&mut self, app: &App) -> Result<()> {
         let lsn = app.one("SELECT pg_current_wal_insert_lsn()").await?;
-        self.until("the connector to confirm the last commit", || app.confirmed(&lsn))
-            .await
+        self.until("the connector to confirm the last commit", || {
+            app.confirmed(&lsn)
+        })
+        .await
     }
 }
