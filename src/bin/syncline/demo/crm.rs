@@ -1,11 +1,13 @@
 //! The CRM as its users see it: the sandbox's public API, and its control interface.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use syncline::fault::{Error, ErrorKind, Result};
+use tokio::sync::Mutex;
 
 use super::machine::failed;
 use super::names::SEGMENTS;
@@ -14,6 +16,8 @@ use super::names::SEGMENTS;
 pub(super) struct Crm {
     pub(super) url: String,
     http: Client,
+    /// How often each kind of fault struck before the rules were last replaced.
+    struck: Mutex<BTreeMap<String, i64>>,
 }
 
 impl Crm {
@@ -34,6 +38,7 @@ impl Crm {
         Ok(Crm {
             url: format!("http://127.0.0.1:{port}"),
             http,
+            struck: Mutex::default(),
         })
     }
 
@@ -101,20 +106,23 @@ impl Crm {
         Ok(fields.len())
     }
 
+    /// Replaces what goes wrong.
     pub(super) async fn faults(&self, plan: Value) -> Result<()> {
+        self.struck().await?;
         self.control(Method::PUT, "faults", Some(plan)).await?;
         Ok(())
     }
 
-    /// How often each kind of fault struck.
-    pub(super) async fn struck(&self) -> Result<Vec<(String, i64)>> {
+    /// How often each kind of fault struck since the start. Ends the rules that were in force.
+    pub(super) async fn struck(&self) -> Result<BTreeMap<String, i64>> {
         let plan = self.control(Method::GET, "faults", None).await?;
-        let rules = plan["rules"].as_array().cloned().unwrap_or_default();
-        let hits = rules.iter().map(|rule| {
+        self.control(Method::DELETE, "faults", None).await?;
+        let mut struck = self.struck.lock().await;
+        for rule in plan["rules"].as_array().into_iter().flatten() {
             let kind = rule["kind"].as_str().unwrap_or("?").to_owned();
-            (kind, rule["hits"].as_i64().unwrap_or(0))
-        });
-        Ok(hits.collect())
+            *struck.entry(kind).or_default() += rule["hits"].as_i64().unwrap_or(0);
+        }
+        Ok(struck.clone())
     }
 
     /// API calls so far.

@@ -38,10 +38,9 @@ pub(super) async fn tell(
     letters: &Letters,
 ) -> Result<bool> {
     let calls = crm.calls().await?;
+    // From here on nothing goes wrong any more: what is compared is read in peace.
     let struck = crm.struck().await?;
     let status = sidecar.status().await?;
-    // What is compared is read without faults.
-    crm.control(reqwest::Method::DELETE, "faults", None).await?;
     let comparison = compare(app, crm, &play.archived).await?;
     let writes = crm.writes().await?;
     let order = order::check(&writes);
@@ -59,10 +58,17 @@ pub(super) async fn tell(
             count(*values)
         ));
     }
-    screen.done(format!(
-        "write log: {} writes, in the order of the commits, parents first, none doubled",
-        count(order.accepted)
-    ));
+    let accepted = count(order.accepted);
+    if order.broken.is_empty() {
+        screen.done(format!(
+            "write log: {accepted} accepted writes; no value went back, parents came first, nothing is doubled"
+        ));
+    } else {
+        let broken = order.broken.len();
+        screen.bad(format!(
+            "write log: {broken} of {accepted} accepted writes break a promise"
+        ));
+    }
 
     screen.act("Changes by verdict");
     let sums = verdicts(screen, app, &status);
@@ -73,11 +79,12 @@ pub(super) async fn tell(
 
     screen.act("Summary");
     let total = app.total();
-    let faults: Vec<String> = struck
-        .iter()
-        .map(|(kind, n)| format!("{kind} {n}"))
-        .collect();
-    let refused: i64 = order.refused.values().sum();
+    let list = |counts: &BTreeMap<String, i64>| {
+        let parts = counts
+            .iter()
+            .map(|(word, n)| format!("{word} {}", count(*n)));
+        parts.collect::<Vec<String>>().join(" · ")
+    };
     let rows: Vec<(&str, String)> = vec![
         (
             "changes",
@@ -95,9 +102,16 @@ pub(super) async fn tell(
                 total as f64 / calls.max(1) as f64
             ),
         ),
-        ("faults met since the dead letters", faults.join(", ")),
-        ("records refused and tried again", count(refused)),
-        ("lag, median", span(lag.median)),
+        ("faults injected", list(&struck)),
+        ("records refused at first", list(&order.refused)),
+        (
+            "lag, median",
+            format!(
+                "{} (of {} live changes found in the CRM's log)",
+                span(lag.median),
+                count(lag.measured)
+            ),
+        ),
         ("lag, 95 %", span(lag.p95)),
         (
             "lag, longest",
@@ -125,7 +139,7 @@ pub(super) async fn tell(
         ("run time", span(screen.elapsed())),
     ];
     for (what, value) in rows {
-        screen.line(format!("        {what:<34} {value}"));
+        screen.line(format!("        {what:<26} {value}"));
     }
     for difference in comparison.differences.iter().take(SHOWN) {
         screen.bad(format!(

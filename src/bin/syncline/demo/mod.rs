@@ -91,6 +91,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Ok(good) => {
             if args.keep {
                 leave(&screen, &mut house)?;
+            } else if let Some(sidecar) = house.sidecar.as_mut() {
+                // As an operator would: it has to end well.
+                sidecar.stop()?;
             }
             Ok(if good {
                 ExitCode::SUCCESS
@@ -128,11 +131,11 @@ fn interruption() -> Result<impl Future<Output = ()>> {
 /// What goes wrong between the connector and the CRM all the time, and what else is to.
 fn noise(extra: Vec<Value>) -> Value {
     let mut rules = vec![
-        json!({"kind": "throttle", "probability": 0.03, "path": "/composite"}),
-        json!({"kind": "unavailable", "probability": 0.02, "path": "/composite"}),
-        json!({"kind": "lost", "probability": 0.04, "path": "/composite"}),
-        json!({"kind": "cut", "probability": 0.02, "path": "/composite"}),
-        json!({"kind": "slow", "probability": 0.03, "delay_ms": 400, "path": "/composite"}),
+        json!({"kind": "throttle", "probability": 0.02, "path": "/composite"}),
+        json!({"kind": "unavailable", "probability": 0.01, "path": "/composite"}),
+        json!({"kind": "lost", "probability": 0.02, "path": "/composite"}),
+        json!({"kind": "cut", "probability": 0.01, "path": "/composite"}),
+        json!({"kind": "slow", "probability": 0.02, "delay_ms": 400, "path": "/composite"}),
         json!({"kind": "unauthorized", "every": 70, "path": "/composite"}),
         json!({"kind": "lock", "probability": 0.004}),
     ];
@@ -308,7 +311,7 @@ async fn load(screen: &Screen, app: &mut App, crm: &Crm, sidecar: &mut Sidecar) 
     let pid = sidecar.kill()?;
     let there = crm.records().await?;
     bar.suspend(|| {
-        screen.bad(format!(
+        screen.blow(format!(
             "kill -9 {pid} in mid-flight: {} of {} records are in the CRM",
             count(i64::try_from(there).unwrap_or(0)),
             count(i64::try_from(rows).unwrap_or(0))
@@ -357,7 +360,7 @@ async fn live(
     for (number, event) in day.into_iter().enumerate() {
         if number == middle {
             let pid = sidecar.kill()?;
-            bar.suspend(|| screen.bad(format!("kill -9 {pid} in the middle of it")));
+            bar.suspend(|| screen.blow(format!("kill -9 {pid} in the middle of it")));
             // A supervisor such as systemd starts it again.
             let pid = sidecar.start()?;
             bar.suspend(|| screen.done(format!("started again as process {pid}")));

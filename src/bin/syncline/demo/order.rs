@@ -19,104 +19,137 @@ pub(super) struct Order {
     pub(super) broken: Vec<String>,
 }
 
+/// A living record.
 #[derive(Default)]
 struct Record {
     version: Option<f64>,
+    key: String,
     /// By field, the record that it refers to.
     parents: HashMap<String, String>,
+}
+
+/// The CRM as the log makes it.
+#[derive(Default)]
+struct World {
+    living: HashMap<String, Record>,
+    /// By object and key, the record's id.
+    bearers: HashMap<(String, String), String>,
+    /// By a record's id, those that refer to it, and by which field.
+    children: HashMap<String, HashSet<(String, String)>>,
+}
+
+impl World {
+    fn delete(&mut self, object: &str, id: &str) -> bool {
+        if let Some(gone) = self.living.remove(id) {
+            for (field, parent) in gone.parents {
+                self.release(&parent, id, &field);
+            }
+            self.bearers.remove(&(object.to_owned(), gone.key));
+        }
+        self.children.remove(id).is_none_or(|left| left.is_empty())
+    }
+
+    fn release(&mut self, parent: &str, id: &str, field: &str) {
+        if let Some(children) = self.children.get_mut(parent) {
+            children.remove(&(id.to_owned(), field.to_owned()));
+        }
+    }
+
+    /// The record bears this key from now on. False when another one does.
+    fn name(&mut self, object: &str, id: &str, key: &str) -> bool {
+        let Some(record) = self.living.get_mut(id) else {
+            return true;
+        };
+        if record.key == key {
+            return true;
+        }
+        let old = std::mem::replace(&mut record.key, key.to_owned());
+        self.bearers.remove(&(object.to_owned(), old));
+        let bearer = self
+            .bearers
+            .insert((object.to_owned(), key.to_owned()), id.to_owned());
+        bearer.is_none()
+    }
+
+    /// The record refers to this parent, or to none. False when that is not there.
+    fn refer(&mut self, id: &str, field: &str, parent: Option<&str>) -> bool {
+        let before = match (self.living.get_mut(id), parent) {
+            (None, _) => None,
+            (Some(record), None) => record.parents.remove(field),
+            (Some(record), Some(parent)) => {
+                record.parents.insert(field.to_owned(), parent.to_owned())
+            }
+        };
+        if let Some(before) = before {
+            self.release(&before, id, field);
+        }
+        let Some(parent) = parent else { return true };
+        let children = self.children.entry(parent.to_owned()).or_default();
+        children.insert((id.to_owned(), field.to_owned()));
+        self.living.contains_key(parent)
+    }
+
+    /// False when the record had a newer version before.
+    fn version(&mut self, id: &str, version: f64) -> bool {
+        let Some(record) = self.living.get_mut(id) else {
+            return true;
+        };
+        let before = record.version.replace(version);
+        before.is_none_or(|before| before <= version)
+    }
 }
 
 /// Reads the log from its beginning.
 pub(super) fn check(writes: &[Value]) -> Order {
     let mut order = Order::default();
-    let mut living: HashMap<String, Record> = HashMap::new();
-    let mut children: HashMap<String, HashSet<String>> = HashMap::new();
-    let mut keys: HashMap<(String, String), String> = HashMap::new();
+    let mut world = World::default();
     for write in writes {
-        let text = |name: &str| write[name].as_str().unwrap_or_default().to_owned();
-        let (object, id, outcome) = (text("object"), text("id"), text("outcome"));
-        if outcome != "accepted" {
-            *order.refused.entry(outcome).or_default() += 1;
+        let text = |name: &str| write[name].as_str().unwrap_or_default();
+        let (object, id, key) = (text("object"), text("id"), text("external_id"));
+        if text("outcome") != "accepted" {
+            *order.refused.entry(text("outcome").to_owned()).or_default() += 1;
             continue;
         }
         order.accepted += 1;
-        let key = text("external_id");
         let name = format!("{object} {key} (write {})", write["seq"]);
-        match text("operation").as_str() {
-            "delete" => {
-                let left = children.remove(&id).unwrap_or_default();
-                if left.iter().any(|child| living.contains_key(child)) {
-                    order.broken.push(format!(
-                        "{name} was deleted before records that refer to it"
-                    ));
-                }
-                living.remove(&id);
-                keys.retain(|_, bearer| *bearer != id);
+        let mut demand = |kept: bool, broken: &str| {
+            if !kept {
+                order.broken.push(format!("{name} {broken}"));
+            }
+        };
+        if text("operation") == "delete" {
+            demand(
+                world.delete(object, id),
+                "was deleted before records that refer to it",
+            );
+            continue;
+        }
+        if text("operation") == "create" {
+            world.living.insert(id.to_owned(), Record::default());
+        }
+        demand(
+            world.living.contains_key(id),
+            "was written although it is not there",
+        );
+        demand(!key.is_empty(), "has no key");
+        demand(world.name(object, id, key), "is a second record of its row");
+        let references = write["references"].as_object();
+        for (field, value) in write["fields"].as_object().into_iter().flatten() {
+            let parent = references.and_then(|r| r.get(field));
+            // Owners are users, whom nobody here writes.
+            if parent.is_some_and(|p| p["object"] == "User") {
                 continue;
             }
-            "create" => {
-                living.insert(id.clone(), Record::default());
-            }
-            _ if !living.contains_key(&id) => {
-                order
-                    .broken
-                    .push(format!("{name} was written although it is not there"));
-                continue;
-            }
-            _ => {}
-        }
-        if key.is_empty() {
-            order.broken.push(format!("{name} has no key"));
-        } else {
-            keys.retain(|(o, k), bearer| *bearer != id || (*o == object && *k == key));
-            if let Some(other) = keys.insert((object, key), id.clone())
-                && other != id
-            {
-                order
-                    .broken
-                    .push(format!("{name} is a second record of its row"));
+            let parent = parent.and_then(|p| p["id"].as_str());
+            if parent.is_some() || value.is_null() {
+                demand(
+                    world.refer(id, field, parent),
+                    &format!("was written before its parent in {field}"),
+                );
             }
         }
-        for (field, parent) in write["references"].as_object().into_iter().flatten() {
-            let parent_id = parent["id"].as_str().unwrap_or_default().to_owned();
-            // Owners are users, which nobody here writes.
-            if parent["object"] == "User" {
-                continue;
-            }
-            if !living.contains_key(&parent_id) {
-                order
-                    .broken
-                    .push(format!("{name} was written before its parent in {field}"));
-            }
-            children
-                .entry(parent_id.clone())
-                .or_default()
-                .insert(id.clone());
-            if let Some(record) = living.get_mut(&id) {
-                record.parents.insert(field.clone(), parent_id);
-            }
-        }
-        // A reference that is written anew, or emptied, no longer holds the old parent.
-        if let Some(record) = living.get_mut(&id) {
-            let fields = write["fields"].as_object();
-            for (field, value) in fields.into_iter().flatten() {
-                if value.is_null() {
-                    record.parents.remove(field);
-                }
-            }
-            for (parent, held) in &mut children {
-                if held.contains(&id) && !record.parents.values().any(|p| p == parent) {
-                    held.remove(&id);
-                }
-            }
-            if let Some(version) = write["fields"]["App_Version__c"].as_f64() {
-                if record.version.is_some_and(|before| version < before) {
-                    order
-                        .broken
-                        .push(format!("{name} went back to an older version"));
-                }
-                record.version = Some(version);
-            }
+        if let Some(version) = write["fields"]["App_Version__c"].as_f64() {
+            demand(world.version(id, version), "went back to an older version");
         }
     }
     order
@@ -155,9 +188,13 @@ pub(super) fn lag(writes: &[Value], versions: &[Version]) -> Option<Lag> {
         .iter()
         .filter_map(|v| {
             let log = written.get(&(v.table.object(), v.key.as_str()))?;
-            // The log's clock has milliseconds: a write may seem to be just before its commit. A row
-            // that came back begins with version 1 again, so older writes are passed over.
+            // The log's clock has milliseconds: a write may seem to be just before its commit.
             let commit = v.committed - Duration::from_millis(50);
+            // A row that was saved without a change is not written again.
+            let known = |(version, at): &(i64, SystemTime)| *version == v.version && *at < commit;
+            if log.iter().any(known) {
+                return None;
+            }
             let (_, at) = log
                 .iter()
                 .find(|(version, at)| *version >= v.version && *at >= commit)?;
@@ -197,7 +234,7 @@ mod tests {
         };
         json!({"seq": seq, "operation": operation, "object": object, "id": id, "outcome": "accepted",
                "external_id": format!("key of {id}"), "references": references,
-               "fields": {"App_Version__c": version}})
+               "fields": {"App_Version__c": version, "AccountId": parent}})
     }
 
     #[test]
@@ -205,8 +242,8 @@ mod tests {
         let log = [
             write(1, "create", "Account", "a", 1, None),
             write(2, "create", "Contact", "c", 1, Some("a")),
-            write(3, "update", "Contact", "c", 1, None),
-            write(4, "update", "Contact", "c", 2, None),
+            write(3, "update", "Contact", "c", 1, Some("a")),
+            write(4, "update", "Contact", "c", 2, Some("a")),
             write(5, "delete", "Contact", "c", 2, None),
             write(6, "delete", "Account", "a", 1, None),
         ];

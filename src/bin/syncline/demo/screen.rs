@@ -61,7 +61,12 @@ impl Screen {
         self.line(format!("        {} {text}", self.paint("36", "·")));
     }
 
-    /// Something that went wrong, on purpose or not.
+    /// Something that went wrong on purpose.
+    pub(super) fn blow(&self, text: impl Display) {
+        self.line(format!("        {} {text}", self.paint("33", "!")));
+    }
+
+    /// Something that is wrong.
     pub(super) fn bad(&self, text: impl Display) {
         self.line(format!("        {} {text}", self.paint("31", "✗")));
     }
@@ -83,7 +88,7 @@ impl Screen {
     pub(super) fn table(&self, head: &[&str], rows: &[Vec<String>]) {
         let mut table = Table::new();
         table
-            .load_style(presets::UTF8_HORIZONTAL_ONLY)
+            .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(head.to_vec());
         for row in rows {
@@ -93,7 +98,7 @@ impl Screen {
             column.set_cell_alignment(CellAlignment::Right);
         }
         for line in table.to_string().lines() {
-            self.line(format!("        {line}"));
+            self.line(format!("        {}", line.trim_end()));
         }
     }
 

@@ -135,15 +135,11 @@ impl Sidecar {
 
     /// `syncline dead-letters list --json`, as a list.
     pub(super) async fn dead_letters(&self) -> Result<Vec<Value>> {
-        let answer = self.json(&["dead-letters", "list", "--json"]).await?;
-        Ok(match answer {
-            Value::Array(letters) => letters,
-            Value::Object(mut page) => match page.remove("entries") {
-                Some(Value::Array(letters)) => letters,
-                _ => Vec::new(),
-            },
-            _ => Vec::new(),
-        })
+        let mut page = self.json(&["dead-letters", "list", "--json"]).await?;
+        match page["pending"].take() {
+            Value::Array(letters) => Ok(letters),
+            _ => Err(failed("syncline dead-letters list --json gave no list")),
+        }
     }
 
     /// `syncline dead-letters show … --json`
