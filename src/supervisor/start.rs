@@ -75,7 +75,7 @@ pub async fn run(
     let delivery = Arc::new(connect(config)?);
     let survey = tokio::select! {
         survey = survey_patiently(config, &delivery) => survey?,
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        _ = stop.wait_for(|stop| *stop) => return store.close().await,
     };
     let compiled = compile_survey(config, &survey);
     for finding in &compiled.findings {
@@ -91,7 +91,11 @@ pub async fn run(
         .identity
         .as_ref()
         .map(|i| (i, recovered.progress.checkpoint));
-    let prepared = prepare(&survey.sql, &config.source, &names, stored).await?;
+    let prepared = tokio::select! {
+        prepared = prepare(&survey.sql, &config.source, &names, stored) => prepared?,
+        // Making a slot can wait for minutes. The server drops one whose maker has gone.
+        _ = stop.wait_for(|stop| *stop) => return store.close().await,
+    };
     let progress = match &recovered.identity {
         Some(_) => recovered.progress,
         None => {
