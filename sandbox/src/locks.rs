@@ -40,14 +40,13 @@ impl RowLocks {
         Ok(())
     }
 
-    /// Locks these rows for a request, or names the row that stayed locked.
+    /// Locks these rows for a request, or names the row that is still locked at `until`.
     pub(crate) async fn acquire(
         &self,
         rows: &[Id],
         owner: u64,
-        wait: Duration,
+        until: Instant,
     ) -> Result<Held<'_>, Id> {
-        let until = Instant::now() + wait;
         loop {
             match self.try_all(rows, owner) {
                 Ok(()) => {

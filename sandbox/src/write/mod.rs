@@ -17,7 +17,7 @@ mod setup;
 pub(crate) mod values;
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -92,12 +92,11 @@ pub(crate) async fn write(
             let store = app.store();
             plan_locks(&store, ctx, &asked, &mut expected_new)
         };
+        // The wait is the call's, not each record's: a call that waits holds locks, and 200 waits one
+        // after the other would outlast its caller, who sends it again and waits for himself.
+        let until = Instant::now() + app.config.lock_wait;
         for (record, rows) in wanted {
-            match app
-                .locks
-                .acquire(&rows, ctx.request, app.config.lock_wait)
-                .await
-            {
+            match app.locks.acquire(&rows, ctx.request, until).await {
                 Ok(guard) => held.push(guard),
                 Err(row) => {
                     refused.insert(record, RecordError::locked(Some(row)));
