@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The numbers of a line of the output.
-fn numbers(line: &str) -> Vec<i64> {
+fn numbers<T: std::str::FromStr>(line: &str) -> Vec<T> {
     line.replace(',', "")
         .split_whitespace()
         .filter_map(|word| word.parse().ok())
@@ -48,19 +48,14 @@ fn both_sides_are_the_same_at_the_end_of_the_demo() {
         "{text}"
     );
     assert!(line(&text, "run time").ends_with(" s"), "{text}");
-    for word in [
-        "API calls",
-        "faults injected",
-        "lag, median",
-        "lag, longest",
-    ] {
-        assert!(numbers(line(&text, word)).iter().any(|n| *n > 0), "{text}");
+    for word in ["API calls", "faults injected", "lag, median", "lag, longest"] {
+        assert!(numbers::<f64>(line(&text, word)).iter().any(|n| *n > 0.0), "{text}");
     }
     assert_eq!(text.matches("kill -9 ").count(), 2, "{text}");
 
     // Every change has exactly one verdict.
     for table in ["company", "customer", "deal", "all"] {
-        let row = numbers(line(&text, table));
+        let row = numbers::<i64>(line(&text, table));
         let [verdicts @ .., sum, committed] = row.as_slice() else {
             panic!("{table}: {row:?}");
         };

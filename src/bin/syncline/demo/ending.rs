@@ -115,7 +115,7 @@ pub(super) async fn tell(
         ("lag, 95 %", span(lag.p95)),
         (
             "lag, longest",
-            format!("{} (across a kill -9)", span(lag.longest)),
+            format!("{} (a kill -9 was in between)", span(lag.longest)),
         ),
         (
             "dead letters",
