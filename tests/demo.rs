@@ -48,8 +48,16 @@ fn both_sides_are_the_same_at_the_end_of_the_demo() {
         "{text}"
     );
     assert!(line(&text, "run time").ends_with(" s"), "{text}");
-    for word in ["API calls", "faults injected", "lag, median", "lag, longest"] {
-        assert!(numbers::<f64>(line(&text, word)).iter().any(|n| *n > 0.0), "{text}");
+    for word in [
+        "API calls",
+        "faults injected",
+        "lag, median",
+        "lag, longest",
+    ] {
+        assert!(
+            numbers::<f64>(line(&text, word)).iter().any(|n| *n > 0.0),
+            "{text}"
+        );
     }
     assert_eq!(text.matches("kill -9 ").count(), 2, "{text}");
 

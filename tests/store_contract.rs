@@ -66,6 +66,32 @@ promises!(
     a_closed_store_answers_nothing,
 );
 
+/// Cancelled is not undone: what was sent goes on to its end, in order, before anything that follows.
+#[tokio::test]
+async fn a_dropped_settle_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let store: AnyStore = Arc::new(on_disk(directory.path()).await);
+    bound(&store).await;
+    drop(store.settle(settlement(1)));
+    assert_eq!(store.recover().await.unwrap().progress, progress(0));
+    let settling = store.settle(settlement(2));
+    let _ = tokio::time::timeout(std::time::Duration::ZERO, settling).await;
+    assert_eq!(store.recover().await.unwrap().progress, progress(2));
+}
+
+/// Several at once are settled in the order in which they were sent.
+#[tokio::test]
+async fn settlements_in_flight_keep_their_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let store: AnyStore = Arc::new(on_disk(directory.path()).await);
+    bound(&store).await;
+    let all = (1..=300).map(|number| store.settle(settlement(number)));
+    for settled in futures_util::future::join_all(all).await {
+        settled.unwrap();
+    }
+    assert_eq!(store.recover().await.unwrap().progress, progress(300));
+}
+
 async fn on_disk(path: &std::path::Path) -> SledStore {
     let options = Options {
         ballast: 0,

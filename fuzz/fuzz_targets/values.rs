@@ -28,7 +28,10 @@ fuzz_target!(|input: &[u8]| {
             };
             read(element, &elements, 1);
         }
-        Ok(Value::Int(int)) => assert_eq!(int, std::str::from_utf8(text).unwrap().parse().unwrap()),
+        Ok(Value::Int(int)) => {
+            let same: i64 = std::str::from_utf8(text).unwrap().parse().unwrap();
+            assert_eq!(int, same);
+        }
         Ok(
             Value::Numeric(exact) | Value::Inet(exact) | Value::Json(exact) | Value::Other(exact),
         ) => {

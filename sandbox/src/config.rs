@@ -33,7 +33,7 @@ pub struct Config {
     pub session: Duration,
     /// The daily limit of API calls.
     pub api_limit: u64,
-    /// How long a call waits for locked rows before their records get `UNABLE_TO_LOCK_ROW`.
+    /// How long a write waits for a locked row before `UNABLE_TO_LOCK_ROW`.
     pub lock_wait: Duration,
 }
 

@@ -40,7 +40,7 @@ impl RowLocks {
         Ok(())
     }
 
-    /// Locks these rows for a request, or names the row that is still locked at `until`.
+    /// Locks these rows for a request, or names the row that stayed locked until then.
     pub(crate) async fn acquire(
         &self,
         rows: &[Id],

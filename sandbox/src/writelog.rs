@@ -4,7 +4,8 @@
 //! The log only grows; sequence numbers start at 1 and have no gaps.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A parent that a write referred to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,14 +37,20 @@ pub(crate) struct WriteEntry {
     pub(crate) external_id_field: Option<String>,
     pub(crate) external_id: Option<Value>,
     /// What was written, after coercion; what was asked for, if it was refused.
-    pub(crate) fields: Map<String, Value>,
+    ///
+    /// Kept as text: a log has hundreds of thousands of these.
+    pub(crate) fields: Box<RawValue>,
     /// By field, the parents the written references point to.
-    #[serde(default)]
-    pub(crate) references: std::collections::BTreeMap<String, Reference>,
+    pub(crate) references: Box<RawValue>,
     /// `accepted` or the error code.
     pub(crate) outcome: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) message: Option<String>,
+}
+
+/// Fields or references in the form the log keeps.
+pub(crate) fn packed(fields: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(fields).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// The log.
@@ -73,7 +80,7 @@ impl Filter {
         let key = match (&self.external_id, &entry.external_id) {
             (None, _) => true,
             (Some(want), Some(Value::String(have))) => want == have,
-            (Some(want), Some(have)) => want.parse().ok() == have.as_f64(),
+            (Some(want), Some(have)) => have.as_f64().is_some_and(|n| want.parse() == Ok(n)),
             (Some(_), None) => false,
         };
         key && same(&self.object, &entry.object)

@@ -298,3 +298,52 @@ async fn a_killed_sandbox_goes_on_where_it_was() {
     std::fs::write(&journal, text.replacen("\"rows\"", "\"ro", 1)).unwrap();
     assert!(syncline_sandbox::Sandbox::start(config()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_grant_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || Config {
+        data: Some(dir.path().to_owned()),
+        ..Config::default()
+    };
+    let org = Org::with(config()).await;
+    let meta = json!({"type": "Text", "label": "Tier", "length": 5});
+    let field = json!({"FullName": "Contact.Tier__c", "Metadata": meta});
+    org.send(Method::POST, "tooling/sobjects/CustomField", field)
+        .await;
+    let set = json!({"Name": "Sync", "Label": "Sync"});
+    let (_, set) = org.send(Method::POST, "sobjects/PermissionSet", set).await;
+    let (_, me) = org
+        .query("SELECT Id FROM User WHERE Username = 'integration@sandbox.test'")
+        .await;
+    let assignment = json!({"AssigneeId": me["records"][0]["Id"], "PermissionSetId": set["id"]});
+    org.send(Method::POST, "sobjects/PermissionSetAssignment", assignment)
+        .await;
+    let grant = json!({
+        "ParentId": set["id"], "SobjectType": "Contact", "Field": "Contact.Tier__c",
+        "PermissionsRead": true, "PermissionsEdit": true,
+    });
+    assert_eq!(
+        org.send(Method::POST, "sobjects/FieldPermissions", grant)
+            .await
+            .0,
+        201
+    );
+    drop(org.sandbox);
+    let org = Org::with(config()).await;
+    let (status, _) = org.query("SELECT Tier__c FROM Contact").await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_refused_write_without_a_key_belongs_to_no_key() {
+    let org = Org::new().await;
+    org.upsert("Account", json!([{"Ext_Id__c": null, "Name": "x"}]))
+        .await;
+    let log = org
+        .control(Method::GET, "writes?external_id=a-1", Value::Null)
+        .await;
+    assert_eq!(log["writes"], json!([]));
+    let log = org.control(Method::GET, "writes", Value::Null).await;
+    assert_eq!(log["writes"][0]["outcome"], "MISSING_ARGUMENT");
+}

@@ -33,6 +33,7 @@ mod catalog;
 mod conninfo;
 mod feedback;
 mod framing;
+mod guard;
 mod identity;
 mod preflight;
 mod queue;

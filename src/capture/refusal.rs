@@ -2,6 +2,7 @@
 //! One table for both connections.
 
 use super::conninfo::Conninfo;
+use super::guard;
 use super::wire::ServerError;
 use crate::fault::{Error, ErrorKind};
 
@@ -29,6 +30,27 @@ pub(super) fn ident(name: &str) -> String {
 /// all that SQL needs with `standard_conforming_strings`.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// What the server said, beneath an error of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{words} (SQLSTATE {code})")]
+struct ServerWords {
+    words: String,
+    code: String,
+}
+
+/// Whether an attempt with TLS may have failed because of TLS: the handshake, or an access rule for
+/// encrypted connections. A wrong password is not tried again where it could be read.
+pub(super) fn because_of_tls(error: &Error) -> bool {
+    let Some(beneath) = &error.source else {
+        return false;
+    };
+    error.kind == ErrorKind::SourceRefused
+        && match beneath.downcast_ref::<ServerWords>() {
+            Some(said) => said.code == "28000",
+            None => beneath.is::<std::io::Error>(),
+        }
 }
 
 /// Turns the server's refusal into ours.
@@ -144,7 +166,10 @@ pub(super) fn refusal(error: &ServerError, doing: Doing, info: &Conninfo, slot: 
             error.hint.clone(),
         ),
     };
-    let error = Error::new(kind, what).source(format!("{words} (SQLSTATE {code})"));
+    let error = Error::new(kind, what).source(ServerWords {
+        words,
+        code: code.to_owned(),
+    });
     if remedy.is_empty() {
         error
     } else {
@@ -175,6 +200,9 @@ pub(super) fn from_sql(
         "{error} {}",
         std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
     );
+    if text.contains(guard::REFUSAL) {
+        return clear_text(info);
+    }
     if text.contains("password missing") {
         return no_password(info);
     }
@@ -195,6 +223,18 @@ pub(super) fn from_sql(
         format!("the connection to {} broke", info.address),
     )
     .source(error)
+}
+
+/// The server wants the password where others could read it.
+pub(super) fn clear_text(info: &Conninfo) -> Error {
+    Error::new(
+        ErrorKind::SourceRefused,
+        format!(
+            "{} asks for the password in clear text over a connection without TLS",
+            info.address
+        ),
+    )
+    .remedy("use sslmode=require or stronger, or scram-sha-256 in the server's pg_hba.conf")
 }
 
 /// The server wants a password and there is none.
@@ -241,6 +281,15 @@ mod tests {
         }
         assert_eq!(class("55006", Doing::Streaming).kind, ErrorKind::Busy);
         assert_eq!(class("42704", Doing::Streaming).kind, ErrorKind::Identity);
+    }
+
+    #[test]
+    fn only_what_tls_may_have_caused_is_tried_without() {
+        assert!(because_of_tls(&class("28000", Doing::Connecting)));
+        for code in ["28P01", "3D000", "42501", "57P03"] {
+            assert!(!because_of_tls(&class(code, Doing::Connecting)), "{code}");
+        }
+        assert!(!because_of_tls(&no_password(&info())));
     }
 
     #[test]

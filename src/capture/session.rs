@@ -46,9 +46,7 @@ where
 {
     let both = async {
         match connect(Attempt::AsAsked).await {
-            Err(error)
-                if info.tls.mode == SslMode::Prefer && error.kind == ErrorKind::SourceRefused =>
-            {
+            Err(error) if info.tls.mode == SslMode::Prefer && refusal::because_of_tls(&error) => {
                 match connect(Attempt::WithoutTls).await {
                     Ok(connected) => {
                         tracing::warn!("connected without TLS, because with TLS: {error}");
@@ -246,9 +244,7 @@ impl Session {
             0 => return Ok(()),
             3 => {
                 if !self.transport.is_private() {
-                    return Err(self
-                        .refused("the server asks for the password in clear text over an unencrypted connection")
-                        .remedy("use sslmode=require or stronger, or scram-sha-256 in the server's pg_hba.conf"));
+                    return Err(refusal::clear_text(&self.info));
                 }
                 let password = self.password()?;
                 frontend::password_message(password.as_bytes(), &mut self.out)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::identity::{self, Observed};
-use super::refusal::{self, Doing, ident, literal};
+use super::refusal::{self, Doing, ident};
 use super::session::Session;
 use super::sql::Sql;
 use crate::change::{Identity, Lsn};
@@ -226,8 +226,8 @@ async fn publication(
             ),
         )
         .remedy(format!(
-            "SELECT pg_drop_replication_slot({}); then start again: the publication is made first, then the slot",
-            literal(&source.slot)
+            "the publication is made first, then the slot: {}",
+            refusal::lost_remedy(&source.slot)
         )));
     }
     let statement = create_publication_sql(name, tables);

@@ -10,16 +10,17 @@ use std::time::Duration;
 use tokio_postgres::config::{
     ChannelBinding as DriverBinding, SslMode as DriverSslMode, SslNegotiation,
 };
-use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row};
 
 use super::catalog::{CatalogColumn, CatalogTable};
 use super::conninfo::{self, Conninfo};
+use super::guard::Guard;
 use super::identity::{SLOT_SQL, SlotInfo, slot_row};
 use super::refusal::{self, Doing};
 use super::session::{options, with_attempts};
-use super::transport::{Attempt, Transport, dial};
+use super::transport::{Attempt, dial};
 use crate::change::ReplicaIdentity;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::value::TypeRow;
@@ -46,20 +47,13 @@ struct Keys {
 /// Hands the driver a stream on which TLS was already agreed.
 struct Dialled;
 
-impl TlsConnect<Transport> for Dialled {
-    type Stream = Transport;
+impl TlsConnect<Guard> for Dialled {
+    type Stream = Guard;
     type Error = io::Error;
-    type Future = Ready<io::Result<Transport>>;
+    type Future = Ready<io::Result<Guard>>;
 
-    fn connect(self, stream: Transport) -> Self::Future {
+    fn connect(self, stream: Guard) -> Self::Future {
         ready(Ok(stream))
-    }
-}
-
-impl TlsStream for Transport {
-    fn channel_binding(&self) -> ChannelBinding {
-        self.end_point()
-            .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
@@ -115,7 +109,7 @@ impl Sql {
         }
         let refused = |e| refusal::from_sql(e, Doing::Connecting, info, "");
         let (client, connection) = config
-            .connect_raw(transport, Dialled)
+            .connect_raw(Guard::new(transport), Dialled)
             .await
             .map_err(refused)?;
         // Ends with the client.
@@ -130,6 +124,11 @@ impl Sql {
             .map_err(refused)?;
         let version: i32 = row.try_get(0).map_err(refused)?;
         Ok((client, version.unsigned_abs()))
+    }
+
+    /// Whether the connection is gone. It does not come back by itself: connect again.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
     }
 
     /// Where this connection leads.

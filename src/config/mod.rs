@@ -2,6 +2,20 @@
 //!
 //! This file is what the configuration *says* (the shape of the file, with its defaults);
 //! what it *means* for a given database and CRM is worked out by `mapping::compile`.
+//!
+//! ```text
+//! file ─► tree ─► variables ─► flags ─► check ─► Config + origins ─► show
+//!         (values and the line of each)   │
+//!                                         └─► all mistakes at once, each with its place
+//! ```
+//!
+//! Invariants
+//! - What is not known is refused, with the nearest name that is; a key that comes in a later
+//!   release is told apart from a slip of the pen.
+//! - Every value has an origin. `schema` lists every key outside of the tables; tests hold it equal
+//!   to the types below and to the commented `config.toml` at the root.
+//! - No value of a secret, and no password of a connection string, is in an error or in what is
+//!   shown.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -95,6 +95,7 @@ fn the_schema_lists_exactly_the_keys_of_the_types() {
     let text = || Some("x".to_owned());
     config.source.password = Some(Secret("p".into()));
     config.source.password_file = Some("x".into());
+    config.destination.client_secret = Some(Secret("p".into()));
     config.destination.client_secret_file = Some("x".into());
     config.destination.private_key_file = Some("x".into());
     config.destination.ca_file = Some("x".into());

@@ -11,7 +11,7 @@
 //!     encode::update(16_384, OldCells::None, &[Cell::Text("1"), Cell::Unchanged]),
 //!     encode::commit(Lsn(0x100), Lsn(0x130), Timestamp(0)),
 //! ];
-//! assert_eq!(frames[2][0], b'I');
+//! assert_eq!(frames[1][0], b'I');
 //! ```
 //!
 //! Names must hold no NUL: the protocol ends them with one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::merge::{merge, overlay};
-use super::record::{LedgerEntry, Pending, Reason, RecordState};
+use super::record::{LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 use super::stages;
 use super::window::{Item, Window, still_rejected};
 use crate::fault::{Class, Fault};
@@ -148,7 +148,12 @@ pub struct Plan {
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
 /// these are known, those that their shelf entries name. Returns what is not in `states` yet.
-pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<RecordId> {
+pub fn needed(
+    window: &Window,
+    states: &States,
+    objects: &Objects,
+    with_parents: bool,
+) -> Vec<RecordId> {
     let mut wanted = Vec::with_capacity(window.items.len() + window.shelf.len());
     for item in &window.items {
         let operation = &item.operation;
@@ -170,14 +175,17 @@ pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<Recor
     wanted.extend(window.shelf.iter().cloned());
     for pending in states.values().filter_map(|s| s.pending.as_ref()) {
         wanted.extend(pending.waits_for.clone());
-        if let Some(operation) = &pending.operation
-            && let Action::ReKey { from } = &operation.action
-        {
+        let target = objects.targets.get(&pending.record.object);
+        let Some(operation) = target.and_then(|target| pending.to_operation(target)) else {
+            continue;
+        };
+        if let Action::ReKey { from } = &operation.action {
             wanted.push(RecordId {
                 object: pending.record.object,
                 key: from.clone(),
             });
         }
+        wanted.extend(parents(&operation, &operation.fields));
     }
     wanted.retain(|record| !states.contains_key(record));
     wanted.sort_unstable();
@@ -205,6 +213,7 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     for record in shelf {
         enter_from_shelf(&mut plan, record, states, objects);
     }
+    join_circles(&mut plan, states, objects);
     block_orphans(&mut plan, states);
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
@@ -225,7 +234,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     let Some(before) = pending else {
         let course = match item.rejected {
             Some(fault) => dead_letter(fault),
-            None => decide(&item.operation, ledger.as_ref()),
+            None => decide(&item.operation, ledger.as_ref(), item.rereferred),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -249,7 +258,9 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         Some(older) => merge(older, item.operation),
         None => item.operation,
     };
-    let ledger = base_ledger(&operation, ledger, states);
+    let mut operation = operation;
+    let goes = rejected.is_none() && !held && taken.is_none();
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if let Some(fault) = rejected {
         dead_letter(fault)
@@ -262,7 +273,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        decide(&operation, ledger.as_ref())
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true))
     };
     plan.add(Entry {
         operation,
@@ -299,13 +310,15 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         }
         return;
     };
-    let ledger = base_ledger(&operation, ledger, states);
+    let mut operation = operation;
+    let goes = taken.is_none() && !is_own(&pending);
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = match (taken, &pending.fault) {
         (Some(holder), _) => waiting(holder),
         // What the mapping refused is not whole: only a new change of the row can make it so.
         (None, Some(fault)) if is_own(&pending) => dead_letter(fault.clone()),
-        (None, _) => decide(&operation, ledger.as_ref()),
+        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true)),
     };
     plan.add(Entry {
         operation,
@@ -361,7 +374,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     let old_id = RecordId { object, key: from };
     let old = states.get(&old_id).cloned().unwrap_or_default();
     let new = states.get(&operation.record()).cloned().unwrap_or_default();
-    let mut old_ledger = old.ledger;
+    let old_ledger = old.ledger;
     let mut absorbed = Vec::new();
     let mut markers = Vec::new();
     let mut held = false;
@@ -371,9 +384,12 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
             operation.fields = overlay(older.fields, std::mem::take(&mut operation.fields));
             held = pending.reason == Reason::Held;
             if let Some(holder) = holder {
-                // The CRM's record under the old id is another row's: this one was never written.
-                operation.action = Action::Upsert;
-                old_ledger = None;
+                // The CRM's record under the old id is another row's. This one's bears the id before
+                // that, if it was ever written.
+                operation.action = match older.action {
+                    Action::ReKey { from } => Action::ReKey { from },
+                    _ => Action::Upsert,
+                };
                 markers.push(Pending {
                     reason: Reason::Waiting,
                     operation: None,
@@ -384,11 +400,6 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
                 });
             } else if let Action::ReKey { from } = older.action {
                 // Renamed again before the first renaming reached the CRM.
-                let first = RecordId {
-                    object,
-                    key: from.clone(),
-                };
-                old_ledger = states.get(&first).and_then(|s| s.ledger.clone());
                 operation.action = Action::ReKey { from };
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::exists) {
                 operation.action = Action::Upsert;
@@ -400,25 +411,11 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
         // Back to the external id that the CRM still has: nothing is left to rename.
         operation.action = Action::Upsert;
     }
-    let mut ledger = match &operation.action {
-        Action::ReKey { .. } => old_ledger.clone(),
-        _ => new.ledger.clone(),
-    };
     let taken = new.pending.as_ref().and_then(|p| rekey_from(p, states));
     let own = absorbed.iter().any(|p| taken.as_ref() == Some(&p.record));
     let waits = taken.filter(|_| !own);
-    if matches!(operation.action, Action::ReKey { .. })
-        && waits.is_none()
-        && new.ledger.as_ref().is_some_and(LedgerEntry::exists)
-    {
-        // The record that already bears the key takes the row's values; the one under the old key
-        // goes the way of a deleted row.
-        operation.action = Action::Upsert;
-        ledger = new.ledger;
-        if let Some(entry) = removal(&operation, old_id, old_ledger) {
-            plan.add(entry);
-        }
-    }
+    let goes = !held && waits.is_none();
+    let (ledger, blocked) = re_key_base(plan, &mut operation, new.ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if held {
         Course::Shelve {
@@ -429,7 +426,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {
-        decide(&operation, ledger.as_ref())
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true))
     };
     plan.add(Entry {
         operation,
@@ -456,24 +453,67 @@ fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
     states.get(&old)?.pending.clone()
 }
 
+/// The ledger entry that an operation writes over: for a re-key, the old external id's.
+///
+/// Where a record already bears the new external id, its own row is gone. Where deleted rows take
+/// their records with them, it is removed first and the re-key waits for that. Where they leave them
+/// behind, that record takes the row's values, and the one under the old external id goes the way of
+/// a deleted row, unless another row waits for it.
+fn re_key_base(
+    plan: &mut Plan,
+    operation: &mut Operation,
+    own: Option<LedgerEntry>,
+    goes: bool,
+    states: &States,
+) -> (Option<LedgerEntry>, Option<Course>) {
+    let Action::ReKey { from } = &operation.action else {
+        return (own, None);
+    };
+    let old = RecordId {
+        object: operation.target.id,
+        key: from.clone(),
+    };
+    let state = states.get(&old);
+    let ledger = state.and_then(|s| s.ledger.clone());
+    if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
+        return (ledger, None);
+    }
+    if matches!(operation.target.removal, Removal::Delete { .. }) {
+        // Its row is gone, or it would not share the key: it goes first, and the re-key is next.
+        let own_id = operation.record();
+        if let Some(entry) = removal(operation, own_id.clone(), own) {
+            plan.add(entry);
+        }
+        return (ledger, Some(waiting(own_id)));
+    }
+    let wanted = state
+        .and_then(|s| s.pending.as_ref())
+        .is_some_and(|p| p.operation.is_some() && rekey_from(p, states).is_some());
+    operation.action = Action::Upsert;
+    if !wanted && let Some(entry) = removal(operation, old, ledger) {
+        plan.add(entry);
+    }
+    (own, None)
+}
+
 /// What becomes of the record under the old key when a re-key is not possible.
 fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option<Entry> {
-    if !ledger.as_ref().is_some_and(LedgerEntry::exists) {
-        return None;
-    }
+    let known = ledger.as_ref().filter(|l| l.exists())?;
     let (action, fields) = match &by.target.removal {
         Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
         Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
         Removal::Ignore => return None,
     };
+    // Right behind what the record has: whatever is done under this external id later is newer.
     let operation = Operation {
         key: old.key,
         action,
         fields,
+        position: known.position.after(),
         ..by.clone()
     };
     Some(Entry {
-        course: decide(&operation, ledger.as_ref()),
+        course: decide(&operation, ledger.as_ref(), false),
         operation,
         ledger,
         pending: None,
@@ -483,24 +523,6 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         change: false,
         completes: Vec::new(),
     })
-}
-
-/// The ledger entry that an operation writes over: for a re-key, the old external id's.
-fn base_ledger(
-    operation: &Operation,
-    own: Option<LedgerEntry>,
-    states: &States,
-) -> Option<LedgerEntry> {
-    match &operation.action {
-        Action::ReKey { from } => {
-            let old = RecordId {
-                object: operation.target.id,
-                key: from.clone(),
-            };
-            states.get(&old).and_then(|s| s.ledger.clone())
-        }
-        _ => own,
-    }
 }
 
 /// The record that still bears this external id in the CRM, because its re-key is on the shelf.
@@ -544,7 +566,11 @@ fn waiting(holder: RecordId) -> Course {
 }
 
 /// Sends what differs from what we wrote last.
-fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
+///
+/// A reference is compared by the parent's external id, which another record may bear by now. Where
+/// the reference was on the way elsewhere in between (`rereferred`), it is sent whatever was written
+/// last.
+fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, rereferred: bool) -> Course {
     let Some(ledger) = ledger else {
         return Course::Send(operation.fields.clone());
     };
@@ -562,6 +588,9 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
                 .iter()
                 .filter(|f| {
                     let field = operation.target.fields.get(usize::from(f.slot));
+                    if rereferred && field.is_some_and(|field| field.reference.is_some()) {
+                        return true;
+                    }
                     let last = field.and_then(|field| ledger.fingerprint(field.id));
                     last != Some(f.assignment.fingerprint())
                 })
@@ -576,10 +605,46 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>) -> Course {
     }
 }
 
+/// Records on the shelf that wait for each other in a circle are only freed together: whoever is tried
+/// brings in the others, and the circle is cut like any other.
+fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
+    let mut joining = Vec::new();
+    for entry in &plan.entries {
+        let Course::Send(fields) = &entry.course else {
+            continue;
+        };
+        for parent in parents(&entry.operation, fields) {
+            let mut way = Vec::new();
+            let mut next = Some(parent);
+            while let Some(record) = next {
+                if plan.places.contains_key(&record) {
+                    joining.append(&mut way);
+                    break;
+                }
+                let pending = states.get(&record).and_then(|s| s.pending.as_ref());
+                next = pending
+                    .and_then(|p| p.waits_for.clone())
+                    .filter(|w| !way.contains(w));
+                way.push(record);
+            }
+        }
+    }
+    for record in joining {
+        // A re-key may have taken it over already.
+        let absorbed = plan.entries.iter().flat_map(|e| &e.absorbed);
+        if !absorbed.into_iter().any(|p| p.record == record) {
+            enter_from_shelf(plan, record, states, objects);
+        }
+    }
+}
+
 /// A record whose parent is not in the CRM and will not be sent waits for it.
 fn block_orphans(plan: &mut Plan, states: &States) {
     // The external id is still borne by another record: a reference would find the wrong one.
-    let taken = |pending: &Pending| rekey_from(pending, states).is_some();
+    let taken = |pending: &Pending| {
+        let re_key = |p: &PendingOperation| matches!(p.action, Action::ReKey { .. });
+        pending.operation.as_ref().is_some_and(re_key) || rekey_from(pending, states).is_some()
+    };
     loop {
         let mut blocked: Vec<(usize, RecordId)> = Vec::new();
         for (index, entry) in plan.entries.iter().enumerate() {

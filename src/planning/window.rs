@@ -17,6 +17,19 @@ pub struct Item {
     pub operation: Operation,
     /// The mapping could not build it whole: it goes to the shelf untried.
     pub rejected: Option<Fault>,
+    /// Its changes name different parents for the same reference.
+    pub rereferred: bool,
+}
+
+impl Item {
+    /// A change's operation.
+    pub fn new(operation: Operation, rejected: Option<Fault>) -> Self {
+        Item {
+            operation,
+            rejected,
+            rereferred: false,
+        }
+    }
 }
 
 /// Most that a window holds.
@@ -95,7 +108,8 @@ impl Window {
                 key: from.clone(),
             };
             let new = item.operation.record();
-            if full || self.index.contains_key(&old) || self.index.contains_key(&new) {
+            let busy = self.index.contains_key(&old) || self.index.contains_key(&new);
+            if full || busy || self.referred.contains(&old) {
                 return Pushed::Full(Box::new(item));
             }
             self.index.insert(old, self.items.len());
@@ -104,6 +118,11 @@ impl Window {
         }
         let removes = matches!(item.operation.action, Action::Delete { .. });
         let record = item.operation.record();
+        // Once a record is gone (or bears another external id) nothing can refer to it any more: not
+        // even the operations that came before, if the window has to be sent again.
+        if removes && self.referred.contains(&record) {
+            return Pushed::Full(Box::new(item));
+        }
         let count = self.items.len();
         match self.index.entry(record) {
             Entry::Occupied(entry) => {
@@ -112,10 +131,6 @@ impl Window {
                     return Pushed::Full(Box::new(item));
                 };
                 if matches!(older.operation.action, Action::ReKey { .. }) {
-                    return Pushed::Full(Box::new(item));
-                }
-                // Merged into its delete, the record would never be there for those that refer to it.
-                if removes && self.referred.contains(entry.key()) {
                     return Pushed::Full(Box::new(item));
                 }
                 if bounds.is_some_and(|b| self.bytes + size > b.bytes && count > 1) {
@@ -135,6 +150,7 @@ impl Window {
                 self.bytes = self.bytes.saturating_sub(before.size());
                 let rejected = still_rejected(older.rejected.take(), &item);
                 refer(&mut self.referred, &item.operation);
+                older.rereferred |= rereferred(&before, &item.operation);
                 older.operation = merge(before, item.operation);
                 older.rejected = rejected;
                 self.bytes += older.operation.size();
@@ -186,6 +202,25 @@ impl Window {
             *verdicts.entry(verdict).or_default() += by;
         }
     }
+}
+
+/// Whether the two say different things of a reference.
+fn rereferred(older: &Operation, newer: &Operation) -> bool {
+    let is_reference = |slot: u16| {
+        older
+            .target
+            .fields
+            .get(usize::from(slot))
+            .is_some_and(|f| f.reference.is_some())
+    };
+    newer
+        .fields
+        .iter()
+        .filter(|f| is_reference(f.slot))
+        .any(|f| {
+            let before = older.fields.iter().find(|o| o.slot == f.slot);
+            before.is_some_and(|before| before.assignment != f.assignment)
+        })
 }
 
 fn refer(referred: &mut HashSet<RecordId>, operation: &Operation) {

@@ -241,7 +241,7 @@ pub(super) fn change<R: Rows>(
         edits.push((record, Some(number)));
     }
     // Stable: of several edits of a record the last one stays behind the others.
-    edits.sort_by(|(a, _), (b, _)| a.cmp(b));
+    edits.sort_by_key(|(record, _)| *record);
     edits.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;
         if same {

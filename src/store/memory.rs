@@ -12,6 +12,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
+use super::keys::RowKey;
 use super::rows::{Changes, Rows};
 use super::{
     Checkpoints, Ledger, LedgerEntry, Pending, Progress, RecordState, Recovered, SchemaVersion,
@@ -22,7 +23,7 @@ use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::{Key, ObjectId, RecordId};
 use crate::sinks::BoxFuture;
 
-type Map = BTreeMap<Box<[u8]>, Box<[u8]>>;
+type Map = BTreeMap<RowKey, Box<[u8]>>;
 
 /// A store in memory. Clones share it.
 ///
@@ -49,7 +50,7 @@ struct State {
 #[derive(Debug)]
 struct Unflushed {
     durable: Instant,
-    undo: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    undo: Vec<(RowKey, Option<Box<[u8]>>)>,
 }
 
 impl Default for Memory {
@@ -202,7 +203,7 @@ impl Rows for Map {
 }
 
 /// Rows of the map in order.
-pub(super) struct MapScan<'a>(btree_map::Range<'a, Box<[u8]>, Box<[u8]>>);
+pub(super) struct MapScan<'a>(btree_map::Range<'a, RowKey, Box<[u8]>>);
 
 impl<'a> Iterator for MapScan<'a> {
     type Item = Result<(&'a [u8], &'a [u8])>;

@@ -33,6 +33,8 @@
 
 mod apply;
 mod encoding;
+#[cfg(test)]
+mod format_tests;
 mod keys;
 mod ledger;
 mod memory;

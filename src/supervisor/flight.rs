@@ -40,7 +40,7 @@ impl Crew {
     pub async fn states(&self, window: &Window, shelf_in_use: bool) -> Result<States> {
         let mut states = States::new();
         loop {
-            let wanted = planning::needed(window, &states, shelf_in_use);
+            let wanted = planning::needed(window, &states, &self.objects, shelf_in_use);
             if wanted.is_empty() {
                 return Ok(states);
             }
@@ -225,10 +225,14 @@ impl Crew {
         let states: States = holders.into_iter().zip(states).collect();
         for pending in page {
             let waits = planning::rekey_from(&pending, &states).is_some()
-                || pending.waits_for.as_ref().is_some_and(|parent| {
-                    let there = states.get(parent).and_then(|s| s.ledger.as_ref());
-                    pending.operation.is_some() && !there.is_some_and(|l| l.exists())
-                });
+                || pending
+                    .waits_for
+                    .as_ref()
+                    .filter(|w| **w != pending.record)
+                    .is_some_and(|parent| {
+                        let there = states.get(parent).and_then(|s| s.ledger.as_ref());
+                        pending.operation.is_some() && !there.is_some_and(|l| l.exists())
+                    });
             if waits {
                 continue;
             }

@@ -227,10 +227,7 @@ impl Intake {
             return Ok(());
         };
         let item = match table.binding.map(&change) {
-            Mapped::Operation(operation) => Item {
-                operation,
-                rejected: None,
-            },
+            Mapped::Operation(operation) => Item::new(operation, None),
             Mapped::Rejected(rejected) => {
                 let operation = rejected.operation.or_else(|| {
                     let target = table.binding.table()?.target.clone();
@@ -240,10 +237,7 @@ impl Intake {
                 let Some(operation) = operation else {
                     return Ok(());
                 };
-                Item {
-                    operation,
-                    rejected: Some(rejected.fault),
-                }
+                Item::new(operation, Some(rejected.fault))
             }
             Mapped::Ignored(_) => {
                 let name = table.name.clone();

@@ -73,6 +73,7 @@ pub fn settle(
         now,
         shelf: HashMap::new(),
         bearers: Vec::new(),
+        refused_removals: HashMap::new(),
         settled: Settled::default(),
     };
     for (table, verdicts) in extent.verdicts {
@@ -116,6 +117,8 @@ struct Desk<'a> {
     /// Re-keys that go to the shelf: the old external id, the new one, and what was on the shelf
     /// under the old one.
     bearers: Vec<(RecordId, RecordId, Option<Pending>)>,
+    /// Records that were to make room for a re-key, and why they are still there.
+    refused_removals: HashMap<RecordId, Fault>,
     settled: Settled,
 }
 
@@ -162,12 +165,21 @@ impl Desk<'_> {
                 },
                 _,
             ) => {
-                self.shelve(entry, reason, waits_for, fault, false);
+                // It waited for the record in its place to go, and that did not.
+                let stuck = self.refused_removals.remove(&record);
+                let reason = match stuck {
+                    Some(_) => Reason::DeadLetter,
+                    None => reason,
+                };
+                self.shelve(entry, reason, waits_for, fault.or(stuck), false);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
-                let existed = entry.exists();
+                // Under this external id, that is.
+                let renamed = matches!(entry.operation.action, Action::ReKey { .. });
+                let existed = entry.exists() && !renamed;
                 self.write_ledger(&entry, &fields, crm_id);
-                if !existed {
+                let removed = matches!(entry.operation.action, Action::Delete { .. });
+                if !existed || removed {
                     self.settled.released.push(record);
                 }
                 self.complete(entry);
@@ -177,6 +189,9 @@ impl Desk<'_> {
                 self.verdict(&entry, Some(Verdict::Applied));
             }
             (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
+                if !entry.change && entry.pending.is_none() {
+                    self.refused_removals.insert(record, fault.clone());
+                }
                 self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
             }
             (Course::Send(_), Fate::Waits(parent)) => {
@@ -205,12 +220,6 @@ impl Desk<'_> {
         self.tally(entry, verdict);
         if let Some(pending) = &entry.pending {
             self.leave(pending.record.clone());
-        }
-        // A re-key that was carried out frees its old external id: the marker goes.
-        if let Some(marker) = &entry.marker
-            && marker.operation.is_none()
-        {
-            self.leave(marker.record.clone());
         }
     }
 
@@ -247,11 +256,6 @@ impl Desk<'_> {
         entry.operation.fields = later;
         // The ledger has the change's position already; what is left of it must not be stale.
         entry.operation.position = entry.operation.position.after();
-        if let Some(marker) = entry.marker.take()
-            && marker.operation.is_none()
-        {
-            self.leave(marker.record);
-        }
         self.shelve(entry, Reason::Waiting, parent, None, false);
     }
 

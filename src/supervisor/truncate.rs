@@ -94,13 +94,7 @@ async fn remove(
             commit_time: emptied.commit_time,
             xid: emptied.xid,
         };
-        window.push(
-            Item {
-                operation,
-                rejected: None,
-            },
-            None,
-        );
+        window.push(Item::new(operation, None), None);
     }
     let states = crew.states(&window, true).await?;
     let mut plan = planning::plan(window, &states, &crew.objects);

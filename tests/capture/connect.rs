@@ -52,8 +52,15 @@ async fn enter(pg: &Postgres, source: &config::Source) -> Result<bool> {
     let sql = Sql::connect(&info).await?;
     let prepared = prepare(&sql, source, &tables(), None).await?;
     let stream = Replication::start(info, source, &prepared.identity, prepared.start).await?;
-    let tls = pg.psql("SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE backend_type = 'walsender'");
-    let ordinary = pg.psql("SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'syncline%' AND backend_type = 'client backend'");
+    // The newest of its kind: the one before may still be on its way out.
+    let newest = |kind: &str| {
+        pg.psql(&format!(
+            "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+             WHERE application_name LIKE 'syncline%' AND backend_type = '{kind}' \
+             ORDER BY backend_start DESC LIMIT 1"
+        ))
+    };
+    let (tls, ordinary) = (newest("walsender"), newest("client backend"));
     assert_eq!(tls, ordinary, "both connections obey the same rules");
     stream.stop().await;
     sql.drop_slot(&source.slot).await?;

@@ -162,3 +162,42 @@ pub fn flushed(pg: &Postgres) -> Lsn {
         .parse()
         .unwrap()
 }
+
+/// Something between us and the server that can go silent without closing anything.
+pub struct Proxy {
+    pub port: u16,
+    frozen: tokio::sync::watch::Sender<bool>,
+}
+
+impl Proxy {
+    pub async fn start(target: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (frozen, watch) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut watch = watch.clone();
+                tokio::spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(("127.0.0.1", target))
+                        .await
+                        .unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        () = async { drop(watch.wait_for(|frozen| *frozen).await) } => {
+                            // Both sockets stay open, and nothing passes any more.
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                });
+            }
+        });
+        Proxy { port, frozen }
+    }
+
+    /// Connections that stand now pass nothing any more; new ones do.
+    pub async fn freeze(&self) {
+        self.frozen.send_replace(true);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.frozen.send_replace(false);
+    }
+}

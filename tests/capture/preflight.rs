@@ -1,6 +1,6 @@
 //! `syncline check`: nothing is overlooked, and each remedy heals what it is for.
 
-use syncline::capture::{Conninfo, Sql, preflight};
+use syncline::capture::{Conninfo, Event, Replication, Source, Sql, preflight, prepare};
 use syncline::fault::{Finding, Severity};
 
 use crate::harness::{server, source, tables};
@@ -164,4 +164,42 @@ async fn trouble_with_the_server_and_the_slot_is_found() {
     pg.psql("SELECT pg_create_physical_replication_slot('syncline')");
     let found = findings(&pg, SUPERUSER, &tables()).await;
     only(&found, "not a logical slot");
+}
+
+#[tokio::test]
+async fn the_files_in_sql_give_exactly_what_is_needed() {
+    let pg = server(Options::default());
+    pg.psql("CREATE DATABASE app");
+    for table in ["company", "customer"] {
+        pg.psql_in(
+            "app",
+            &format!("CREATE TABLE {table} (id int PRIMARY KEY, v text)"),
+        );
+    }
+    let before = "SELECT count(*) FROM pg_auth_members";
+    let memberships = pg.psql(before);
+    pg.psql_in("app", include_str!("../../sql/roles.sql"));
+    pg.psql_in("app", include_str!("../../sql/publication.sql"));
+    assert_eq!(pg.psql("SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = 'syncline'"), "f");
+    assert_eq!(pg.psql(before), memberships);
+
+    let source = source(&format!("postgres://syncline@127.0.0.1:{}/app", pg.port()));
+    let info = Conninfo::from_config(&source).unwrap();
+    let sql = Sql::connect(&info).await.unwrap();
+    let tables = ["public.company".to_owned(), "public.customer".to_owned()];
+    let found = preflight(&sql, &source, &tables).await.unwrap();
+    assert_eq!(serious(&found), Vec::<&Finding>::new());
+    let prepared = prepare(&sql, &source, &tables, None).await.unwrap();
+    sql.heartbeat().await.unwrap();
+    let mut stream = Replication::start(info, &source, &prepared.identity, prepared.start)
+        .await
+        .unwrap();
+    pg.psql_in("app", "INSERT INTO customer VALUES (1, 'x')");
+    loop {
+        if let Event::Frames(frames) = stream.next().await.unwrap()
+            && frames.iter().any(|f| f.payload[0] == b'I')
+        {
+            break;
+        }
+    }
 }

@@ -237,6 +237,24 @@ async fn a_large_row_passes_a_small_queue() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_stays_behind_in_the_buffer_when_the_queue_was_full() {
+    let pg = server(Options::default());
+    let mut config = source(&pg.url(SUPERUSER));
+    // Full after every batch, so that task and consumer race for the room.
+    config.queue = ByteSize(1);
+    let mut consumer = attach_to(config).await;
+    for round in 0..40 {
+        let (from, to) = (round * 3000 + 1, round * 3000 + 3000);
+        pg.psql(&format!(
+            "INSERT INTO t SELECT g, 'x' FROM generate_series({from}, {to}) g"
+        ));
+        consumer
+            .until("a round", 5, |c| c.inserts.len() == to as usize)
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn next_may_be_cancelled_at_any_time() {
     let pg = server(Options::default());
@@ -307,4 +325,23 @@ async fn measure_the_processor_time_a_frame_costs() {
         ROWS as f64 / seconds,
         cpu * 1e9 / ROWS as f64,
     );
+}
+
+#[tokio::test]
+async fn a_peer_that_went_silent_is_noticed() {
+    let pg = server(Options::default().with("wal_sender_timeout", "1s"));
+    let proxy = crate::harness::Proxy::start(pg.port()).await;
+    let url = format!("postgres://{SUPERUSER}@127.0.0.1:{}/postgres", proxy.port);
+    let mut consumer = attach_to(source(&url)).await;
+    // Quiet, but alive: longer than it takes to be declared dead.
+    consumer.run_for(Duration::from_secs(6)).await;
+    assert_eq!(consumer.restarts, 0);
+    proxy.freeze().await;
+    pg.psql("INSERT INTO t VALUES (1, 'x')");
+    consumer
+        .until("the row, by a new connection", 30, |c| {
+            c.inserts.contains_key(&1)
+        })
+        .await;
+    assert_eq!(consumer.restarts, 1);
 }

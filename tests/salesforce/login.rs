@@ -277,6 +277,13 @@ async fn a_check_tells_who_we_are() {
     assert!(warnings[0].contains("language, de"), "{warnings:?}");
     assert!(warnings[1].contains("4500 of 5000"), "{warnings:?}");
 
+    let mut config = destination(&server.url);
+    config.api_version = Some("61.0".into());
+    let findings = Salesforce::connect(&config).unwrap().check().await;
+    let problem = findings.last().unwrap();
+    assert_eq!(problem.severity, Severity::Problem);
+    assert_eq!(problem.place, "destination.api_version");
+
     let refused = Reply::error(403, "API_DISABLED_FOR_ORG", "API is not enabled");
     let server = Server::start(vec![refused]).await;
     let findings = connect(&server).check().await;

@@ -73,10 +73,14 @@ async fn an_upsert_goes_by_external_id_and_answers_for_each_record() {
 async fn an_empty_key_never_travels() {
     let server = Server::start(vec![results(&[Ok("003A")])]).await;
     let salesforce = connect(&server);
-    let outcomes = salesforce.write(&upsert(&["", "c-1", " "])).await.unwrap();
+    let outcomes = salesforce
+        .write(&upsert(&["", "c-1", " ", " c-1"]))
+        .await
+        .unwrap();
     assert_eq!(class(&outcomes[0]), (Class::Record, "empty_external_id"));
     assert_eq!(outcomes[1], written("003A"));
     assert_eq!(class(&outcomes[2]), (Class::Record, "empty_external_id"));
+    assert_eq!(class(&outcomes[3]), (Class::Record, "padded_external_id"));
     assert_eq!(
         server.api()[0].json()["records"].as_array().unwrap().len(),
         1
@@ -381,4 +385,27 @@ async fn long_lists_of_keys_are_cut_to_what_a_url_may_have() {
         .map(|r| r.soql().matches("schlüssel-").count())
         .sum();
     assert_eq!(asked, 600);
+}
+
+#[tokio::test]
+async fn a_parent_of_one_of_several_objects_is_read_by_its_type() {
+    let row = r#"{"done":true,"records":[{"Id":"003A","Ext_Id__c":"c-1","Owner":{"attributes":{"type":"User"},"Badge__c":"u-1"}}]}"#;
+    let server = Server::start(vec![Reply::json(200, row)]).await;
+    let mut target = Arc::into_inner(target()).unwrap();
+    let owner = Reference {
+        object: ObjectId::new("User", "Badge__c"),
+        object_name: "User".into(),
+        key_field: "Badge__c".into(),
+        relationship: "Owner".into(),
+        polymorphic: true,
+    };
+    target.fields[2].reference = Some(owner);
+    let keys = [Key::from("c-1")];
+    let records = connect(&server).read(&target, &keys, &[2]).await.unwrap();
+    assert_eq!(records[0].as_ref().unwrap().values, ["u-1"]);
+    let query = server.api()[0].soql();
+    assert!(
+        query.contains("TYPEOF Owner WHEN User THEN Badge__c END"),
+        "{query}"
+    );
 }

@@ -283,9 +283,15 @@ impl Simulation {
                     after: None,
                     limit: 100,
                 };
+                for p in kept.shelf(query).await? {
+                    let action = p.operation.as_ref().map(|o| &o.action);
+                    let code = p.fault.as_ref().map(|f| &f.code);
+                    let waits = p.waits_for.as_ref().map(|w| w.to_string());
+                    eprintln!("{} {:?} {action:?} {waits:?} {code:?}", p.record, p.reason);
+                }
                 panic!(
-                    "stuck before {end}: {recovered:#?} {:#?}",
-                    kept.shelf(query).await?
+                    "stuck before {end} at {:?}, {:?}",
+                    recovered.progress, recovered.intent
                 );
             }
         }

@@ -1,16 +1,19 @@
 //! Things to store, for the tests of the store.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod process;
+
 use std::collections::BTreeMap;
 
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 use syncline::change::{
     Column, Identity, Lsn, Position, Relation, ReplicaIdentity, Timestamp, Verdict,
 };
-use syncline::fault::{Class, Fault};
+use syncline::fault::{Class, Fault, Result};
 use syncline::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId, RecordId};
 use syncline::store::{
-    Existence, LedgerEntry, Pending, PendingOperation, Progress, Reason, SchemaVersion, Settlement,
+    Existence, Intent, LedgerEntry, Pending, PendingOperation, Progress, Reason, SchemaVersion,
+    Settlement, ShelfCounts, ShelfQuery, Store, Verdicts,
 };
 use syncline::value::ValueType;
 
@@ -167,4 +170,150 @@ pub type Model = BTreeMap<RecordId, LedgerEntry>;
 
 pub fn verdict(table: &str, verdict: Verdict, by: i64) -> ((String, Verdict), i64) {
     ((table.to_owned(), verdict), by)
+}
+
+/// All that a store holds. What [`step`] makes of it can be worked out without a store.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct World {
+    pub progress: Progress,
+    pub intent: Option<Intent>,
+    pub ledger: Model,
+    pub shelf: BTreeMap<RecordId, Pending>,
+    pub verdicts: Verdicts,
+    pub schemas: BTreeMap<u32, SchemaVersion>,
+}
+
+impl World {
+    /// A store that was bound and nothing more.
+    pub fn bound() -> Self {
+        World {
+            progress: progress(0),
+            ..World::default()
+        }
+    }
+
+    /// The number of the last step.
+    pub fn number(&self) -> u64 {
+        self.progress.checkpoint.0 - 0x1000
+    }
+
+    pub fn settle(&mut self, settlement: Settlement) {
+        self.progress = settlement.progress;
+        self.intent = settlement.intent;
+        for record in &settlement.ledger_removed {
+            self.ledger.remove(record);
+        }
+        self.ledger.extend(settlement.ledger);
+        for record in &settlement.unshelved {
+            self.shelf.remove(record);
+        }
+        for pending in settlement.shelved {
+            self.shelf.insert(pending.record.clone(), pending);
+        }
+        for (key, by) in settlement.verdicts {
+            *self.verdicts.entry(key).or_default() += by;
+        }
+        self.verdicts.retain(|_, total| *total != 0);
+        for version in settlement.schemas {
+            self.schemas.insert(version.relation.oid, version);
+        }
+    }
+
+    /// Reads a store through and through: the indexes and counts have to agree with the rest.
+    pub async fn read(store: &dyn Store) -> Result<World> {
+        let recovered = store.recover().await?;
+        let mut world = World {
+            progress: recovered.progress,
+            intent: recovered.intent,
+            verdicts: store.verdicts().await?,
+            ..World::default()
+        };
+        for object in [ACCOUNT, CONTACT] {
+            world
+                .ledger
+                .extend(store.ledger_page(object, None, usize::MAX).await?);
+        }
+        let all = |reason| ShelfQuery {
+            reason,
+            after: None,
+            limit: usize::MAX,
+        };
+        let mut counts = ShelfCounts::new();
+        for pending in store.shelf(all(None)).await? {
+            *counts.entry(pending.reason).or_default() += 1;
+            if let Some(parent) = &pending.waits_for {
+                let children = store.waiting_for(parent, usize::MAX).await?;
+                assert!(children.contains(&pending.record));
+            }
+            world.shelf.insert(pending.record.clone(), pending);
+        }
+        assert_eq!(store.shelf_counts().await?, counts);
+        for (reason, count) in counts {
+            assert_eq!(store.shelf(all(Some(reason))).await?.len() as u64, count);
+        }
+        for version in store.schemas().await? {
+            world.schemas.insert(version.relation.oid, version);
+        }
+        let records: Vec<RecordId> = world.ledger.keys().cloned().collect();
+        for (record, state) in records.iter().zip(store.records(&records).await?) {
+            assert_eq!(state.ledger.as_ref(), world.ledger.get(record));
+        }
+        Ok(world)
+    }
+}
+
+/// Settlement `number`, always the same: neighbours and scattered records, shelf, chunks, schemas.
+pub fn step(number: u64) -> Settlement {
+    let mut random = SmallRng::seed_from_u64(number);
+    let mut step = settlement(number);
+    for n in 0..random.random_range(1..40) {
+        let key = match number % 2 {
+            0 => some_key(&mut random, 2000),
+            _ => format!("{:06}", number % 50 * 40 + n),
+        };
+        step.ledger.push((record(CONTACT, &key), entry(number, 12)));
+    }
+    for _ in 0..random.random_range(0..4) {
+        let key = some_key(&mut random, 2000);
+        step.ledger_removed.push(record(CONTACT, &key));
+    }
+    for _ in 0..random.random_range(0..3) {
+        let child = record(CONTACT, &some_key(&mut random, 60));
+        let size = [10, 100, 3_000, 20_000][random.random_range(0..4)];
+        step.shelved.push(match random.random_bool(0.5) {
+            true => pending(child, Reason::DeadLetter, number, size),
+            false => waiting(child, record(ACCOUNT, "parent"), number),
+        });
+        let key = some_key(&mut random, 60);
+        step.unshelved.push(record(CONTACT, &key));
+    }
+    step.verdicts = [
+        verdict(
+            "public.customer",
+            Verdict::Applied,
+            step.ledger.len() as i64,
+        ),
+        verdict(
+            "public.customer",
+            Verdict::Pending,
+            random.random_range(-2..3),
+        ),
+    ]
+    .into();
+    if number % 20 == 0 {
+        step.schemas.push(schema(
+            16_384 + number as u32 % 3,
+            number,
+            number as usize % 200,
+        ));
+    }
+    if number % 3 != 0 {
+        step.intent = Some(Intent {
+            until: at(0x1000 + number, 99),
+            shelf: (0..number % 400)
+                .map(|n| record(CONTACT, &format!("intent {n}")))
+                .collect(),
+        });
+    }
+    step
 }

@@ -15,6 +15,8 @@
 //! | `lock` | per record: `UNABLE_TO_LOCK_ROW` |
 //! | `reject` | per record: the rule's `code` (default `UNKNOWN_EXCEPTION`) |
 //!
+//! Logins and the list of versions are left alone unless a rule's `path` names them.
+//!
 //! A rule applies with its `probability` (default 1), to requests (or records) that fit
 //! its `object`, `path` (part of the path), `method` and `external_ids`, after the first
 //! `after` fitting ones, only every `every`-th of them, and at most `times` times. Chances
@@ -261,10 +263,11 @@ fn fits(rule: &Rule, seen: &Seen<'_>) -> bool {
         seen.segments.iter().any(|s| s.eq_ignore_ascii_case(object))
             || contains(seen.body, quoted.as_bytes())
     });
-    let path = rule
-        .path
-        .as_ref()
-        .is_none_or(|part| seen.path.contains(part.as_str()));
+    // Logins and the list of versions are hit only by a rule that names their path.
+    let path = match &rule.path {
+        Some(part) => seen.path.contains(part.as_str()),
+        None => seen.segments.len() > 2 && seen.segments.iter().any(|s| s == "data"),
+    };
     let method = rule
         .method
         .as_ref()

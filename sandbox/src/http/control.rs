@@ -1,6 +1,7 @@
 //! `/sandbox/…`: the control interface of tests and the demo. It needs no token and does
 //! not count as API use. Its shapes are documented in the crate's `README.md`.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
@@ -13,7 +14,7 @@ use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
 use crate::write::{self, Action, Change, Context};
-use crate::writelog::Filter;
+use crate::writelog::{Filter, WriteEntry};
 
 type Answer = Result<Reply, Reply>;
 
@@ -85,10 +86,25 @@ fn writes(app: &App, request: &Request) -> Answer {
     let store = app.store();
     let (page, more) = store.log.read(&filter);
     let next = page.last().map_or(filter.after, |entry| entry.seq);
-    Ok(Reply::json(
-        200,
-        json!({"writes": page, "next": next, "more": more, "total": store.log.len()}),
-    ))
+    let answer = Writes {
+        writes: page,
+        next,
+        more,
+        total: store.log.len(),
+    };
+    // Straight to text: a page may have a hundred thousand entries.
+    let text = serde_json::to_string(&answer)
+        .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))?;
+    Ok(Reply::text(200, "application/json", text))
+}
+
+/// A page of the write log.
+#[derive(Serialize)]
+struct Writes<'a> {
+    writes: Vec<&'a WriteEntry>,
+    next: u64,
+    more: bool,
+    total: usize,
 }
 
 fn requests(app: &App) -> Reply {
@@ -245,29 +261,42 @@ fn wipe(app: &App) -> Answer {
     Ok(Reply::json(200, json!({"deleted": gone})))
 }
 
-/// All records with all fields, hidden ones too. `?deleted=true` adds the recycle bin;
-/// `?format=jsonl` gives a line each instead of an array.
+/// All records with all fields, hidden ones too, or with the `fields` asked for.
+/// `?deleted=true` adds the recycle bin; `?format=jsonl` gives a line each.
 fn records(app: &App, request: &Request) -> Answer {
     let store = app.store();
     let at = find(&store, request.path(2).unwrap_or(""))?;
     let object = store.schema.object(at);
+    let fields: Vec<usize> = match request.query("fields") {
+        None | Some("") => (0..object.fields.len()).collect(),
+        Some(names) => names
+            .split(',')
+            .map(|name| {
+                let found = object.field(name.trim());
+                found.ok_or_else(|| refuse("INVALID_FIELD", &format!("there is no field {name}")))
+            })
+            .collect::<Result<_, _>>()?,
+    };
     let bin = request.query("deleted") == Some("true");
-    let rows = store
-        .rows(at)
-        .filter(|row| bin || row.deleted.is_none())
-        .map(|row| {
-            let fields = object.fields.iter().enumerate();
-            Value::Object(
-                fields
-                    .map(|(at, f)| (f.name.clone(), row.value(object, f, at)))
-                    .collect(),
-            )
+    let lines = request.query("format") == Some("jsonl");
+    // Written row by row: there may be hundreds of thousands.
+    let mut out = String::from(if lines { "" } else { "[" });
+    let mut between = "";
+    for row in store.rows(at).filter(|row| bin || row.deleted.is_none()) {
+        let shown = fields.iter().map(|f| {
+            let field = &object.fields[*f];
+            (field.name.clone(), row.value(object, field, *f))
         });
-    if request.query("format") == Some("jsonl") {
-        let lines: String = rows.map(|row| format!("{row}\n")).collect();
-        return Ok(Reply::text(200, "application/x-ndjson", lines));
+        out.push_str(between);
+        out.push_str(&Value::Object(shown.collect()).to_string());
+        between = if lines { "\n" } else { ",\n" };
     }
-    Ok(Reply::json(200, Value::Array(rows.collect())))
+    if lines {
+        out.push_str(between);
+        return Ok(Reply::text(200, "application/x-ndjson", out));
+    }
+    out.push(']');
+    Ok(Reply::text(200, "application/json", out))
 }
 
 fn commit(store: &mut Store) -> Result<(), Reply> {

@@ -77,6 +77,15 @@ async fn versioned(app: &Arc<App>, request: &Request) -> Reply {
         Ok(caller) => caller,
         Err(reply) => return reply,
     };
+    if let Some(kind) = request
+        .header("content-type")
+        .filter(|_| !request.body.is_empty())
+        && !kind.to_lowercase().contains("json")
+    {
+        let message =
+            format!("Content-Type header specified in HTTP request is not supported: {kind}");
+        return Reply::error(415, "UNSUPPORTED_MEDIA_TYPE", &message);
+    }
     if !app.take_call() {
         app.count("refused by the daily limit");
         return Reply::error(

@@ -251,7 +251,12 @@ impl Field {
     /// Whether records are looked up by this field, so that an index is kept.
     pub(crate) fn indexed(&self) -> bool {
         self.source == Source::Stored
-            && (self.external_id || self.unique || self.id_lookup || self.kind == Kind::Reference)
+            && (self.external_id || self.unique || self.id_lookup || self.refers_to_records())
+    }
+
+    /// Users own most records and are never deleted: an index of them would be all cost.
+    fn refers_to_records(&self) -> bool {
+        self.kind == Kind::Reference && self.reference_to.iter().any(|to| to != "User")
     }
 
     /// Whether an upsert may be keyed by this field.

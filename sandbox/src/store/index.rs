@@ -14,6 +14,7 @@ use crate::schema::Object;
 /// The index of one object: by field position, then by folded value.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    /// The ids of one value are in order, so that one among many is found fast.
     fields: HashMap<usize, HashMap<String, Vec<Id>>>,
 }
 
@@ -40,12 +41,15 @@ impl Index {
             return;
         }
         for (position, key) in entries(object, row) {
-            self.fields
+            let ids = self
+                .fields
                 .entry(position)
                 .or_default()
                 .entry(key)
-                .or_default()
-                .push(row.id);
+                .or_default();
+            if let Err(at) = ids.binary_search(&row.id) {
+                ids.insert(at, row.id);
+            }
         }
     }
 
@@ -59,7 +63,9 @@ impl Index {
                 continue;
             };
             if let Some(ids) = values.get_mut(&key) {
-                ids.retain(|id| *id != row.id);
+                if let Ok(at) = ids.binary_search(&row.id) {
+                    ids.remove(at);
+                }
                 if ids.is_empty() {
                     values.remove(&key);
                 }

@@ -1,17 +1,52 @@
 //! The file that lets a killed sandbox go on with its data, schema and write log.
 //!
 //! Each accepted request appends one line of JSON, so a request is in the file whole or
-//! not at all. On start the file is read, a torn last line is dropped, and the state is
-//! written anew beside it and renamed over it. There is no fsync: the promise is to
-//! survive the end of the process, not of the machine.
+//! not at all. On start the file is read and a torn last line is dropped. A file that was
+//! torn, or holds far more rows than the org does, is written anew beside the old one and
+//! renamed over it. There is no fsync: the promise is to survive the end of the process,
+//! not of the machine.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
+use crate::schema::Object;
+use crate::writelog::WriteEntry;
+
+/// What one request changed, as it is written.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct LineRef<'a> {
+    /// The next number of a record.
+    pub(crate) next: u64,
+    /// All records and the write log were emptied.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) wiped: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) objects: Vec<&'a Object>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rows: Vec<Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) writes: &'a [WriteEntry],
+}
+
+/// The same, as it is read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Line {
+    #[serde(default)]
+    pub(crate) next: u64,
+    #[serde(default)]
+    pub(crate) wiped: bool,
+    #[serde(default)]
+    pub(crate) objects: Vec<Object>,
+    #[serde(default)]
+    pub(crate) rows: Vec<Value>,
+    #[serde(default)]
+    pub(crate) writes: Vec<WriteEntry>,
+}
 
 /// The open journal.
 #[derive(Debug)]
@@ -25,32 +60,52 @@ impl Journal {
         dir.join("journal.jsonl")
     }
 
-    /// Reads every whole line of an earlier run, in order.
-    pub(crate) fn read(dir: &Path, mut each: impl FnMut(Value)) -> Result<(), Error> {
+    /// Reads every whole line of an earlier run, in order, and says whether the file may be
+    /// written on: it exists and ends with a whole line.
+    pub(crate) fn read(dir: &Path, mut each: impl FnMut(Line)) -> Result<bool, Error> {
         fs::create_dir_all(dir).map_err(|e| Error::data(dir, e))?;
         let path = Journal::path(dir);
         if !path.exists() {
-            return Ok(());
+            return Ok(false);
         }
         let file = File::open(&path).map_err(|e| Error::data(&path, e))?;
-        let mut broken = None;
-        for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
-            let line = line.map_err(|e| Error::data(&path, e))?;
-            if let Some(at) = broken {
-                return Err(Error::Journal { path, line: at });
+        let mut reader = BufReader::new(file);
+        let (mut bytes, mut number, mut broken) = (Vec::new(), 0, None);
+        let mut whole = false;
+        loop {
+            bytes.clear();
+            let read = reader
+                .read_until(b'\n', &mut bytes)
+                .map_err(|e| Error::data(&path, e))?;
+            if read == 0 {
+                return Ok(whole && broken.is_none());
             }
-            match serde_json::from_slice(&line) {
-                Ok(value) => each(value),
-                Err(_) => broken = Some(number + 1),
+            if let Some(line) = broken {
+                return Err(Error::Journal { path, line });
+            }
+            number += 1;
+            whole = bytes.last() == Some(&b'\n');
+            match serde_json::from_slice(&bytes) {
+                Ok(line) => each(line),
+                Err(_) => broken = Some(number),
             }
         }
-        Ok(())
+    }
+
+    /// Opens the file of an earlier run for more.
+    pub(crate) fn reopen(dir: &Path) -> Result<Journal, Error> {
+        let path = Journal::path(dir);
+        let file = OpenOptions::new().append(true).open(&path);
+        Ok(Journal {
+            file: file.map_err(|e| Error::data(&path, e))?,
+            path,
+        })
     }
 
     /// Replaces the journal by these lines and opens it for more.
-    pub(crate) fn rewrite(
+    pub(crate) fn rewrite<'a>(
         dir: &Path,
-        lines: impl Iterator<Item = Value>,
+        lines: impl Iterator<Item = LineRef<'a>>,
     ) -> Result<Journal, Error> {
         let path = Journal::path(dir);
         let fresh = dir.join("journal.jsonl.new");
@@ -69,8 +124,8 @@ impl Journal {
     }
 
     /// Appends one line in one write.
-    pub(crate) fn append(&mut self, line: &Value) -> Result<(), Error> {
-        let mut bytes = line.to_string().into_bytes();
+    pub(crate) fn append(&mut self, line: &LineRef<'_>) -> Result<(), Error> {
+        let mut bytes = serde_json::to_vec(line).map_err(|e| Error::data(&self.path, e.into()))?;
         bytes.push(b'\n');
         self.file
             .write_all(&bytes)

@@ -17,7 +17,7 @@ pub(crate) mod row;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Error;
 use crate::clock::Millis;
@@ -27,7 +27,7 @@ use crate::schema::{Object, Schema};
 use crate::writelog::{WriteEntry, WriteLog};
 use grants::Grants;
 use index::Index;
-use journal::Journal;
+use journal::{Journal, Line, LineRef};
 use row::Row;
 
 pub(crate) use fill::People;
@@ -69,60 +69,67 @@ impl Store {
     /// Reads what an earlier run left in `dir`, and keeps a journal there from now on.
     pub(crate) fn open(dir: &Path) -> Result<Store, Error> {
         let mut store = Store::new();
-        Journal::read(dir, |line| store.replay(&line))?;
+        let mut read = 0;
+        let sound = Journal::read(dir, |line| read += store.replay(line))?;
         store.undo.clear();
         store.objects_changed.clear();
         store.logged = store.log.len();
         store.grants = Grants::gather(&store);
-        let journal = Journal::rewrite(dir, store.lines())?;
+        let held: usize = store.rows.iter().map(BTreeMap::len).sum();
+        let journal = if sound && read < 2 * held + 10_000 {
+            Journal::reopen(dir)?
+        } else {
+            Journal::rewrite(dir, store.lines())?
+        };
         store.journal = Some(journal);
         Ok(store)
     }
 
-    fn replay(&mut self, line: &Value) {
-        let list = |key: &str| {
-            line.get(key)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-        };
-        if let Some(next) = line.get("next").and_then(Value::as_u64) {
-            self.next = self.next.max(next);
-        }
-        if line.get("wiped").is_some() {
+    /// Takes over one line of the journal and gives the number of rows in it.
+    fn replay(&mut self, line: Line) -> usize {
+        self.next = self.next.max(line.next);
+        if line.wiped {
             self.wipe_rows();
         }
-        for object in list("objects") {
-            if let Ok(object) = serde_json::from_value::<Object>(object.clone()) {
-                self.put_object(object);
-            }
+        for object in line.objects {
+            self.put_object(object);
         }
-        for row in list("rows") {
+        for row in &line.rows {
             let at = row
                 .get("o")
                 .and_then(Value::as_str)
                 .and_then(|name| self.schema.find(name));
             let Some(at) = at else { continue };
             if let Some(row) = Row::from_line(row, self.schema.object(at), at) {
-                self.next = self.next.max(row.id.number() + 1);
                 self.put(row);
             }
         }
         self.undo.clear();
-        for write in list("writes") {
-            if let Ok(entry) = serde_json::from_value(write.clone()) {
-                self.log.push(entry);
-            }
+        for write in line.writes {
+            self.log.push(write);
         }
+        line.rows.len()
     }
 
     /// The whole state as journal lines.
-    fn lines(&self) -> impl Iterator<Item = Value> + '_ {
-        let objects: Vec<&Object> = self.schema.iter().map(|(_, o)| o).collect();
-        let head = json!({"next": self.next, "objects": objects});
+    fn lines(&self) -> impl Iterator<Item = LineRef<'_>> + '_ {
+        let next = self.next;
+        let head = LineRef {
+            next,
+            objects: self.schema.iter().map(|(_, o)| o).collect(),
+            ..LineRef::default()
+        };
         let rows = self.rows.iter().flat_map(|rows| rows.values());
-        let rows = rows.map(|r| json!({"rows": [r.to_line(self.schema.object(r.object))]}));
-        let writes = self.log.all().iter().map(|w| json!({"writes": [w]}));
+        let rows = rows.map(move |r| LineRef {
+            next,
+            rows: vec![r.to_line(self.schema.object(r.object))],
+            ..LineRef::default()
+        });
+        let writes = self.log.all().chunks(100).map(move |writes| LineRef {
+            next,
+            writes,
+            ..LineRef::default()
+        });
         std::iter::once(head).chain(rows).chain(writes)
     }
 
@@ -250,9 +257,13 @@ impl Store {
         let written = if rows.is_empty() && objects.is_empty() && writes.is_empty() {
             Ok(())
         } else {
-            journal.append(
-                &json!({"next": self.next, "objects": objects, "rows": rows, "writes": writes}),
-            )
+            journal.append(&LineRef {
+                next: self.next,
+                wiped: false,
+                objects,
+                rows,
+                writes,
+            })
         };
         self.journal = Some(journal);
         written
@@ -291,7 +302,11 @@ impl Store {
         let gone = self.wipe_rows();
         self.undo.clear();
         if let Some(journal) = &mut self.journal {
-            journal.append(&json!({"next": self.next, "wiped": true}))?;
+            journal.append(&LineRef {
+                next: self.next,
+                wiped: true,
+                ..LineRef::default()
+            })?;
         }
         Ok(gone)
     }

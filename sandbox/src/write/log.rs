@@ -10,7 +10,7 @@ use crate::clock;
 use crate::ids::Id;
 use crate::schema::field::Kind;
 use crate::store::Store;
-use crate::writelog::{Reference, WriteEntry};
+use crate::writelog::{Reference, WriteEntry, packed};
 
 type Key = Option<(String, Value)>;
 
@@ -67,10 +67,10 @@ pub(super) fn record(
     };
     match (outcome, plan) {
         (Ok(_), Some(plan)) => {
-            entry.fields = written(store, plan);
-            entry.references = references(store, plan);
+            entry.fields = packed(&written(store, plan));
+            entry.references = packed(&references(store, plan));
         }
-        _ => entry.fields = change.fields.clone(),
+        _ => entry.fields = packed(&change.fields),
     }
     if let Err(error) = outcome {
         entry.outcome = error.code.clone().into_owned();
@@ -108,8 +108,8 @@ fn blank(store: &Store, ctx: &Context, change: &Change) -> WriteEntry {
         id: None,
         external_id_field: None,
         external_id: None,
-        fields: Map::new(),
-        references: BTreeMap::new(),
+        fields: packed(&Map::new()),
+        references: packed(&Map::new()),
         outcome: "accepted".to_owned(),
         message: None,
     }

@@ -92,8 +92,7 @@ pub(crate) async fn write(
             let store = app.store();
             plan_locks(&store, ctx, &asked, &mut expected_new)
         };
-        // The wait is the call's, not each record's: a call that waits holds locks, and 200 waits one
-        // after the other would outlast its caller, who sends it again and waits for himself.
+        // One wait for the whole call, however many of its rows are locked.
         let until = Instant::now() + app.config.lock_wait;
         for (record, rows) in wanted {
             match app.locks.acquire(&rows, ctx.request, until).await {

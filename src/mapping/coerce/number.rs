@@ -101,15 +101,16 @@ fn decimal(field: &FieldDescription, text: &str) -> Result<FieldValue, Refusal> 
         fraction,
     } = parse(text).ok_or(Refusal::NotANumber)?;
     let scale = scale(field);
-    let kept = fraction.get(..scale).unwrap_or(fraction);
-    let up = fraction.as_bytes().get(scale).is_some_and(|d| *d >= b'5');
-
+    if fraction.len() <= scale {
+        return assemble(field, negative, whole, fraction);
+    }
+    let (kept, lost) = fraction.split_at(scale);
+    // A zero in front takes the carry.
     let mut digits: SmallVec<[u8; 64]> = SmallVec::new();
     digits.push(b'0');
     digits.extend_from_slice(whole.as_bytes());
     digits.extend_from_slice(kept.as_bytes());
-    let mut point = 1 + whole.len();
-    if up {
+    if lost.as_bytes().first() >= Some(&b'5') {
         for digit in digits.iter_mut().rev() {
             if *digit == b'9' {
                 *digit = b'0';
@@ -119,28 +120,32 @@ fn decimal(field: &FieldDescription, text: &str) -> Result<FieldValue, Refusal> 
             }
         }
     }
-    // Canonical: one way to write a number, so that equal numbers have equal fingerprints.
-    while digits.len() > point && digits.last() == Some(&b'0') {
-        digits.pop();
+    let rounded = std::str::from_utf8(&digits).map_err(|_| Refusal::NotANumber)?;
+    let (whole, fraction) = rounded.split_at(1 + whole.len());
+    assemble(
+        field,
+        negative,
+        whole.trim_start_matches('0'),
+        fraction.trim_end_matches('0'),
+    )
+}
+
+/// One way to write a number, so that equal numbers have equal fingerprints: no zeros at the ends,
+/// none negative, a zero before a bare point.
+fn assemble(
+    field: &FieldDescription,
+    negative: bool,
+    whole: &str,
+    fraction: &str,
+) -> Result<FieldValue, Refusal> {
+    let mut text = CompactString::default();
+    if negative && whole.len() + fraction.len() > 0 {
+        text.push('-');
     }
-    let zeros = digits
-        .iter()
-        .take(point)
-        .take_while(|d| **d == b'0')
-        .count();
-    digits.drain(..zeros.min(digits.len()));
-    point -= zeros;
-    let size = point;
-    if point == 0 {
-        digits.insert(0, b'0');
-        point = 1;
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    if !fraction.is_empty() {
+        text.push('.');
+        text.push_str(fraction);
     }
-    if digits.len() > point {
-        digits.insert(point, b'.');
-    }
-    if negative && digits.as_slice() != b"0" {
-        digits.insert(0, b'-');
-    }
-    let text = CompactString::from_utf8(&digits).map_err(|_| Refusal::NotANumber)?;
-    bounded(field, size, text)
+    bounded(field, whole.len(), text)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::http::Call;
-use super::{Place, Salesforce, errors};
-use crate::fault::{Fault, Finding, Severity};
+use super::{Place, Salesforce, errors, version};
+use crate::fault::{Class, Fault, Finding, Severity};
 use reqwest::Method;
 
 /// Share of the daily requests from which their use is a warning.
@@ -40,14 +40,21 @@ impl Salesforce {
                 return findings;
             }
         };
-        let version = match self.version(&session).await {
+        let versions = self.org_versions(&session).await;
+        let version = versions.and_then(|listed| match self.pinned {
+            Some(pinned) if listed.contains(&pinned) => Ok(pinned),
+            Some(pinned) => Err(Fault::new(
+                Class::Configuration,
+                "UNSUPPORTED_API_VERSION",
+                format!("the org does not speak version {pinned}"),
+            )),
+            None => version::choose(&listed),
+        });
+        let version = match version {
             Ok(version) => version,
             Err(fault) => {
-                findings.push(problem(
-                    "destination.api_version",
-                    "cannot agree on an API version",
-                    &fault,
-                ));
+                let place = "destination.api_version";
+                findings.push(problem(place, "cannot agree on an API version", &fault));
                 return findings;
             }
         };

@@ -65,6 +65,8 @@ pub(super) fn find(code: &str, message: &str) -> Option<&'static Rule> {
 
 /// Code of ours: the external id is empty.
 pub(super) const EMPTY_KEY: &str = "empty_external_id";
+/// Code of ours: the external id has white space around it.
+pub(super) const PADDED_KEY: &str = "padded_external_id";
 /// Code of ours: the record is there but Salesforce lets us neither change nor delete it.
 pub(super) const OUT_OF_REACH: &str = "record_out_of_reach";
 
@@ -215,5 +217,11 @@ pub(super) static RULES: &[Rule] = &[
     rule("unknown_error", S, S, "The login failed inside Salesforce. It is tried again."),
     // Ours.
     rule(EMPTY_KEY, R, Split, "The row's key is empty in Salesforce's eyes, so that the record cannot be found again. Correct the key column."),
+    rule(
+        PADDED_KEY,
+        R,
+        Split,
+        "The row's key begins or ends with white space, which Salesforce removes: the record could not be found again, or would be another's. Correct the key column.",
+    ),
     rule(OUT_OF_REACH, R, Split, "The record exists, but Salesforce refuses to change it. Check the integration user's rights on it."),
 ];

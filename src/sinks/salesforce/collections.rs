@@ -19,7 +19,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::Salesforce;
-use super::codes::{EMPTY_KEY, OUT_OF_REACH};
+use super::codes::{EMPTY_KEY, OUT_OF_REACH, PADDED_KEY};
 use super::errors::{self, ApiError};
 use super::http::{Call, unreadable};
 use super::soql::encode;
@@ -293,13 +293,17 @@ fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
 }
 
 /// Salesforce trims texts and takes an empty one for none: such a key would make a new record with
-/// every write, or none at all.
+/// every write, or meet another row's record.
 fn unwritable(write: &Write) -> Option<Outcome> {
-    let empty = write.key.trim().is_empty();
-    empty.then(|| {
-        let what = "the external id is empty, or white space only";
-        Outcome::Refused(Fault::new(Class::Record, EMPTY_KEY, what))
-    })
+    let trimmed = write.key.trim();
+    let (code, what) = if trimmed.is_empty() {
+        (EMPTY_KEY, "the external id is empty, or white space only")
+    } else if trimmed.len() < write.key.len() {
+        (PADDED_KEY, "the external id has white space around it")
+    } else {
+        return None;
+    };
+    Some(Outcome::Refused(Fault::new(Class::Record, code, what)))
 }
 
 fn outcome(saved: Saved, own_key: Option<&str>) -> Outcome {

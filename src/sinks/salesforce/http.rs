@@ -19,8 +19,9 @@ use super::limits;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::sinks::{DailyUse, Usage};
 
-/// Most bytes of an answer, unpacked. A page of 2,000 wide rows stays under it.
-const MAX_ANSWER: usize = 64 << 20;
+/// Most bytes of an answer, unpacked. The largest descriptions have some 5 MiB; a read whose answer
+/// is larger is made again for fewer records.
+const MAX_ANSWER: usize = 16 << 20;
 /// Longest wish to wait that is heeded.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(900);
 /// Longest wait for a connection.
@@ -189,7 +190,7 @@ impl Http {
                     return Err(Fault::new(
                         Class::Split,
                         "answer_too_large",
-                        "the answer is larger than 64 MiB",
+                        "the answer is larger than 16 MiB",
                     ));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),

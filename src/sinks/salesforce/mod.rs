@@ -45,7 +45,7 @@ mod version;
 mod write;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use reqwest::{Method, Url};
@@ -224,17 +224,18 @@ impl Salesforce {
             return Ok(version);
         }
         // Two tasks may both ask: the answer is the same, and it costs no request of the limit.
-        let url = at(&session.instance, "/services/data")?;
-        let request = self
-            .http
-            .client()
-            .get(url)
-            .header("accept", "application/json");
-        let body = self.http.send(Call::Versions, request).await?.accepted()?;
-        let version = version::choose(&body)?;
+        let version = version::choose(&self.org_versions(session).await?)?;
         tracing::info!(%version, "Salesforce API version");
         *self.version.write().unwrap_or_else(PoisonError::into_inner) = Some(version);
         Ok(version)
+    }
+
+    async fn org_versions(&self, session: &Session) -> Result<Vec<Version>, Fault> {
+        let url = at(&session.instance, "/services/data")?;
+        let client = self.http.client();
+        let request = client.get(url).header("accept", "application/json");
+        let answer = self.http.send(Call::Versions, request).await?;
+        version::listed(&answer.accepted()?)
     }
 
     /// An org that no longer speaks a version is asked again which ones it does.
@@ -349,12 +350,5 @@ impl Sink for Salesforce {
 
     fn usage(&self) -> Usage {
         self.http.usage()
-    }
-}
-
-/// An org for use behind `Arc<dyn Sink>`.
-impl From<Salesforce> for Arc<dyn Sink> {
-    fn from(salesforce: Salesforce) -> Self {
-        Arc::new(salesforce)
     }
 }

@@ -40,29 +40,34 @@ impl Version {
     }
 }
 
-/// The newest of the versions listed by `GET /services/data` that is also ours.
-pub(super) fn choose(body: &[u8]) -> Result<Version, Fault> {
+/// The versions listed by `GET /services/data`.
+pub(super) fn listed(body: &[u8]) -> Result<Vec<Version>, Fault> {
     #[derive(Deserialize)]
     struct Listed {
         version: String,
     }
     let listed: Vec<Listed> = serde_json::from_slice(body)
         .map_err(|_| unreadable(Call::Versions, "the list of API versions cannot be read"))?;
-    let versions = listed.iter().filter_map(|l| l.version.parse().ok());
-    versions
-        .filter(|v: &Version| v.is_ours())
-        .max()
-        .ok_or_else(|| {
-            Fault::new(
-                Class::Configuration,
-                "no_common_api_version",
-                format!(
-                    "the org speaks no API version between {}.0 and {}.0",
-                    OURS.start(),
-                    OURS.end()
-                ),
-            )
-        })
+    Ok(listed
+        .iter()
+        .filter_map(|l| l.version.parse().ok())
+        .collect())
+}
+
+/// The newest of the org's versions that is also ours.
+pub(super) fn choose(versions: &[Version]) -> Result<Version, Fault> {
+    let ours = versions.iter().copied().filter(|v| v.is_ours());
+    ours.max().ok_or_else(|| {
+        Fault::new(
+            Class::Configuration,
+            "no_common_api_version",
+            format!(
+                "the org speaks no API version between {}.0 and {}.0",
+                OURS.start(),
+                OURS.end()
+            ),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +82,7 @@ mod tests {
                 .iter()
                 .map(|v| format!(r#"{{"label":"x","url":"/services/data/v{v}","version":"{v}"}}"#))
                 .collect();
-            choose(format!("[{}]", items.join(",")).as_bytes())
+            choose(&listed(format!("[{}]", items.join(",")).as_bytes()).unwrap())
         };
         assert_eq!(list(&["9.0", "65.0", "66.0", "68.0"]).unwrap(), Version(66));
         assert_eq!(list(&["63.0", "61.0"]).unwrap(), Version(63));
@@ -91,7 +96,7 @@ mod tests {
             assert_eq!(list(none).unwrap_err().class, Class::Configuration);
         }
         for bad in [&b"<html>"[..], b"", b"{}", b"[{}]"] {
-            assert_eq!(choose(bad).unwrap_err().class, Class::Service);
+            assert_eq!(listed(bad).unwrap_err().class, Class::Service);
         }
         assert_eq!("66.0".parse::<Version>().unwrap().to_string(), "66.0");
         for bad in ["66", "+6.0", "6.0", "066.0", "v66.0", ""] {

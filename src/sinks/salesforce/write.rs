@@ -145,26 +145,36 @@ fn external_id(out: &mut Vec<u8>, kind: KeyKind, key: &str) {
 
 /// Appends a JSON string.
 fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let mut clean = 0;
     let bytes = text.as_bytes();
-    for (i, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(bytes.get(clean..i).unwrap_or_default());
-        clean = i + 1;
+    out.push(b'"');
+    // No way out of the loop: so it runs on whole vector registers.
+    if bytes
+        .iter()
+        .fold(false, |any, byte| any | is_special(*byte))
+    {
+        escaped(out, bytes);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    for &byte in bytes {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
         }
     }
-    out.extend_from_slice(bytes.get(clean..).unwrap_or_default());
-    out.push(b'"');
 }
 
 fn quote(text: &str) -> String {

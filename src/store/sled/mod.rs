@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use directory::is_running;
 use disk::SledRows;
 pub use open::Opening;
-use owner::{Gauges, QUEUE, Request, refused};
+use owner::{Ending, Gauges, QUEUE, Request};
 
 use super::{
     Checkpoints, Ledger, LedgerEntry, Pending, Progress, RecordState, Recovered, SchemaVersion,
@@ -65,7 +65,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct SledStore {
     requests: mpsc::Sender<Request>,
-    ended: watch::Receiver<Option<Arc<str>>>,
+    ended: watch::Receiver<Option<Arc<Ending>>>,
     gauges: Arc<Gauges>,
     db: PathBuf,
     blobs: PathBuf,
@@ -137,7 +137,7 @@ pub async fn open_with(path: &Path, options: Options) -> Result<SledStore> {
         })
         .map_err(|e| Error::new(ErrorKind::Machine, "cannot start the store's thread").source(e))?;
     let opened = opening.await;
-    let (db, opening) = opened.map_err(|_| refused("the store's thread has ended"))??;
+    let (db, opening) = opened.map_err(|_| thread_ended())??;
     Ok(SledStore {
         requests,
         ended,
@@ -226,10 +226,14 @@ impl SledStore {
     async fn why_ended(&self) -> Error {
         let mut ended = self.ended.clone();
         match ended.wait_for(Option::is_some).await {
-            Ok(why) => refused(why.as_deref().unwrap_or_default()),
-            Err(_gone) => refused("the store's thread has ended"),
+            Ok(why) => why.as_ref().map_or_else(thread_ended, |why| why.error()),
+            Err(_gone) => thread_ended(),
         }
     }
+}
+
+fn thread_ended() -> Error {
+    Ending::new("the store's thread has ended").error()
 }
 
 impl Checkpoints for SledStore {

@@ -4,6 +4,7 @@
 //! settlement sent before it, and never half of one. A commit is `write`, `flush`, `sync`, answer;
 //! the first that fails is the last: sled's errors stay, so there is nothing to try again.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +83,27 @@ impl Gauges {
 }
 
 /// Why the store takes nothing more, once it does not.
-pub(super) type Ended = watch::Sender<Option<Arc<str>>>;
+pub(super) type Ended = watch::Sender<Option<Arc<Ending>>>;
+
+/// What everybody is told who comes after the end.
+#[derive(Debug)]
+pub(super) struct Ending {
+    what: String,
+    remedy: Cow<'static, str>,
+}
+
+impl Ending {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Ending {
+            what: what.into(),
+            remedy: "restart syncline".into(),
+        }
+    }
+
+    pub(super) fn error(&self) -> Error {
+        Error::new(ErrorKind::Store, self.what.clone()).remedy(self.remedy.clone())
+    }
+}
 
 /// Serves requests until nobody can send any more, or until it is closed. Answers who waits for the
 /// close; the caller drops the disk first.
@@ -116,7 +137,7 @@ fn serve_one<D: Disk>(
     if let Some(why) = ended.borrow().clone() {
         match request {
             Request::Settle(_, reply) | Request::Bind(_, _, reply) | Request::Close(reply) => {
-                let _ = reply.send(Err(refused(&why)));
+                let _ = reply.send(Err(why.error()));
             }
             // Dropping the question drops its reply: the asker learns why from `ended`.
             Request::Ask(_) => {}
@@ -155,7 +176,7 @@ fn serve_one<D: Disk>(
         Request::Close(reply) => {
             let result = guarded(ended, || commit(disk, clean_end(), gauges));
             ended.send_if_modified(|why| {
-                why.get_or_insert_with(|| "the store is closed".into());
+                why.get_or_insert_with(|| Arc::new(Ending::new("the store is closed")));
                 true
             });
             return match result {
@@ -214,13 +235,192 @@ fn end(ended: &Ended, error: &Error) {
     ended.send_if_modified(|why| {
         let first = why.is_none();
         if first {
-            *why = Some(format!("the store has failed before: {error}").into());
+            let mut ending = Ending::new(format!("the store has failed before: {error}"));
+            if let Some(remedy) = &error.remedy {
+                ending.remedy = remedy.clone();
+            }
+            *why = Some(Arc::new(ending));
         }
         first
     });
 }
 
-/// The answer to whoever comes after the end.
-pub(super) fn refused(why: &str) -> Error {
-    Error::new(ErrorKind::Store, why.to_owned()).remedy("restart syncline")
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::super::Options;
+    use super::super::disk::SledDisk;
+    use super::super::open::open;
+    use super::*;
+    use crate::change::{Lsn, Position};
+
+    /// A disk that records its steps, and fails or panics at one of them.
+    struct Recorded {
+        disk: SledDisk,
+        log: Arc<Mutex<Vec<String>>>,
+        trouble: Option<(&'static str, Trouble)>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Trouble {
+        Error,
+        Panic,
+    }
+
+    impl Recorded {
+        fn step(
+            &mut self,
+            name: &'static str,
+            step: impl FnOnce(&mut SledDisk) -> Result<()>,
+        ) -> Result<()> {
+            self.log.lock().unwrap().push(name.to_owned());
+            match self.trouble {
+                Some((at, Trouble::Error)) if at == name => {
+                    Err(Error::new(ErrorKind::Store, format!("no {name}")))
+                }
+                Some((at, Trouble::Panic)) if at == name => panic!("no {name}"),
+                _ => step(&mut self.disk),
+            }
+        }
+    }
+
+    impl Disk for Recorded {
+        fn rows(&self) -> &SledRows {
+            self.disk.rows()
+        }
+        fn write(&mut self, changes: Changes) -> Result<()> {
+            self.step("write", |disk| disk.write(changes))
+        }
+        fn flush(&mut self) -> Result<()> {
+            self.step("flush", SledDisk::flush)
+        }
+        fn sync(&mut self) -> Result<()> {
+            self.step("sync", SledDisk::sync)
+        }
+    }
+
+    fn recorded(path: &Path) -> Recorded {
+        let options = Options {
+            cache: 1 << 20,
+            ballast: 0,
+        };
+        let (disk, _opening) = open(path, options).unwrap();
+        let mut recorded = Recorded {
+            disk,
+            log: Arc::default(),
+            trouble: None,
+        };
+        let bound = crate::store::apply::bind(
+            recorded.rows(),
+            &Identity {
+                system: "1".into(),
+                timeline: 1,
+                database: "app".into(),
+                slot: "s".into(),
+                publication: "p".into(),
+                consistent_point: Lsn(0),
+            },
+            Progress::default(),
+        );
+        commit(&mut recorded, bound.unwrap(), &Gauges::new()).unwrap();
+        recorded.log.lock().unwrap().clear();
+        recorded
+    }
+
+    fn step(number: u64) -> Box<Settlement> {
+        Box::new(Settlement {
+            progress: Progress {
+                checkpoint: Lsn(number),
+                settled: Position::default(),
+            },
+            ..Settlement::default()
+        })
+    }
+
+    /// Serves settlements until they fail; logs each acknowledgement among the disk's steps.
+    fn settle(disk: &mut Recorded, ended: &Ended, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            let (reply, mut answer) = oneshot::channel();
+            serve_one(
+                disk,
+                Request::Settle(step(number), reply),
+                ended,
+                &Gauges::new(),
+            );
+            let word = match answer.try_recv().unwrap() {
+                Ok(()) => "acknowledge",
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::Store);
+                    assert!(error.remedy.is_some() || error.what.starts_with("no "));
+                    "refuse"
+                }
+            };
+            disk.log.lock().unwrap().push(word.to_owned());
+        }
+    }
+
+    /// What a power cut can take is what was not synced: so no answer before the sync.
+    #[test]
+    fn every_acknowledgement_comes_after_a_sync() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = recorded(directory.path());
+        let (ended, _) = watch::channel(None);
+        settle(&mut disk, &ended, 1..=50);
+        let log = disk.log.lock().unwrap();
+        let steps: Vec<&str> = log.iter().map(String::as_str).collect();
+        assert_eq!(steps.len(), 200);
+        for commit in steps.chunks(4) {
+            assert_eq!(commit, ["write", "flush", "sync", "acknowledge"]);
+        }
+    }
+
+    #[test]
+    fn a_failed_step_is_the_last() {
+        for at in ["write", "flush", "sync"] {
+            for trouble in [Trouble::Error, Trouble::Panic] {
+                let directory = tempfile::tempdir().unwrap();
+                let mut disk = recorded(directory.path());
+                let (ended, _) = watch::channel(None);
+                settle(&mut disk, &ended, 1..=2);
+                disk.log.lock().unwrap().clear();
+                disk.trouble = Some((at, trouble));
+                settle(&mut disk, &ended, 3..=3);
+                // It would work again, and is not tried.
+                disk.trouble = None;
+                settle(&mut disk, &ended, 4..=5);
+                let log = disk.log.lock().unwrap();
+                let all = ["write", "flush", "sync"];
+                let until = all.iter().position(|step| *step == at).unwrap();
+                let mut expected: Vec<&str> = all[..=until].to_vec();
+                expected.extend(["refuse"; 3]);
+                assert_eq!(*log, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_too_long_is_refused_in_every_build() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = recorded(directory.path());
+        for (key, len, fits) in [(10, 4096, true), (10, 4097, false), (257, 10, false)] {
+            let mut changes = Changes::default();
+            changes.put_short(vec![b'x'; key], vec![1; len]);
+            let result = commit(&mut disk, changes, &Gauges::new());
+            assert_eq!(result.is_ok(), fits, "{key} {len}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_panics_ends_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = recorded(directory.path());
+        let (ended, _) = watch::channel(None);
+        let question = Request::Ask(Box::new(|_| panic!("damaged page")));
+        serve_one(&mut disk, question, &ended, &Gauges::new());
+        settle(&mut disk, &ended, 1..=1);
+        assert_eq!(*disk.log.lock().unwrap(), ["refuse"]);
+    }
 }

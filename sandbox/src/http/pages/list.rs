@@ -15,7 +15,7 @@ const ROWS: usize = 100;
 fn columns(object: &Object, sample: &[&Row]) -> Vec<usize> {
     let mut chosen: Vec<usize> = object.name_field().into_iter().collect();
     let mut push = |at: usize| {
-        if chosen.len() < 7 && !chosen.contains(&at) {
+        if chosen.len() < 6 && !chosen.contains(&at) {
             chosen.push(at);
         }
     };

@@ -7,7 +7,7 @@ mod home;
 mod list;
 mod record;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::reply::Reply;
 use super::request::Request;
@@ -174,8 +174,9 @@ pub(super) fn write_table(entries: &[&WriteEntry], with_record: bool) -> String 
     let mut rows = String::new();
     for entry in entries {
         let accepted = entry.outcome == "accepted";
-        let fields: Vec<String> = entry
-            .fields
+        let fields: Map<String, Value> =
+            serde_json::from_str(entry.fields.get()).unwrap_or_default();
+        let fields: Vec<String> = fields
             .iter()
             .map(|(name, value)| {
                 format!(

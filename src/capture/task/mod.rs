@@ -5,6 +5,8 @@
 //! stops reading and Postgres stops sending; status updates go on, so that a slow consumer never
 //! costs the connection.
 
+mod intake;
+
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -18,13 +20,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::conninfo::Conninfo;
 use super::feedback::Feedback;
-use super::framing::{Batch, Cut, Message};
+use super::framing::Batch;
 use super::identity;
 use super::queue::Sender;
-use super::refusal::{self, Doing, ident};
 use super::session::Session;
 use super::stream::Status;
-use super::wire::{Boundary, Keepalive, ServerError, boundary, status_update};
+use super::wire::status_update;
 use crate::backoff::Backoff;
 use crate::change::{Identity, Lsn};
 use crate::clock::Clock;
@@ -38,12 +39,21 @@ const BACKOFF: Backoff = Backoff {
 const GOOD: Duration = Duration::from_secs(30);
 /// A status update has 39 bytes: a socket that cannot take them is dead.
 const WRITE: Duration = Duration::from_secs(20);
-/// Silence after which the server is asked for a sign of life.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Silence after which the server is asked for a sign of life. With the unanswered questions it makes
+/// the minute that Postgres's own subscribers wait (wal_receiver_timeout): a server that decodes a
+/// large transaction may be silent for long.
+const SILENCE: Duration = Duration::from_secs(15);
+/// For all that comes between the connection and the stream.
+const ATTACH: Duration = Duration::from_secs(60);
 /// Unanswered questions before it counts as dead.
 const MISSED: u32 = 3;
 /// Gathered from the socket before it is cut: a TLS read yields one record at a time.
 const GATHER: usize = 256 << 10;
+
+/// The server flushes every row by itself. Inside a transaction more is sure to come: after a read
+/// below `SMALL` bytes the socket may fill for a moment, instead of costing a wake-up a row.
+const SMALL: usize = 64 << 10;
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// What the supervisor wants.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +85,8 @@ pub(super) struct Task {
     open: bool,
     /// Last byte from the server, or when we last began to listen.
     heard: Instant,
+    /// Silence after which the server is asked. A server that bears less of ours is asked sooner.
+    silence: Duration,
     /// Questions since then.
     unanswered: u32,
 }
@@ -108,6 +120,7 @@ impl Task {
             out: BytesMut::with_capacity(128),
             open: false,
             heard: now,
+            silence: SILENCE,
             unanswered: 0,
         }
     }
@@ -191,8 +204,15 @@ impl Task {
 
     async fn attach_or_stop(&mut self) -> Option<Result<Session>> {
         let mut control = self.control.clone();
+        let place = self.info.address.to_string();
         tokio::select! {
-            result = self.attach() => Some(result),
+            result = timeout(ATTACH, self.attach()) => Some(result.unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::SourceUnreachable,
+                    format!("{place} did not begin to stream within {ATTACH:?}"),
+                )
+                .remedy("look into the server's log"))
+            })),
             () = stopped(&mut control) => None,
         }
     }
@@ -205,10 +225,10 @@ impl Task {
         let mut session = Session::connect(&self.info, slot).await?;
         let observed = identity::observe(&mut session, slot).await?;
         identity::check(&self.identity, durable, &observed)?;
-        let timeout = session
+        let server_timeout = session
             .query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'")
             .await?;
-        let timeout = timeout
+        let server_timeout = server_timeout
             .first()
             .and_then(|row| row.first()?.as_ref()?.parse::<u64>().ok())
             .filter(|ms| *ms > 0)
@@ -228,7 +248,8 @@ impl Task {
         }
         session.framer.set_cap(self.cap);
         let now = Instant::now();
-        self.feedback.connected(timeout, now);
+        self.feedback.connected(server_timeout, now);
+        self.silence = server_timeout.map_or(SILENCE, |t| t.clamp(Duration::from_secs(1), SILENCE));
         self.open = false;
         self.heard = now;
         self.unanswered = 0;
@@ -249,21 +270,23 @@ impl Task {
     async fn pump(&mut self, session: &mut Session) -> Result<()> {
         let mut had_room = true;
         // The connection may have come with the first messages behind the handshake's last.
-        self.drain(session)?;
+        let mut emptied = self.drain(session)?;
+        let mut pause: Option<Instant> = None;
         loop {
             let room = self.sender.has_room();
-            if room && !had_room {
-                // While we did not listen, nobody was silent.
+            if room && !(emptied && had_room) {
+                // What the full queue left in the buffer goes first: nothing may ever arrive behind
+                // it. And while we did not listen, nobody was silent.
                 self.heard = Instant::now();
                 self.unanswered = 0;
-                self.drain(session)?;
-                had_room = self.sender.has_room();
+                emptied = self.drain(session)?;
+                had_room = true;
                 continue;
             }
             had_room = room;
             let mut due = self.feedback.due();
             if room {
-                due = due.min(self.heard + SILENCE * (self.unanswered + 1));
+                due = due.min(self.heard + self.silence * (self.unanswered + 1));
             }
             let Task {
                 control, sender, ..
@@ -279,7 +302,8 @@ impl Task {
                     self.publish(|_| ());
                 }
                 () = sleep_until(due) => self.tick(session, room).await?,
-                read = session.framer.fill(&mut session.transport), if room => {
+                () = sleep_until(pause.unwrap_or(due)), if pause.is_some() => pause = None,
+                read = session.framer.fill(&mut session.transport), if room && pause.is_none() => {
                     match read {
                         Ok(0) => return Err(self.lost("the server closed the connection")),
                         Ok(_) => {}
@@ -294,7 +318,9 @@ impl Task {
                             Some(Err(e)) => return Err(self.lost("the connection broke").source(e)),
                         }
                     }
-                    self.drain(session)?;
+                    let gathered = session.framer.buffered();
+                    emptied = self.drain(session)?;
+                    pause = (self.open && gathered < SMALL).then(|| Instant::now() + MOMENT);
                 }
                 () = sender.room(), if !room => {}
             }
@@ -311,7 +337,7 @@ impl Task {
     /// Sends a status update; asks for a sign of life where there was silence.
     async fn tick(&mut self, session: &mut Session, listening: bool) -> Result<()> {
         let now = Instant::now();
-        let silent = listening && now >= self.heard + SILENCE * (self.unanswered + 1);
+        let silent = listening && now >= self.heard + self.silence * (self.unanswered + 1);
         if silent {
             if self.unanswered >= MISSED {
                 return Err(self.lost("the server has not given a sign of life"));
@@ -347,90 +373,6 @@ impl Task {
         }
     }
 
-    /// Moves what is whole from the buffer to the queue, while there is room.
-    fn drain(&mut self, session: &mut Session) -> Result<()> {
-        while self.sender.has_room() {
-            let mut frames = Vec::new();
-            let (bytes, cut) = session.framer.cut(&mut frames, self.batch)?;
-            for frame in &frames {
-                match boundary(&frame.payload) {
-                    None => {}
-                    Some(Boundary::Opens) => self.open = true,
-                    Some(Boundary::Closes(end)) => {
-                        self.open = false;
-                        self.feedback.receive(end);
-                    }
-                }
-            }
-            // The bound is set by now: whoever takes the frames may confirm them.
-            self.sender.frames(frames, bytes);
-            match cut {
-                Cut::Full => {}
-                Cut::Starved => break,
-                Cut::Message(message) => self.other(&message)?,
-            }
-        }
-        self.publish(|_| ());
-        Ok(())
-    }
-
-    /// A message that is not a change.
-    fn other(&mut self, message: &Message) -> Result<()> {
-        match message.tag {
-            b'd' => match Keepalive::parse(&message.body) {
-                Some(keepalive) => {
-                    self.keepalive(keepalive);
-                    Ok(())
-                }
-                None => Err(Error::new(
-                    ErrorKind::Protocol,
-                    format!(
-                        "the server sent something after {} that is neither a change nor a keepalive",
-                        self.feedback.lsns().received
-                    ),
-                )
-                .remedy("please report this with the server's version")),
-            },
-            b'N' => {
-                let notice = ServerError::parse(&message.body);
-                if notice.code == "55000" && notice.severity != "LOG" {
-                    return Err(skipped_publication(&notice, &self.identity));
-                }
-                tracing::info!(code = notice.code, "the server says: {}", notice.message);
-                Ok(())
-            }
-            b'E' => {
-                let error = ServerError::parse(&message.body);
-                Err(refusal::refusal(&error, Doing::Streaming, &self.info, &self.identity.slot))
-            }
-            b'c' | b'C' | b'Z' => Err(self.lost("the server ended the stream")),
-            b'S' => Ok(()),
-            tag => Err(Error::new(
-                ErrorKind::Protocol,
-                format!("the server sent a message of type {:?} in the stream", char::from(tag)),
-            )
-            .remedy("please report this with the server's version")),
-        }
-    }
-
-    /// How far the server has got. Positions inside a transaction are not news: they are its own.
-    fn keepalive(&mut self, keepalive: Keepalive) {
-        let Keepalive { end, reply } = keepalive;
-        if reply {
-            self.feedback.request(end);
-        }
-        if self.open {
-            return;
-        }
-        let lsns = self.feedback.lsns();
-        // The supervisor turns an idle position into durable progress and confirms it; only then is
-        // it reported. It stands behind all frames that came before it.
-        if end > lsns.received || (reply && end > lsns.durable) {
-            self.feedback.receive(end);
-            self.sender.idle(end, reply);
-        }
-    }
-
     /// Tells the durable LSN, ends the copy, and waits for the server to agree.
     async fn farewell(&mut self, mut session: Session) {
         if self.report(&mut session, false).await.is_err() {
@@ -463,21 +405,4 @@ impl Task {
 /// Resolves when the supervisor wants to stop, or is gone.
 async fn stopped(control: &mut watch::Receiver<Control>) {
     let _ = control.wait_for(|c| c.stop).await;
-}
-
-/// Postgres 18 warns once and then leaves the changes out.
-fn skipped_publication(notice: &ServerError, identity: &Identity) -> Error {
-    Error::new(
-        ErrorKind::Identity,
-        format!(
-            "the server leaves changes out because the publication {:?} is not there",
-            identity.publication
-        ),
-    )
-    .remedy(format!(
-        "make the publication {} again, then: {}",
-        ident(&identity.publication),
-        refusal::lost_remedy(&identity.slot)
-    ))
-    .source(format!("{} (SQLSTATE {})", notice.message, notice.code))
 }

@@ -1,5 +1,8 @@
 //! What `syncline check` says of the Postgres side: each finding with its remedy, ready to be run.
 
+mod facts;
+
+use self::facts::{Publication, Server, TableFacts, publication, server, table_facts};
 use super::catalog::CatalogTable;
 use super::identity::{SlotInfo, check_slot};
 use super::refusal::{ident, literal, lost_remedy};
@@ -9,35 +12,6 @@ use super::sql::Sql;
 use crate::change::ReplicaIdentity;
 use crate::config;
 use crate::fault::{Error, Finding, Result, Severity};
-
-struct Server {
-    wal_level: String,
-    max_slots: i32,
-    slots: i32,
-    max_senders: i32,
-    senders: i32,
-    keep_size: String,
-    standby: bool,
-    may_replicate: bool,
-    may_create: bool,
-}
-
-struct Publication {
-    operations: [(&'static str, bool); 4],
-    via_root: bool,
-}
-
-#[derive(Default, Clone)]
-struct TableFacts {
-    kind: String,
-    persistence: String,
-    is_partition: bool,
-    may_use_schema: bool,
-    may_select: bool,
-    ours: bool,
-    row_filter: Option<String>,
-    listed: bool,
-}
 
 #[derive(Default)]
 struct Findings(Vec<Finding>);
@@ -116,101 +90,6 @@ pub async fn preflight(
     }
     findings.0.sort_by_key(|f| std::cmp::Reverse(f.severity));
     Ok(findings.0)
-}
-
-async fn server(sql: &Sql) -> Result<Server> {
-    let rows = sql
-        .rows(include_str!("../../sql/preflight_server.sql"), &[])
-        .await?;
-    let read = || -> Result<Option<Server>, tokio_postgres::Error> {
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        Ok(Some(Server {
-            wal_level: row.try_get(0)?,
-            max_slots: row.try_get(1)?,
-            slots: row.try_get(2)?,
-            max_senders: row.try_get(3)?,
-            senders: row.try_get(4)?,
-            keep_size: row.try_get(5)?,
-            standby: row.try_get(6)?,
-            may_replicate: row.try_get(7)?,
-            may_create: row.try_get(8)?,
-        }))
-    };
-    read().map_err(|e| sql.failed(e))?.ok_or_else(|| {
-        Error::new(
-            crate::fault::ErrorKind::Protocol,
-            "the server's settings cannot be read",
-        )
-    })
-}
-
-async fn publication(sql: &Sql, name: &str) -> Result<Option<Publication>> {
-    let rows = sql
-        .rows(
-            include_str!("../../sql/preflight_publication.sql"),
-            &[&name],
-        )
-        .await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let read = || -> Result<Publication, tokio_postgres::Error> {
-        Ok(Publication {
-            operations: [
-                ("insert", row.try_get(0)?),
-                ("update", row.try_get(1)?),
-                ("delete", row.try_get(2)?),
-                ("truncate", row.try_get(3)?),
-            ],
-            via_root: row.try_get(4)?,
-        })
-    };
-    read().map(Some).map_err(|e| sql.failed(e))
-}
-
-async fn table_facts(
-    sql: &Sql,
-    source: &config::Source,
-    tables: &[String],
-) -> Result<Vec<TableFacts>> {
-    let (schemas, names): (Vec<&str>, Vec<&str>) = tables
-        .iter()
-        .map(|name| name.split_once('.').unwrap_or(("", name)))
-        .unzip();
-    let rows = sql
-        .rows(
-            include_str!("../../sql/preflight_tables.sql"),
-            &[&schemas, &names, &source.publication],
-        )
-        .await?;
-    let mut facts = vec![TableFacts::default(); tables.len()];
-    for row in &rows {
-        let read = || -> Result<(i32, TableFacts), tokio_postgres::Error> {
-            Ok((
-                row.try_get(0)?,
-                TableFacts {
-                    kind: row.try_get(1)?,
-                    persistence: row.try_get(2)?,
-                    is_partition: row.try_get(3)?,
-                    may_use_schema: row.try_get(4)?,
-                    may_select: row.try_get(5)?,
-                    ours: row.try_get(6)?,
-                    row_filter: row.try_get(7)?,
-                    listed: row.try_get::<_, Option<bool>>(8)?.unwrap_or(false),
-                },
-            ))
-        };
-        let (index, fact) = read().map_err(|e| sql.failed(e))?;
-        if let Some(place) = usize::try_from(index - 1)
-            .ok()
-            .and_then(|i| facts.get_mut(i))
-        {
-            *place = fact;
-        }
-    }
-    Ok(facts)
 }
 
 fn check_server(findings: &mut Findings, sql: &Sql, server: &Server, slot: Option<&SlotInfo>) {
