@@ -211,7 +211,7 @@ pub(super) fn company(dice: &mut Dice, number: usize, id: String, parent: Cell) 
         Some(id),
         Some(name),
         parent,
-        Some(dice.pick(INDUSTRIES).to_owned()).filter(|_| number % 9 != 0),
+        Some(dice.pick(INDUSTRIES).to_owned()).filter(|_| !number.is_multiple_of(9)),
         dice.maybe(15, site),
         dice.maybe(10, phone),
         dice.maybe(5, street),
@@ -225,9 +225,9 @@ pub(super) fn company(dice: &mut Dice, number: usize, id: String, parent: Cell) 
             if dice.percent(10) { "-" } else { "" },
             dice.money(10)
         ))
-        .filter(|_| number % 4 != 0),
+        .filter(|_| !number.is_multiple_of(4)),
         Some(dice.percent(12).to_string()),
-        Some(dice.date(1871, 2024)).filter(|_| number % 6 != 0),
+        Some(dice.date(1871, 2024)).filter(|_| !number.is_multiple_of(6)),
         Some(dice.list(SEGMENTS, 3)),
         dice.note(),
         Some(dice.instant(2012, 2025)),
@@ -250,20 +250,20 @@ pub(super) fn customer(
     vec![
         Some(id),
         company,
-        Some(dice.pick(country.first).to_owned()).filter(|_| number % 12 != 0),
+        Some(dice.pick(country.first).to_owned()).filter(|_| !number.is_multiple_of(12)),
         Some(dice.pick(country.last).to_owned()),
         Some(format!(
             "person.{number}+crm@mail.example.{}",
             country.domain
         ))
-        .filter(|_| number % 14 != 0),
+        .filter(|_| !number.is_multiple_of(14)),
         dice.maybe(20, phone),
-        Some(dice.pick(TITLES).to_owned()).filter(|_| number % 5 != 0),
-        Some(country.language.to_owned()).filter(|_| number % 8 != 0),
-        Some(dice.date(1938, 2006)).filter(|_| number % 3 != 0),
+        Some(dice.pick(TITLES).to_owned()).filter(|_| !number.is_multiple_of(5)),
+        Some(country.language.to_owned()).filter(|_| !number.is_multiple_of(8)),
+        Some(dice.date(1938, 2006)).filter(|_| !number.is_multiple_of(3)),
         Some(dice.percent(15).to_string()),
         Some(dice.money(250_000)),
-        Some(dice.instant(2023, 2025)).filter(|_| number % 7 != 0),
+        Some(dice.instant(2023, 2025)).filter(|_| !number.is_multiple_of(7)),
         Some(format!(
             "{{\"theme\": \"{theme}\", \"digest\": {{\"weekly\": {weekly}, \"hour\": {}}}, \"tags\": [1, 2.50, null]}}",
             dice.below(24)

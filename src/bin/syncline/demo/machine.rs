@@ -66,9 +66,15 @@ impl Directory {
         self.keep = Keep::All;
     }
 
-    /// Leaves the logs behind.
-    pub(super) fn keep_logs(&mut self) {
-        self.keep = Keep::Logs;
+    /// Leaves the logs behind. False when there are none.
+    pub(super) fn keep_logs(&mut self) -> bool {
+        let any = ["postgres.log", "sandbox.log", "syncline.log"]
+            .iter()
+            .any(|name| self.join(name).exists());
+        if any {
+            self.keep = Keep::Logs;
+        }
+        any
     }
 
     /// Writes a file that only we may read.

@@ -102,8 +102,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             })
         }
         Err(error) => {
-            if let Some(dir) = house.dir.as_mut() {
-                dir.keep_logs();
+            if let Some(dir) = house.dir.as_mut()
+                && dir.keep_logs()
+            {
                 screen.line(format!("\nThe logs are in {}", dir.path().display()));
             }
             Err(error)

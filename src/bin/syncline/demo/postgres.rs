@@ -52,7 +52,12 @@ pub(super) fn find(screen: &Screen, root: bool) -> Result<Installed> {
         Some(apt) if root => install(screen, apt)?,
         _ => return Err(missing(apt.is_some())),
     }
-    search().ok_or_else(|| missing(true))
+    search().ok_or_else(|| {
+        failed(format!(
+            "apt-get has installed postgresql, but no Postgres {OLDEST} or newer is to be found"
+        ))
+        .remedy("point SYNCLINE_PG_BIN at the directory of initdb, then start the demo again")
+    })
 }
 
 fn missing(apt: bool) -> Error {
