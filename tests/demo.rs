@@ -59,7 +59,7 @@ fn both_sides_are_the_same_at_the_end_of_the_demo() {
             "{text}"
         );
     }
-    assert_eq!(text.matches("kill -9 ").count(), 2, "{text}");
+    assert_eq!(text.matches("! kill -9 ").count(), 2, "{text}");
 
     // Every change has exactly one verdict.
     for table in ["company", "customer", "deal", "all"] {

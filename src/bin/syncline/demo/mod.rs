@@ -409,6 +409,7 @@ fn leave(screen: &Screen, house: &mut House) -> Result<()> {
         .lines()
         .find_map(|l| l.strip_prefix("url = \"http")?.strip_suffix('"'))
         .unwrap_or_default();
+    let binary = std::env::current_exe().map_err(system("find this program"))?;
     screen.act("Left running");
     for (what, where_) in [
         (
@@ -425,7 +426,7 @@ fn leave(screen: &Screen, house: &mut House) -> Result<()> {
         ("config", format!("{path}/config.toml")),
         (
             "status",
-            format!("syncline status --config {path}/config.toml"),
+            format!("{} status --config {path}/config.toml", binary.display()),
         ),
         ("log", format!("tail -f {path}/syncline.log")),
         ("end it", format!("sh {}", stop.display())),
