@@ -17,7 +17,7 @@ use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
 use crate::backoff::Backoff;
-use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, prepare};
+use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, preflight, prepare};
 use crate::clock::Clock;
 use crate::config::{Config, DestinationKind};
 use crate::decode::{Decoder, Types};
@@ -30,6 +30,9 @@ use crate::store::{Progress, ShelfQuery, Store};
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
+
+/// How often a wait for the CRM is explained at the start.
+const EXPLAIN: Duration = Duration::from_secs(3);
 
 /// What others see of a running process.
 #[derive(Clone)]
@@ -82,11 +85,23 @@ pub async fn run(
         tell(finding);
     }
     let Some(mapping) = compiled.mapping else {
-        return Err(unfit(&compiled.findings));
+        return Err(unfit(
+            ErrorKind::Usage,
+            "the configuration does not fit",
+            &compiled.findings,
+        ));
     };
     let mapping = Arc::new(mapping);
 
     let names: Vec<String> = config.tables.keys().cloned().collect();
+    if recovered.identity.is_none() {
+        // Before the publication is made, not when the slot turns out to be impossible.
+        let findings = preflight(&survey.sql, &config.source, &names).await?;
+        if findings.iter().any(|f| f.severity == Severity::Problem) {
+            let what = "the database is not ready";
+            return Err(unfit(ErrorKind::SourceRefused, what, &findings));
+        }
+    }
     let stored = recovered
         .identity
         .as_ref()
@@ -257,12 +272,32 @@ async fn describe(
     let mut objects: Vec<String> = config.tables.values().map(|t| t.object.clone()).collect();
     objects.sort();
     objects.dedup();
-    let described = delivery.describe(&objects).await.map_err(refused)?;
+    let described = {
+        let described = delivery.describe(&objects);
+        tokio::pin!(described);
+        loop {
+            tokio::select! {
+                described = &mut described => break described.map_err(refused)?,
+                () = tokio::time::sleep(EXPLAIN) => explain_wait(config, delivery),
+            }
+        }
+    };
     Ok(objects
         .into_iter()
         .zip(described)
         .filter_map(|(name, d)| Some((name, d?)))
         .collect())
+}
+
+/// A CRM that is down at the start is waited for as well.
+fn explain_wait(config: &Config, delivery: &Delivery) {
+    let fault = delivery.health().last_fault;
+    tracing::warn!(
+        url = config.destination.url,
+        fault = fault.map_or_else(|| "no answer yet".to_owned(), |(code, _)| code),
+        remedy = "start it, or check destination.url and the way there: `syncline check`",
+        "waiting for the CRM; nothing has been made or written yet"
+    );
 }
 
 /// The CRM does not let us in.
@@ -279,14 +314,14 @@ fn refused(fault: Fault) -> Error {
 }
 
 /// Every problem at once: a person mends them in one go.
-fn unfit(findings: &[Finding]) -> Error {
+fn unfit(kind: ErrorKind, what: &str, findings: &[Finding]) -> Error {
     let problems: Vec<&Finding> = findings
         .iter()
         .filter(|f| f.severity == Severity::Problem)
         .collect();
     let mut what = match problems.len() {
-        1 => "the configuration does not fit:".to_string(),
-        n => format!("the configuration does not fit, for {n} reasons:"),
+        1 => format!("{what}:"),
+        n => format!("{what}, for {n} reasons:"),
     };
     for finding in problems {
         what.push_str(&format!(
@@ -294,8 +329,7 @@ fn unfit(findings: &[Finding]) -> Error {
             finding.place, finding.what, finding.remedy
         ));
     }
-    Error::new(ErrorKind::Usage, what)
-        .remedy("nothing was started or made; `syncline check` tells more")
+    Error::new(kind, what).remedy("nothing was started or made; `syncline check` tells more")
 }
 
 fn tell(finding: &Finding) {
