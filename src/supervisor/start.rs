@@ -19,7 +19,7 @@ use super::status::Status;
 use crate::backoff::Backoff;
 use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, preflight, prepare};
 use crate::clock::Clock;
-use crate::config::{Config, DestinationKind};
+use crate::config::{self, Config, DestinationKind};
 use crate::decode::{Decoder, Types};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::{Compiled, Mapping, ObjectDescription, compile};
@@ -33,6 +33,9 @@ const COMMANDS: usize = 64;
 
 /// How often a wait for the CRM is explained at the start.
 const EXPLAIN: Duration = Duration::from_secs(3);
+
+/// How often the WAL kept by the slot is looked at.
+const WAL_WATCH: Duration = Duration::from_secs(30);
 
 /// What others see of a running process.
 #[derive(Clone)]
@@ -190,13 +193,40 @@ pub async fn run(
         store: Arc::clone(&store),
         mapping,
     });
+    // Alarms are told by the log; the loop does not wait for them.
+    let watch = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
     let ended = apply.run(&mut source, &mut receiver, stop).await;
+    watch.abort();
     source.stop().await;
     // After an error of the store there is nothing left to close.
     match ended {
         Ok(()) => store.close().await,
         Err(error) if error.kind == ErrorKind::Store => Err(error),
         Err(error) => store.close().await.and(Err(error)),
+    }
+}
+
+/// Says so while the slot keeps more WAL than it may.
+async fn watch_wal(mut sql: Sql, source: config::Source) {
+    loop {
+        tokio::time::sleep(WAL_WATCH).await;
+        if sql.is_closed() {
+            match Sql::connect(sql.conninfo()).await {
+                Ok(again) => sql = again,
+                // The replication connection tells what is wrong with the source.
+                Err(_) => continue,
+            }
+        }
+        let Ok(Some(slot)) = sql.slot(&source.slot).await else {
+            continue;
+        };
+        if let Some(kept) = slot.retained.filter(|kept| *kept > source.wal_budget.0) {
+            tracing::error!(
+                slot = %slot.name, kept_mib = kept >> 20, budget_mib = source.wal_budget.0 >> 20,
+                "the slot keeps more WAL than source.wal_budget: see why delivery is behind \
+                 (`syncline status`) before the database's disk is full"
+            );
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod config;
+mod demo;
 mod exit;
 mod logging;
 mod options;
@@ -38,6 +39,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(run::Args),
     Check(check::Args),
     Status(status::Args),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Run(args) => Box::pin(run::run(args)).await,
             Command::Check(args) => Box::pin(check::run(args)).await,
             Command::Status(args) => Box::pin(status::run(args)).await,
