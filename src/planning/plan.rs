@@ -148,7 +148,12 @@ pub struct Plan {
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
 /// these are known, those that their shelf entries name. Returns what is not in `states` yet.
-pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<RecordId> {
+pub fn needed(
+    window: &Window,
+    states: &States,
+    objects: &Objects,
+    with_parents: bool,
+) -> Vec<RecordId> {
     let mut wanted = Vec::with_capacity(window.items.len() + window.shelf.len());
     for item in &window.items {
         let operation = &item.operation;
@@ -170,14 +175,17 @@ pub fn needed(window: &Window, states: &States, with_parents: bool) -> Vec<Recor
     wanted.extend(window.shelf.iter().cloned());
     for pending in states.values().filter_map(|s| s.pending.as_ref()) {
         wanted.extend(pending.waits_for.clone());
-        if let Some(operation) = &pending.operation
-            && let Action::ReKey { from } = &operation.action
-        {
+        let target = objects.targets.get(&pending.record.object);
+        let Some(operation) = target.and_then(|target| pending.to_operation(target)) else {
+            continue;
+        };
+        if let Action::ReKey { from } = &operation.action {
             wanted.push(RecordId {
                 object: pending.record.object,
                 key: from.clone(),
             });
         }
+        wanted.extend(parents(&operation, &operation.fields));
     }
     wanted.retain(|record| !states.contains_key(record));
     wanted.sort_unstable();
@@ -622,7 +630,11 @@ fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
         }
     }
     for record in joining {
-        enter_from_shelf(plan, record, states, objects);
+        // A re-key may have taken it over already.
+        let absorbed = plan.entries.iter().flat_map(|e| &e.absorbed);
+        if !absorbed.into_iter().any(|p| p.record == record) {
+            enter_from_shelf(plan, record, states, objects);
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Crew {
     pub async fn states(&self, window: &Window, shelf_in_use: bool) -> Result<States> {
         let mut states = States::new();
         loop {
-            let wanted = planning::needed(window, &states, shelf_in_use);
+            let wanted = planning::needed(window, &states, &self.objects, shelf_in_use);
             if wanted.is_empty() {
                 return Ok(states);
             }
