@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::plan::{Course, Entry};
-use crate::mapping::{Action, Assigned, Assignment, Key, Target};
+use crate::mapping::{Action, Assignment, Fields, Key, Target};
 
 /// The CRM's own id of a record.
 pub type CrmId = CompactString;
@@ -36,7 +36,7 @@ pub struct Write {
     /// Its id in the CRM, where the ledger knows it.
     pub crm_id: Option<CrmId>,
     /// The fields to write, sorted by slot.
-    pub fields: Vec<Assigned>,
+    pub fields: Fields,
 }
 
 /// What travels in one request: records of one object, each at most once.
@@ -61,7 +61,7 @@ impl Entry {
         }
     }
 
-    fn write(&self, fields: &[Assigned]) -> Write {
+    fn write(&self, fields: &Fields) -> Write {
         let from = match &self.operation.action {
             Action::ReKey { from } => Some(from.clone()),
             _ => None,
@@ -70,7 +70,7 @@ impl Entry {
             key: self.operation.key.clone(),
             from,
             crm_id: self.ledger.as_ref().and_then(|l| l.crm_id.clone()),
-            fields: fields.to_vec(),
+            fields: Arc::clone(fields),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::stages;
 use super::window::{Item, Window, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
-    Action, Assigned, Key, Mapping, ObjectId, Operation, RecordId, Removal, Target,
+    Action, Assigned, Fields, Key, Mapping, ObjectId, Operation, RecordId, Removal, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -82,7 +82,7 @@ fn circles(references: &[(ObjectId, ObjectId)]) -> impl Fn(ObjectId, ObjectId) -
 #[derive(Clone, PartialEq, Debug)]
 pub enum Course {
     /// These fields are sent.
-    Send(Vec<Assigned>),
+    Send(Fields),
     /// It is not newer than what the record has.
     Stale,
     /// The CRM has it all already.
@@ -108,13 +108,13 @@ pub struct Entry {
     /// What the CRM holds of it (for a re-key: under the old external id).
     pub ledger: Option<LedgerEntry>,
     /// What was on the shelf for it.
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
     /// Other records whose place on the shelf this operation takes over.
     pub absorbed: Vec<Pending>,
     /// Markers that stand whatever becomes of this operation.
     pub markers: Vec<Pending>,
     /// For a re-key: what is on the shelf under the old external id, to be kept as its marker.
-    pub marker: Option<Pending>,
+    pub marker: Option<Box<Pending>>,
     /// A change of this window is in it, whose verdict it decides.
     pub change: bool,
     /// What happens.
@@ -335,12 +335,12 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
 
 /// A marker whose re-key is off the shelf. Where that was carried out, no record bears the external
 /// id any more; where the row was deleted instead, its record is still there and goes with it.
-fn freed(pending: Pending, target: &Arc<Target>, ledger: Option<LedgerEntry>) -> Entry {
+fn freed(pending: Box<Pending>, target: &Arc<Target>, ledger: Option<LedgerEntry>) -> Entry {
     let nothing = Operation {
         target: Arc::clone(target),
         key: pending.record.key.clone(),
         action: Action::Upsert,
-        fields: Vec::new(),
+        fields: Fields::default(),
         position: ledger
             .as_ref()
             .map(|l| l.position.after())
@@ -396,7 +396,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
                     waits_for: Some(holder),
                     fault: None,
                     counted: false,
-                    ..pending.clone()
+                    ..(*pending).clone()
                 });
             } else if let Action::ReKey { from } = older.action {
                 // Renamed again before the first renaming reached the CRM.
@@ -404,7 +404,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::exists) {
                 operation.action = Action::Upsert;
             }
-            absorbed.push(pending);
+            absorbed.push(*pending);
         }
     }
     if matches!(&operation.action, Action::ReKey { from } if *from == operation.key) {
@@ -442,7 +442,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
 }
 
 /// What is on the shelf under the external id that a re-key gives up.
-fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
+fn old_marker(operation: &Operation, states: &States) -> Option<Box<Pending>> {
     let Action::ReKey { from } = &operation.action else {
         return None;
     };
@@ -508,7 +508,7 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
     let operation = Operation {
         key: old.key,
         action,
-        fields,
+        fields: Arc::new(fields),
         position: known.position.after(),
         ..by.clone()
     };
@@ -572,16 +572,16 @@ fn waiting(holder: RecordId) -> Course {
 /// last.
 fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, rereferred: bool) -> Course {
     let Some(ledger) = ledger else {
-        return Course::Send(operation.fields.clone());
+        return Course::Send(Arc::clone(&operation.fields));
     };
     if operation.position <= ledger.position {
         return Course::Stale;
     }
     match operation.action {
-        Action::Delete { .. } if ledger.exists() => Course::Send(Vec::new()),
+        Action::Delete { .. } if ledger.exists() => Course::Send(Fields::default()),
         Action::Delete { .. } => Course::Unchanged,
         Action::Archive { create: false } if !ledger.exists() => Course::Unchanged,
-        _ if !ledger.exists() => Course::Send(operation.fields.clone()),
+        _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
         _ => {
             let changed: Vec<Assigned> = operation
                 .fields
@@ -599,7 +599,7 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, rereferred: bool)
             if changed.is_empty() && !matches!(operation.action, Action::ReKey { .. }) {
                 Course::Unchanged
             } else {
-                Course::Send(changed)
+                Course::Send(Arc::new(changed))
             }
         }
     }
@@ -661,7 +661,7 @@ fn block_orphans(plan: &mut Plan, states: &States) {
                         let shelved = matches!(other.course, Course::Shelve { .. });
                         let there = other.exists()
                             && !matches!(other.operation.action, Action::ReKey { .. })
-                            && !other.pending.as_ref().is_some_and(taken);
+                            && !other.pending.as_deref().is_some_and(taken);
                         (shelved && !there).then_some(parent)
                     }
                     None => {

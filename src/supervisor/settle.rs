@@ -253,7 +253,7 @@ impl Desk<'_> {
             return self.verdict(&entry, Some(Verdict::Applied));
         }
         entry.operation.action = Action::Upsert;
-        entry.operation.fields = later;
+        entry.operation.fields = later.into();
         // The ledger has the change's position already; what is left of it must not be stale.
         entry.operation.position = entry.operation.position.after();
         self.shelve(entry, Reason::Waiting, parent, None, false);
@@ -295,7 +295,8 @@ impl Desk<'_> {
                 object: record.object,
                 key: from.clone(),
             };
-            self.bearers.push((old, record.clone(), entry.marker));
+            let marker = entry.marker.map(|marker| *marker);
+            self.bearers.push((old, record.clone(), marker));
         }
         self.shelf.insert(record, Some(pending));
     }
