@@ -6,8 +6,9 @@
 //! its peak of resident memory are its own; readers take turns, and ratios are formed within a round.
 //!
 //! `SYNCLINE_BENCH_ROWS` (1,000,000), `SYNCLINE_BENCH_ROUNDS` (3), `SYNCLINE_BENCH_READERS`
-//! (`pg_recvlogical,sled,memory`), and `SYNCLINE_BENCH_WRAP`: a command under which the connector
-//! runs, such as `perf record -g -o /tmp/perf.data --`. See docs/benchmarks.md.
+//! (`pg_recvlogical,sled,memory`), `SYNCLINE_BENCH_CONFIG`: more configuration, such as
+//! `delivery.max_rows = 5000`, and `SYNCLINE_BENCH_WRAP`: a command under which the connector runs,
+//! such as `perf record -g -o /tmp/perf.data --`. See docs/benchmarks.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -197,8 +198,9 @@ impl Backlog {
         };
         let cpu = ended_children_cpu("self") - before;
         // Its backend ends a moment after the client.
-        let active =
-            format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active");
+        let active = format!(
+            "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
+        );
         while server.psql(&active) != "0" {
             sleep(Duration::from_millis(10));
         }
@@ -215,7 +217,13 @@ impl Backlog {
     fn plain(&self, server: &Postgres, slot: &str) -> Command {
         let mut command = Command::new(PLAIN);
         command
-            .args(["--dbname", &server.url(SUPERUSER), "--slot", slot, "--start"])
+            .args([
+                "--dbname",
+                &server.url(SUPERUSER),
+                "--slot",
+                slot,
+                "--start",
+            ])
             .args(["--option", "proto_version=1"])
             .args(["--option", "publication_names=backlog"])
             .args(["--file", "/dev/null", "--endpos", &self.until.to_string()]);
@@ -308,8 +316,11 @@ fn connector(until: Lsn) {
     let env = |name: &str| std::env::var(name).unwrap();
     let config: Config = toml::from_str(&format!(
         r#"
-        source = {{ url = "{}", slot = "{}", publication = "backlog" }}
-        destination = {{ kind = "discard" }}
+        source.url = "{}"
+        source.slot = "{}"
+        source.publication = "backlog"
+        destination.kind = "discard"
+        {}
         [tables."public.customer"]
         object = "Contact"
         key = {{ column = "id", field = "Customer_Id__c" }}
@@ -317,6 +328,7 @@ fn connector(until: Lsn) {
         "#,
         env("SYNCLINE_BENCH_URL"),
         env("SYNCLINE_BENCH_SLOT"),
+        setting("SYNCLINE_BENCH_CONFIG", String::new()),
     ))
     .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -326,7 +338,11 @@ fn connector(until: Lsn) {
     runtime.block_on(async {
         let store: Arc<dyn Store> = match env("SYNCLINE_BENCH_STORE").as_str() {
             "memory" => Arc::new(Memory::new()),
-            "sled" => Arc::new(store::open(env("SYNCLINE_BENCH_STATE").as_ref()).await.unwrap()),
+            "sled" => Arc::new(
+                store::open(env("SYNCLINE_BENCH_STATE").as_ref())
+                    .await
+                    .unwrap(),
+            ),
             other => panic!("no reader is called {other}"),
         };
         let (stop, stopping) = watch::channel(false);
