@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::plan::{Course, Entry, parents};
-use crate::mapping::{Action, Assigned, Assignment, Key, RecordId, Target};
+use crate::mapping::{Action, Assignment, Fields, Key, RecordId, Target};
 
 /// The CRM's own id of a record.
 pub type CrmId = CompactString;
@@ -37,7 +37,7 @@ pub struct Write {
     /// Its id in the CRM, where the ledger knows it.
     pub crm_id: Option<CrmId>,
     /// The fields to write, sorted by slot.
-    pub fields: Vec<Assigned>,
+    pub fields: Fields,
 }
 
 /// What travels in one request: records of one object, each at most once.
@@ -62,7 +62,7 @@ impl Entry {
         }
     }
 
-    fn write(&self, fields: &[Assigned]) -> Write {
+    fn write(&self, fields: &Fields) -> Write {
         let from = match &self.operation.action {
             Action::ReKey { from } => Some(from.clone()),
             _ => None,
@@ -71,7 +71,7 @@ impl Entry {
             key: self.operation.key.clone(),
             from,
             crm_id: self.ledger.as_ref().and_then(|l| l.crm_id.clone()),
-            fields: fields.to_vec(),
+            fields: Arc::clone(fields),
         }
     }
 }
@@ -91,7 +91,9 @@ pub fn cut(
     let mut stage = Cow::Borrowed(stage);
     if stage.len() > records {
         // Within a family, and without one, the order of the changes stays.
-        stage.to_mut().sort_by_cached_key(|index| entries.get(*index).and_then(family));
+        stage
+            .to_mut()
+            .sort_by_cached_key(|index| entries.get(*index).and_then(family));
     }
     for &index in stage.iter() {
         let Some(entry) = entries.get(index) else {
