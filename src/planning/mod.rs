@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
-//! [`plan`] compares each with what the ledger and the shelf say of its record, and decides: send,
+//! [`plan()`] compares each with what the ledger and the shelf say of its record, and decides: send,
 //! leave, shelve. What is sent is ordered into stages and cut into batches.
 //!
 //! What holds, and is checked against a plain sequential model in `tests/planning.rs`:
