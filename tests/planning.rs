@@ -115,7 +115,7 @@ impl Records {
             .0
             .get(&name)
             .and_then(|r| r.get("Version__c")?.parse::<i64>().ok());
-        for field in &write.fields {
+        for field in write.fields.iter() {
             if let Assignment::Set(FieldValue::Reference(parent)) = &field.assignment {
                 let known = self
                     .0
@@ -175,7 +175,7 @@ impl Sidecar {
             }
             for record in wanted {
                 let ledger = self.ledger.get(&record).cloned();
-                let pending = self.shelf.get(&record).cloned();
+                let pending = self.shelf.get(&record).cloned().map(Box::new);
                 states.insert(record, RecordState { ledger, pending });
             }
         }
@@ -350,7 +350,8 @@ fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
                 assignment: Assignment::Set(FieldValue::Reference(p.to_string().into())),
             })
             .into_iter()
-            .collect(),
+            .collect::<Vec<_>>()
+            .into(),
         position: syncline::change::Position {
             commit: Lsn(ordinal + 1),
             ordinal: 0,

@@ -186,7 +186,7 @@ fn write(key: impl AsRef<str>, fields: Vec<Assigned>) -> Write {
         key: key.as_ref().into(),
         from: None,
         crm_id: None,
-        fields,
+        fields: fields.into(),
     }
 }
 

@@ -449,7 +449,7 @@ async fn entries_without_an_operation_are_not_counted(store: AnyStore) {
     store.settle(put).await.unwrap();
     assert!(store.shelf_counts().await.unwrap().is_empty());
     let states = store.records(&[record(CONTACT, "1")]).await.unwrap();
-    assert_eq!(states[0].pending.as_ref(), Some(&blocked));
+    assert_eq!(states[0].pending.as_deref(), Some(&blocked));
     let mut fill = settlement(2);
     fill.shelved = vec![pending(record(CONTACT, "1"), Reason::Held, 1, 10)];
     store.settle(fill).await.unwrap();
@@ -511,7 +511,7 @@ async fn pending_operations_may_be_large(store: AnyStore) {
         ];
         store.settle(put).await.unwrap();
         let states = store.records(&[record(CONTACT, "1")]).await.unwrap();
-        assert_eq!(states[0].pending.as_ref(), Some(&large), "{size} bytes");
+        assert_eq!(states[0].pending.as_deref(), Some(&large), "{size} bytes");
         let listed = store
             .shelf(ShelfQuery {
                 limit: 10,

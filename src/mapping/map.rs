@@ -128,7 +128,7 @@ impl Bound {
             target: self.table.target.clone(),
             key,
             action,
-            fields,
+            fields: Arc::new(fields),
             position: change.position,
             commit_time: change.commit_time,
             xid: change.xid,

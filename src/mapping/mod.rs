@@ -51,7 +51,7 @@ pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
 pub use naming::candidates;
 pub use operation::{
-    Action, Assigned, Assignment, FieldId, FieldValue, Fingerprint, Key, ObjectId, Operation,
-    RecordId, Reference, Removal, Target, TargetField,
+    Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
+    Operation, RecordId, Reference, Removal, Target, TargetField,
 };
 pub use table::{ColumnMapping, FieldRule, Mapping, NullAction, TableMapping, Unmapped};

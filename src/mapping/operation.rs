@@ -185,6 +185,10 @@ pub struct Assigned {
     pub assignment: Assignment,
 }
 
+/// Fields of one operation, sorted by slot. Shared: what is sent is nearly always all of it, and the
+/// operation has to outlive the request.
+pub type Fields = Arc<Vec<Assigned>>;
+
 /// What is done to the record as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -218,7 +222,7 @@ pub struct Operation {
     /// What to do.
     pub action: Action,
     /// Field by field, sorted by slot, each at most once.
-    pub fields: Vec<Assigned>,
+    pub fields: Fields,
     /// The newest change in it.
     pub position: Position,
     /// When that change committed.

@@ -1,6 +1,8 @@
 //! Two operations of one record become one.
 
-use crate::mapping::{Action, Assigned, Operation};
+use std::sync::Arc;
+
+use crate::mapping::{Action, Fields, Operation};
 
 /// Merges `newer` over `older`, both of the same record: what the newer sets or clears wins, what it
 /// leaves absent stays as the older says.
@@ -40,13 +42,13 @@ pub fn merge(older: Operation, newer: Operation) -> Operation {
 }
 
 /// `newer` over `older`, both sorted by slot.
-pub(super) fn overlay(older: Vec<Assigned>, newer: Vec<Assigned>) -> Vec<Assigned> {
+pub(super) fn overlay(older: Fields, newer: Fields) -> Fields {
     if older.is_empty() {
         return newer;
     }
     let mut merged = Vec::with_capacity(older.len().max(newer.len()));
-    let mut older = older.into_iter().peekable();
-    for field in newer {
+    let mut older = Arc::unwrap_or_clone(older).into_iter().peekable();
+    for field in Arc::unwrap_or_clone(newer) {
         while let Some(before) = older.next_if(|o| o.slot < field.slot) {
             merged.push(before);
         }
@@ -54,5 +56,5 @@ pub(super) fn overlay(older: Vec<Assigned>, newer: Vec<Assigned>) -> Vec<Assigne
         merged.push(field);
     }
     merged.extend(older);
-    merged
+    Arc::new(merged)
 }

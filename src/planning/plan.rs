@@ -10,7 +10,7 @@ use super::stages;
 use super::window::{Item, Window, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
-    Action, Assigned, Key, Mapping, ObjectId, Operation, RecordId, Removal, Target,
+    Action, Assigned, Fields, Key, Mapping, ObjectId, Operation, RecordId, Removal, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -82,7 +82,7 @@ fn circles(references: &[(ObjectId, ObjectId)]) -> impl Fn(ObjectId, ObjectId) -
 #[derive(Clone, PartialEq, Debug)]
 pub enum Course {
     /// These fields are sent.
-    Send(Vec<Assigned>),
+    Send(Fields),
     /// It is not newer than what the record has.
     Stale,
     /// The CRM has it all already.
@@ -108,13 +108,13 @@ pub struct Entry {
     /// What the CRM holds of it (for a re-key: under the old external id).
     pub ledger: Option<LedgerEntry>,
     /// What was on the shelf for it.
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
     /// Other records whose place on the shelf this operation takes over.
     pub absorbed: Vec<Pending>,
     /// Markers that stand whatever becomes of this operation.
     pub markers: Vec<Pending>,
     /// For a re-key: what is on the shelf under the old external id, to be kept as its marker.
-    pub marker: Option<Pending>,
+    pub marker: Option<Box<Pending>>,
     /// A change of this window is in it, whose verdict it decides.
     pub change: bool,
     /// What happens.
@@ -347,12 +347,12 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
 
 /// A marker whose re-key is off the shelf. Where that was carried out, no record bears the external
 /// id any more; where the row was deleted instead, its record is still there and goes with it.
-fn freed(pending: Pending, target: &Arc<Target>, ledger: Option<LedgerEntry>) -> Entry {
+fn freed(pending: Box<Pending>, target: &Arc<Target>, ledger: Option<LedgerEntry>) -> Entry {
     let nothing = Operation {
         target: Arc::clone(target),
         key: pending.record.key.clone(),
         action: Action::Upsert,
-        fields: Vec::new(),
+        fields: Fields::default(),
         position: ledger.as_ref().map(|l| l.position).unwrap_or_default(),
         commit_time: pending.since,
         xid: 0,
@@ -405,7 +405,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
                     waits_for: Some(holder),
                     fault: None,
                     counted: false,
-                    ..pending.clone()
+                    ..(*pending).clone()
                 });
             } else if let Action::ReKey { from } = older.action {
                 // Renamed again before the first renaming reached the CRM.
@@ -413,7 +413,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::exists) {
                 operation.action = Action::Upsert;
             }
-            absorbed.push(pending);
+            absorbed.push(*pending);
         }
     }
     if matches!(&operation.action, Action::ReKey { from } if *from == operation.key) {
@@ -457,7 +457,7 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
 }
 
 /// What is on the shelf under the external id that a re-key gives up.
-fn old_marker(operation: &Operation, states: &States) -> Option<Pending> {
+fn old_marker(operation: &Operation, states: &States) -> Option<Box<Pending>> {
     let Action::ReKey { from } = &operation.action else {
         return None;
     };
@@ -523,7 +523,7 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
     let operation = Operation {
         key: old.key,
         action,
-        fields,
+        fields: Arc::new(fields),
         position: known.position,
         ..by.clone()
     };
@@ -599,7 +599,7 @@ enum Origin {
 /// last.
 fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin) -> Course {
     let Some(ledger) = ledger else {
-        return Course::Send(operation.fields.clone());
+        return Course::Send(Arc::clone(&operation.fields));
     };
     let stale = match origin {
         Origin::Shelf => operation.position < ledger.position,
@@ -610,10 +610,10 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin) -
     }
     let rereferred = !matches!(origin, Origin::Change { rereferred: false });
     match operation.action {
-        Action::Delete { .. } if ledger.exists() => Course::Send(Vec::new()),
+        Action::Delete { .. } if ledger.exists() => Course::Send(Fields::default()),
         Action::Delete { .. } => Course::Unchanged,
         Action::Archive { create: false } if !ledger.exists() => Course::Unchanged,
-        _ if !ledger.exists() => Course::Send(operation.fields.clone()),
+        _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
         _ => {
             let changed: Vec<Assigned> = operation
                 .fields
@@ -631,7 +631,7 @@ fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin) -
             if changed.is_empty() && !matches!(operation.action, Action::ReKey { .. }) {
                 Course::Unchanged
             } else {
-                Course::Send(changed)
+                Course::Send(Arc::new(changed))
             }
         }
     }
@@ -693,7 +693,7 @@ fn block_orphans(plan: &mut Plan, states: &States) {
                         let shelved = matches!(other.course, Course::Shelve { .. });
                         let there = other.exists()
                             && !matches!(other.operation.action, Action::ReKey { .. })
-                            && !other.pending.as_ref().is_some_and(taken);
+                            && !other.pending.as_deref().is_some_and(taken);
                         (shelved && !there).then_some(parent)
                     }
                     None => {

@@ -137,7 +137,7 @@ impl Pending {
             target: Arc::clone(target),
             key: self.record.key.clone(),
             action: operation.action.clone(),
-            fields,
+            fields: Arc::new(fields),
             position: operation.position,
             commit_time: operation.commit_time,
             xid: operation.xid,
@@ -167,6 +167,6 @@ impl PendingOperation {
 pub struct RecordState {
     /// Its ledger entry.
     pub ledger: Option<LedgerEntry>,
-    /// Its place on the shelf.
-    pub pending: Option<Pending>,
+    /// Its place on the shelf. Boxed: it is large, and nearly always missing.
+    pub pending: Option<Box<Pending>>,
 }

@@ -6,6 +6,7 @@
 //! operation of its own.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -243,10 +244,10 @@ fn leave_out(
     let Course::Send(fields) = &mut entry.course else {
         return false;
     };
-    let (later, now): (Vec<_>, Vec<_>) = std::mem::take(fields)
+    let (later, now): (Vec<_>, Vec<_>) = Arc::unwrap_or_clone(std::mem::take(fields))
         .into_iter()
         .partition(|f| slots.contains(&f.slot));
-    *fields = now;
+    *fields = Arc::new(now);
     entry.completes.extend(later);
     true
 }

@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use super::merge::merge;
 use crate::change::{Lsn, Position, Verdict};
 use crate::fault::Fault;
-use crate::mapping::{Action, Operation, RecordId};
+use crate::mapping::{Action, Fields, Operation, RecordId};
 
 /// An operation in a window.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ impl Window {
                     target: std::sync::Arc::clone(&target),
                     key: Default::default(),
                     action: Action::Upsert,
-                    fields: Vec::new(),
+                    fields: Fields::default(),
                     position,
                     commit_time: item.operation.commit_time,
                     xid: 0,

@@ -170,7 +170,7 @@ pub(super) fn records<R: Rows>(rows: &R, records: &[RecordId]) -> Result<Vec<Rec
     let state = |(record, ledger)| {
         let pending = match shelf_is_empty {
             true => None,
-            false => shelf::read(rows, record)?,
+            false => shelf::read(rows, record)?.map(Box::new),
         };
         Ok(RecordState { ledger, pending })
     };

@@ -18,10 +18,12 @@
 //! - One window is under way at a time; the next one's plan is made from the ledger after it.
 
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::command::{Command, discard};
@@ -32,7 +34,7 @@ use super::status::Status;
 use super::truncate::empty;
 use crate::capture::{Event, Source};
 use crate::clock::Clock;
-use crate::fault::Result;
+use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
 use crate::planning::Window;
 use crate::sinks::BoxFuture;
@@ -50,6 +52,9 @@ pub struct Pace {
     pub linger: Duration,
     /// Most records that a window takes from the shelf.
     pub shelf_rows: usize,
+    /// The window under way goes its way in a task of its own, so that the next one fills on another
+    /// core. Without it the loop is one future, which a test may stop at any await.
+    pub beside: bool,
 }
 
 /// What comes back from the work under way.
@@ -60,8 +65,30 @@ enum Landed {
         due: Due,
         next: Option<Window>,
     },
-    /// A window has been delivered.
-    Delivered(Delivered),
+    /// A window has been delivered; this is what it comes to.
+    Delivered(Settled),
+}
+
+/// Work in a task of its own, which ends when nobody waits for it any more.
+struct Beside(JoinHandle<Result<Landed>>);
+
+impl Beside {
+    async fn landed(mut self) -> Result<Landed> {
+        (&mut self.0).await.unwrap_or_else(|ended| {
+            // As if it had happened here.
+            let panic = ended.try_into_panic();
+            Err(panic.map_or_else(
+                |_| Error::new(ErrorKind::Machine, "the process is ending"),
+                |panic| resume_unwind(panic),
+            ))
+        })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The loop.
@@ -143,7 +170,7 @@ impl Apply {
                 return self.drain(source, flight).await;
             }
             if flight.is_none() {
-                flight = self.launch(None);
+                flight = self.launch(None).map(|work| self.begin(work));
             }
             let wake = self.wake(flight.is_some());
             let hungry = self.intake.is_hungry();
@@ -156,7 +183,7 @@ impl Apply {
                     Some(flight) => flight.await,
                     None => std::future::pending().await,
                 } } => {
-                    flight = self.land(landed?, source);
+                    flight = self.land(landed?, source).map(|work| self.begin(work));
                 }
                 Some(command) = commands.recv() => self.command(command),
                 event = source.next(), if hungry => self.take(event?),
@@ -393,6 +420,16 @@ impl Apply {
         })
     }
 
+    fn begin(
+        &self,
+        work: BoxFuture<'static, Result<Landed>>,
+    ) -> BoxFuture<'static, Result<Landed>> {
+        match self.pace.beside {
+            true => Box::pin(Beside(tokio::spawn(work)).landed()),
+            false => work,
+        }
+    }
+
     /// What follows from work that has come in.
     fn land<S: Source>(
         &mut self,
@@ -410,19 +447,16 @@ impl Apply {
                 let window = next?;
                 let crew = self.crew.clone();
                 let shelf_in_use = self.status.shelf_in_use();
+                // Nothing else is under way: it stays what it is until this comes in.
+                let progress = self.progress;
+                let clock = self.clock.clone();
                 Some(Box::pin(async move {
-                    Ok(Landed::Delivered(crew.fly(window, shelf_in_use).await?))
+                    let delivered = crew.fly(window, shelf_in_use).await?;
+                    let settled = settle(delivered, progress, &crew.objects, clock.now());
+                    Ok(Landed::Delivered(settled))
                 }))
             }
-            Landed::Delivered(delivered) => {
-                let settled = settle(
-                    delivered,
-                    self.progress,
-                    &self.crew.objects,
-                    self.clock.now(),
-                );
-                self.launch(Some(settled))
-            }
+            Landed::Delivered(settled) => self.launch(Some(settled)),
         }
     }
 
@@ -449,13 +483,7 @@ impl Apply {
         };
         match landed? {
             Landed::Settled { progress, .. } => self.confirm(progress, source),
-            Landed::Delivered(delivered) => {
-                let settled = settle(
-                    delivered,
-                    self.progress,
-                    &self.crew.objects,
-                    self.clock.now(),
-                );
+            Landed::Delivered(settled) => {
                 let last = self.run_settlement(settled, None);
                 match tokio::time::timeout_at(deadline + DRAIN / 4, last).await {
                     Ok(Ok(Landed::Settled { progress, .. })) => self.confirm(progress, source),

@@ -58,7 +58,7 @@ pub async fn discard_settlement(
         let waiting = store.waiting_for(record, usize::MAX).await?;
         let states = store.records(&waiting).await?;
         for (waiter, state) in waiting.into_iter().zip(states) {
-            match state.pending {
+            match state.pending.map(|p| *p) {
                 // The marker of a re-key that will not happen: the record keeps its external id.
                 Some(Pending {
                     operation: None, ..

@@ -94,7 +94,7 @@ impl Crew {
             if let Some(entry) = plan.entries.get_mut(index) {
                 let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
                 let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
-                entry.course = Course::Send(fields.cloned().collect());
+                entry.course = Course::Send(Arc::new(fields.cloned().collect()));
                 entry.ledger = None;
                 tracing::warn!(
                     object = %entry.operation.target.object,

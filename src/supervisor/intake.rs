@@ -10,7 +10,7 @@ use crate::change::{Change, Lsn, Position, Timestamp, Verdict};
 use crate::config::OnTruncate;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{Error, ErrorKind, Result, Severity};
-use crate::mapping::{Action, Binding, Mapped, Mapping, Operation, Target};
+use crate::mapping::{Action, Binding, Fields, Mapped, Mapping, Operation, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
 use crate::store::{Intent, SchemaVersion};
 
@@ -305,7 +305,7 @@ fn nameless(change: &Change, target: Arc<Target>, key: Option<crate::mapping::Ke
         target,
         key: key.unwrap_or_else(|| compact_str::format_compact!("?{}", change.position)),
         action: Action::Upsert,
-        fields: Vec::new(),
+        fields: Fields::default(),
         position: change.position,
         commit_time: change.commit_time,
         xid: change.xid,

@@ -253,7 +253,7 @@ impl Desk<'_> {
             return self.verdict(&entry, Some(Verdict::Applied));
         }
         entry.operation.action = Action::Upsert;
-        entry.operation.fields = later;
+        entry.operation.fields = later.into();
         self.shelve(entry, Reason::Waiting, parent, None, false);
     }
 
@@ -293,7 +293,8 @@ impl Desk<'_> {
                 object: record.object,
                 key: from.clone(),
             };
-            self.bearers.push((old, record.clone(), entry.marker));
+            let marker = entry.marker.map(|marker| *marker);
+            self.bearers.push((old, record.clone(), marker));
         }
         self.shelf.insert(record, Some(pending));
     }

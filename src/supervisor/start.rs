@@ -175,6 +175,7 @@ pub async fn run(
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,
+        beside: true,
     };
     let apply = Apply::new(
         intake,

@@ -89,7 +89,7 @@ async fn remove(
             target: std::sync::Arc::clone(&emptied.target),
             key,
             action,
-            fields,
+            fields: fields.into(),
             position: emptied.position,
             commit_time: emptied.commit_time,
             xid: emptied.xid,

@@ -279,7 +279,7 @@ pub async fn find(
         })
         .collect();
     let states = store.records(&records).await?;
-    Ok(states.into_iter().find_map(|s| s.pending))
+    Ok(states.into_iter().find_map(|s| s.pending).map(|p| *p))
 }
 
 /// The records of these names that are on the shelf (for this reason, if one is given), and the

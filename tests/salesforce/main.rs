@@ -76,7 +76,8 @@ fn write(key: &str) -> Write {
         fields: vec![Assigned {
             slot: 0,
             assignment: Assignment::Set(FieldValue::Text("Lee".into())),
-        }],
+        }]
+        .into(),
     }
 }
 

@@ -16,11 +16,11 @@ async fn an_upsert_goes_by_external_id_and_answers_for_each_record() {
         {"success":false,"errors":[{"statusCode":"DUPLICATE_VALUE","message":"duplicate value found: Ext_Id__c duplicates value on record with id: 003X","fields":[]}]}]"#;
     let server = Server::start(vec![Reply::json(200, body)]).await;
     let mut batch = upsert(&["c-1", "c-2", "c-3", "c-4", "c-5"]);
-    batch.writes[0].fields.push(Assigned {
+    Arc::make_mut(&mut batch.writes[0].fields).push(Assigned {
         slot: 1,
         assignment: Assignment::Clear,
     });
-    batch.writes[2].fields.push(Assigned {
+    Arc::make_mut(&mut batch.writes[2].fields).push(Assigned {
         slot: 2,
         assignment: Assignment::Set(FieldValue::Reference("a-9".into())),
     });

@@ -206,7 +206,7 @@ impl Inner {
             self.violations.push(what.clone());
             return Outcome::Refused(Fault::new(Class::Record, "DUPLICATE_VALUE", what));
         }
-        for field in &write.fields {
+        for field in write.fields.iter() {
             let described = &batch.target.fields[usize::from(field.slot)];
             let name = described.name.to_string();
             match (&field.assignment, &described.reference) {

@@ -226,6 +226,7 @@ impl Simulation {
         let pace = Pace {
             linger: Duration::from_millis(self.random.random_range(0..100)),
             shelf_rows: self.random.random_range(1..30),
+            beside: self.random.random_bool(0.2),
         };
         let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
         let apply = Apply::new(intake, crew, clock, pace, status, &recovered);

@@ -119,7 +119,7 @@ fn batch(keys: &[&str]) -> Batch {
         key: Key::from(*key),
         from: None,
         crm_id: None,
-        fields: Vec::new(),
+        fields: Default::default(),
     };
     Batch {
         target: Arc::new(Target {

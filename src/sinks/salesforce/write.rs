@@ -57,7 +57,7 @@ pub(super) fn encode<'a>(
             out.extend_from_slice(key_name.as_bytes());
             external_id(&mut out, key_kind, &write.key);
         }
-        for Assigned { slot, assignment } in &write.fields {
+        for Assigned { slot, assignment } in write.fields.iter() {
             let Some(field) = fields.get(usize::from(*slot)) else {
                 // Not written is lost: better nothing is sent.
                 return Err(Fault::new(
@@ -263,7 +263,8 @@ mod tests {
                     slot: 3,
                     assignment: Assignment::Clear,
                 },
-            ],
+            ]
+            .into(),
         };
         assert_eq!(
             body(&write, Identified::ByKey, KeyKind::Exact),
@@ -281,7 +282,8 @@ mod tests {
                 set(2, FieldValue::Bool(true)),
                 set(3, FieldValue::Reference("a-9".into())),
                 set(4, FieldValue::Reference("u-1".into())),
-            ],
+            ]
+            .into(),
         };
         assert_eq!(
             body(&write, Identified::ByKey, KeyKind::Number),
@@ -295,7 +297,7 @@ mod tests {
             key: "new".into(),
             from: None,
             crm_id: None,
-            fields: vec![set(1, FieldValue::Number("NaN".into()))],
+            fields: vec![set(1, FieldValue::Number("NaN".into()))].into(),
         };
         let id = Identified::ById("003Ws00000C1d2eIAB");
         assert_eq!(
@@ -315,7 +317,7 @@ mod tests {
             key: "k".into(),
             from: None,
             crm_id: None,
-            fields: vec![set(99, FieldValue::Bool(true))],
+            fields: vec![set(99, FieldValue::Bool(true))].into(),
         };
         let writes = std::iter::once((&write, Identified::ByKey));
         let fault = encode(&target(), |_, _| KeyKind::Exact, writes).unwrap_err();
@@ -331,7 +333,7 @@ mod tests {
                     key: text.as_str().into(),
                     from: None,
                     crm_id: None,
-                    fields: vec![set(0, FieldValue::Text(text.as_str().into()))],
+                    fields: vec![set(0, FieldValue::Text(text.as_str().into()))].into(),
                 })
                 .collect();
             let iter = writes.iter().map(|w| (w, Identified::ByKey));
