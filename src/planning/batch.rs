@@ -17,8 +17,9 @@ pub type CrmId = CompactString;
 pub enum BatchAction {
     /// Creates or changes, by external id.
     Upsert,
-    /// Changes what is there and never creates: archives and re-keys. The sink finds the record by
-    /// its CRM id where the write has one, else by its external id (for a re-key: the old one).
+    /// Changes what is there and never creates: archives, re-keys, and changes of a record whose CRM
+    /// id is known. The sink finds the record by its CRM id where the write has one, else by its
+    /// external id (for a re-key: the old one).
     Update,
     /// Removes.
     Delete {
@@ -54,7 +55,10 @@ pub struct Batch {
 impl Entry {
     /// How its operation is carried out.
     fn batch_action(&self) -> BatchAction {
+        let known = self.ledger.as_ref().filter(|l| l.exists());
         match self.operation.action {
+            // Only what changed is sent: were the record gone, an upsert would make a new one of it.
+            Action::Upsert if known.is_some_and(|l| l.crm_id.is_some()) => BatchAction::Update,
             Action::Upsert => BatchAction::Upsert,
             Action::Archive { create } if create && !self.exists() => BatchAction::Upsert,
             Action::Archive { .. } | Action::ReKey { .. } => BatchAction::Update,

@@ -50,18 +50,18 @@ impl Crew {
     }
 
     /// Sends a plan.
-    pub async fn send(&self, plan: Plan, extent: Extent) -> Result<Delivered> {
+    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
-        for stage in &plan.stages {
+        for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
-            for &index in stage {
+            for index in stage {
                 match failed_parent(&plan, &fates, index) {
                     Some(parent) => set(&mut fates, index, Fate::Waits(parent)),
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&plan, &ready, &mut fates).await?;
+            self.send_stage(&mut plan, &ready, &mut fates).await?;
         }
         self.name_missing_parents(&plan, &mut fates).await?;
         Ok(Delivered {
@@ -71,13 +71,14 @@ impl Crew {
         })
     }
 
-    async fn send_stage(&self, plan: &Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
+    async fn send_stage(&self, plan: &mut Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
         let limits = self.delivery.limits();
         let mut absent = Vec::new();
         let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
         self.send_batches(batches, |index, outcome| {
-            let entry = plan.entries.get(index).map(|e| &e.operation.action);
-            if outcome == Outcome::Absent && matches!(entry, Some(Action::ReKey { .. })) {
+            let action = plan.entries.get(index).map(|e| &e.operation.action);
+            let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
+            if outcome == Outcome::Absent && arrives {
                 absent.push(index);
             } else {
                 set(fates, index, Fate::Answered(outcome));
@@ -87,15 +88,25 @@ impl Crew {
         if absent.is_empty() {
             return Ok(());
         }
-        // Nothing bears the old external id: the row arrives as a new record, with all its fields.
-        let mut entries = plan.entries.clone();
+        // The CRM has lost the record (for a re-key, nothing bears the old external id): the row
+        // arrives as a new one, with all its fields, and what the old one held counts for nothing.
         for &index in &absent {
-            if let Some(entry) = entries.get_mut(index) {
+            if let Some(entry) = plan.entries.get_mut(index) {
                 let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
                 let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
                 entry.course = Course::Send(Arc::new(fields.cloned().collect()));
-                entry.operation.action = Action::Upsert;
                 entry.ledger = None;
+                tracing::warn!(
+                    object = %entry.operation.target.object,
+                    external_id = %entry.operation.key,
+                    "the CRM no longer has this record: it is made again"
+                );
+            }
+        }
+        let mut entries = plan.entries.clone();
+        for &index in &absent {
+            if let Some(entry) = entries.get_mut(index) {
+                entry.operation.action = Action::Upsert;
             }
         }
         let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);

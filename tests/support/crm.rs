@@ -75,6 +75,35 @@ impl Crm {
         })
     }
 
+    /// Deletes a record, as somebody other than the connector would.
+    pub fn delete(&self, object: &str, field: &str, key: &str) {
+        let login = format!("{}/services/oauth2/token", self.url);
+        let record = format!(
+            "{}/services/data/v66.0/sobjects/{object}/{field}/{key}",
+            self.url
+        );
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", "sandbox"),
+            ("client_secret", "sandbox"),
+            ("username", "admin@sandbox.test"),
+            ("password", "sandbox"),
+        ];
+        self.runtime.block_on(async {
+            let reply = self.http.post(login).form(&form).send().await.unwrap();
+            let token: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
+            let token = token["access_token"].as_str().unwrap();
+            let reply = self
+                .http
+                .delete(record)
+                .bearer_auth(token)
+                .send()
+                .await
+                .unwrap();
+            assert!(reply.status().is_success(), "{}", reply.status());
+        });
+    }
+
     /// The live records of an object, with these fields.
     pub fn records(&self, object: &str, fields: &str) -> Vec<Value> {
         match self.get(&format!("records/{object}?fields={fields}")) {
