@@ -123,6 +123,17 @@ impl Feedback {
     }
 }
 
+/// The state of the replication connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// Received, durable, reported.
+    pub lsns: Lsns,
+    /// Whether the connection stands.
+    pub connected: bool,
+    /// Times it was made anew.
+    pub restarts: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -56,12 +56,12 @@ use crate::fault::Result;
 
 pub use catalog::{CatalogColumn, CatalogTable};
 pub use conninfo::Conninfo;
-pub use feedback::Lsns;
+pub use feedback::{Lsns, Status};
 pub use identity::SlotInfo;
 pub use preflight::preflight;
 pub use slot::{Prepared, prepare};
 pub use sql::Sql;
-pub use stream::{Replication, Status};
+pub use stream::Replication;
 
 /// One pgoutput message.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::conninfo::Conninfo;
-use super::feedback::Lsns;
+use super::feedback::Status;
 use super::framing::Batch;
 use super::queue::{self, Receiver};
 use super::task::{Control, Task};
@@ -23,17 +23,6 @@ const BATCH: Batch = Batch {
 /// How long an orderly end may take before the socket is just closed. Nothing is lost by that: what
 /// was not confirmed is sent again.
 const STOP: Duration = Duration::from_secs(5);
-
-/// The state of the replication connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    /// Received, durable, reported.
-    pub lsns: Lsns,
-    /// Whether the connection stands.
-    pub connected: bool,
-    /// Times it was made anew.
-    pub restarts: u64,
-}
 
 /// A running stream. Dropping it closes the connection without a last status update.
 pub struct Replication {

@@ -108,7 +108,7 @@ pub(super) fn waiting(holder: RecordId) -> Course {
 pub(super) enum Origin {
     /// A change, not newer than itself: seen again, it is stale.
     Change {
-        /// See [`Item::rereferred`].
+        /// See [`super::Item::rereferred`].
         rereferred: bool,
     },
     /// The shelf (or a rule): the rest of what has been done at this position.

@@ -19,12 +19,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::conninfo::Conninfo;
-use super::feedback::Feedback;
+use super::feedback::{Feedback, Status};
 use super::framing::Batch;
 use super::identity;
 use super::queue::Sender;
 use super::session::Session;
-use super::stream::Status;
 use super::wire::status_update;
 use crate::backoff::Backoff;
 use crate::change::{Identity, Lsn};
