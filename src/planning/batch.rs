@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use super::plan::{Course, Entry, parents};
+use super::entry::{Course, Entry, parents};
 use crate::mapping::{Action, Assignment, Fields, Key, RecordId, Target};
 
 /// The CRM's own id of a record.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
-//! [`plan`] compares each with what the ledger and the shelf say of its record, and decides: send,
+//! [`plan()`] compares each with what the ledger and the shelf say of its record, and decides: send,
 //! leave, shelve. What is sent is ordered into stages and cut into batches.
 //!
 //! What holds, and is checked against a plain sequential model in `tests/planning.rs`:
@@ -19,14 +19,20 @@
 //!   be sent again.
 
 mod batch;
+mod entry;
 mod merge;
+mod objects;
 mod plan;
+mod re_key;
 mod record;
 mod stages;
 mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use entry::{Course, Entry, Plan, States, parents};
 pub use merge::merge;
-pub use plan::{Course, Entry, Objects, Plan, States, needed, parents, plan, rekey_from};
+pub use objects::Objects;
+pub use plan::{needed, plan};
+pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 pub use window::{Bounds, Item, Pushed, Window};

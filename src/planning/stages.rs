@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::plan::{Course, Entry, Objects, references};
+use super::entry::{Course, Entry, references};
+use super::objects::Objects;
 use crate::mapping::{Action, RecordId};
 
 /// Who has to go before whom, among the entries of a plan.

@@ -87,6 +87,10 @@ impl Crm {
         self.inner.lock().expect("unpoisoned").violations.clone()
     }
 
+    pub fn requests(&self) -> u64 {
+        self.inner.lock().expect("unpoisoned").requests
+    }
+
     pub fn missing_parents(&self) -> u64 {
         self.inner.lock().expect("unpoisoned").missing_parents
     }

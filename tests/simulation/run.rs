@@ -162,7 +162,7 @@ impl Simulation {
         self.check_watchers();
         self.check_contents();
         self.check_verdicts(&store, &mut outcome).await;
-        outcome.requests = 1;
+        outcome.requests = self.crm.requests();
         outcome.missing_parents = self.crm.missing_parents();
         outcome
     }

@@ -101,10 +101,10 @@ pub async fn open(path: &Path) -> Result<SledStore> {
     open_with(path, Options::default()).await
 }
 
-/// As [`open`], with other sizes.
+/// As [`open()`], with other sizes.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open()`].
 pub async fn open_with(path: &Path, options: Options) -> Result<SledStore> {
     let (requests, mut queue) = mpsc::channel(QUEUE);
     let (ended_sender, ended) = watch::channel(None);

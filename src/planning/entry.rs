@@ -1,0 +1,196 @@
+//! What a plan is made of: one entry a record, and how it is decided.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::record::{LedgerEntry, Pending, Reason, RecordState};
+use crate::fault::Fault;
+use crate::mapping::{Action, Assigned, Fields, Key, ObjectId, Operation, RecordId};
+
+/// What the store knows of the records that a plan is about.
+pub type States = HashMap<RecordId, RecordState>;
+
+/// What happens to a record's operation.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Course {
+    /// These fields are sent.
+    Send(Fields),
+    /// It is not newer than what the record has.
+    Stale,
+    /// The CRM has it all already.
+    Unchanged,
+    /// It stays on the shelf, or goes there, untried.
+    Shelve {
+        /// Why.
+        reason: Reason,
+        /// The record it waits for.
+        waits_for: Option<RecordId>,
+        /// What is wrong with it.
+        fault: Option<Fault>,
+    },
+    /// A marker whose time is over: it leaves the shelf.
+    Drop,
+}
+
+/// One record of a plan.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// All that is to be done, with what was on the shelf merged in.
+    pub operation: Operation,
+    /// What the CRM holds of it (for a re-key: under the old external id).
+    pub ledger: Option<LedgerEntry>,
+    /// What was on the shelf for it.
+    pub pending: Option<Box<Pending>>,
+    /// Other records whose place on the shelf this operation takes over.
+    pub absorbed: Vec<Pending>,
+    /// Markers that stand whatever becomes of this operation.
+    pub markers: Vec<Pending>,
+    /// For a re-key: what is on the shelf under the old external id, to be kept as its marker.
+    pub marker: Option<Box<Pending>>,
+    /// A change of this window is in it, whose verdict it decides.
+    pub change: bool,
+    /// What happens.
+    pub course: Course,
+    /// References left out to break a cycle: the next operation of this record.
+    pub completes: Vec<Assigned>,
+}
+
+impl Entry {
+    /// The CRM has the record, as far as we know.
+    pub fn exists(&self) -> bool {
+        self.ledger.as_ref().is_some_and(LedgerEntry::exists)
+    }
+
+    /// It will be sent.
+    pub fn is_sent(&self) -> bool {
+        matches!(self.course, Course::Send(_))
+    }
+}
+
+/// A window, decided.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// One a record (two for a re-key onto a record that exists).
+    pub entries: Vec<Entry>,
+    /// Entries to send, stage after stage.
+    pub stages: Vec<Vec<usize>>,
+    /// Where a record's entry is, by the external id that it has afterwards.
+    pub places: HashMap<RecordId, usize>,
+}
+
+impl Plan {
+    pub(super) fn add(&mut self, entry: Entry) {
+        self.places
+            .insert(entry.operation.record(), self.entries.len());
+        self.entries.push(entry);
+    }
+}
+
+pub(super) fn dead_letter(fault: Fault) -> Course {
+    Course::Shelve {
+        reason: Reason::DeadLetter,
+        waits_for: None,
+        fault: Some(fault),
+    }
+}
+
+pub(super) fn waiting(holder: RecordId) -> Course {
+    Course::Shelve {
+        reason: Reason::Waiting,
+        waits_for: Some(holder),
+        fault: None,
+    }
+}
+
+/// Where an operation comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// A change, not newer than itself: seen again, it is stale.
+    Change {
+        /// See [`Item::rereferred`].
+        rereferred: bool,
+    },
+    /// The shelf (or a rule): the rest of what has been done at this position.
+    Shelf,
+}
+
+/// Sends what differs from what we wrote last.
+///
+/// A reference is compared by the parent's external id, which another record may bear by now. Where
+/// the reference was on the way elsewhere in between (`rereferred`), it is sent whatever was written
+/// last.
+pub(super) fn decide(
+    operation: &Operation,
+    ledger: Option<&LedgerEntry>,
+    origin: Origin,
+) -> Course {
+    let Some(ledger) = ledger else {
+        return Course::Send(Arc::clone(&operation.fields));
+    };
+    let stale = match origin {
+        Origin::Shelf => operation.position < ledger.position,
+        Origin::Change { .. } => operation.position <= ledger.position,
+    };
+    if stale {
+        return Course::Stale;
+    }
+    let rereferred = !matches!(origin, Origin::Change { rereferred: false });
+    match operation.action {
+        Action::Delete { .. } if ledger.exists() => Course::Send(Fields::default()),
+        Action::Delete { .. } => Course::Unchanged,
+        Action::Archive { create: false } if !ledger.exists() => Course::Unchanged,
+        _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
+        _ => {
+            let changed: Vec<Assigned> = operation
+                .fields
+                .iter()
+                .filter(|f| {
+                    let field = operation.target.fields.get(usize::from(f.slot));
+                    if rereferred && field.is_some_and(|field| field.reference.is_some()) {
+                        return true;
+                    }
+                    let last = field.and_then(|field| ledger.fingerprint(field.id));
+                    last != Some(f.assignment.fingerprint())
+                })
+                .cloned()
+                .collect();
+            if changed.is_empty() && !matches!(operation.action, Action::ReKey { .. }) {
+                Course::Unchanged
+            } else {
+                Course::Send(Arc::new(changed))
+            }
+        }
+    }
+}
+
+/// The parents that these fields of an operation name.
+pub fn parents<'a>(
+    operation: &'a Operation,
+    fields: &'a [Assigned],
+) -> impl Iterator<Item = RecordId> + 'a {
+    references(operation, fields).map(|(_, object, key)| RecordId {
+        object,
+        key: key.clone(),
+    })
+}
+
+/// The parents that these fields of an operation name.
+pub(super) fn references<'a>(
+    operation: &'a Operation,
+    fields: &'a [Assigned],
+) -> impl Iterator<Item = (u16, ObjectId, &'a Key)> {
+    use crate::mapping::{Assignment, FieldValue};
+    fields.iter().filter_map(|f| match &f.assignment {
+        Assignment::Set(FieldValue::Reference(key)) => {
+            let reference = operation
+                .target
+                .fields
+                .get(usize::from(f.slot))?
+                .reference
+                .as_ref()?;
+            Some((f.slot, reference.object, key))
+        }
+        _ => None,
+    })
+}

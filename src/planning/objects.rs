@@ -1,0 +1,69 @@
+//! The objects of the mapping, and how deep each stands below its parents.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::mapping::{Mapping, ObjectId, Target};
+
+/// The objects of the mapping, and which of them refer to which.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// By number.
+    pub targets: HashMap<ObjectId, Arc<Target>>,
+    /// How deep an object stands below those it refers to: parents have less than their children.
+    /// Objects that refer to each other (or themselves) share a depth.
+    pub depth: HashMap<ObjectId, usize>,
+}
+
+impl Objects {
+    /// The objects of a mapping.
+    pub fn new(mapping: &Mapping) -> Self {
+        let targets: HashMap<ObjectId, Arc<Target>> = mapping
+            .tables()
+            .map(|t| (t.target.id, Arc::clone(&t.target)))
+            .collect();
+        let mut depth: HashMap<ObjectId, usize> = targets.keys().map(|id| (*id, 0)).collect();
+        let references = mapping.references();
+        // As deep as the longest way down. Objects on a circle would go on for ever: after as many
+        // rounds as there are objects, whoever still moves is on a circle or below one.
+        let circular = circles(&references);
+        for _ in 0..targets.len() {
+            for (child, parent) in &references {
+                if circular(*child, *parent) {
+                    let deepest = depth
+                        .get(child)
+                        .max(depth.get(parent))
+                        .copied()
+                        .unwrap_or(0);
+                    depth.insert(*child, deepest);
+                    depth.insert(*parent, deepest);
+                } else {
+                    let below = depth.get(parent).copied().unwrap_or(0) + 1;
+                    let deep = depth.entry(*child).or_insert(0);
+                    *deep = (*deep).max(below);
+                }
+            }
+        }
+        Objects { targets, depth }
+    }
+}
+
+/// Whether two objects, of which the first refers to the second, refer to each other by some way.
+fn circles(references: &[(ObjectId, ObjectId)]) -> impl Fn(ObjectId, ObjectId) -> bool {
+    let mut above: HashMap<ObjectId, HashSet<ObjectId>> = HashMap::new();
+    loop {
+        let mut grown = false;
+        for (child, parent) in references {
+            let further = above.get(parent).cloned().unwrap_or_default();
+            let known = above.entry(*child).or_default();
+            let before = known.len();
+            known.insert(*parent);
+            known.extend(further);
+            grown |= known.len() > before;
+        }
+        if !grown {
+            return move |child, parent| above.get(&parent).is_some_and(|a| a.contains(&child));
+        }
+    }
+}
