@@ -16,6 +16,8 @@ const COMPANIES: i32 = 500;
 /// Contacts up to here are the load's own; those behind belong to the second connection.
 const CONTACTS: i32 = 1_300;
 const OTHERS: i32 = 200;
+/// Contacts behind those, which are changed again and again.
+const HOT: i32 = 10;
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -88,6 +90,8 @@ struct Writer {
     random: Random,
     rows: Rows,
     texts: u64,
+    /// Transactions of the present burst that are still to come.
+    burst: u64,
 }
 
 impl Writer {
@@ -112,6 +116,7 @@ impl Writer {
             random: Random(seed ^ 0x10AD),
             rows: Rows::default(),
             texts: 0,
+            burst: 0,
         }
     }
 
@@ -157,7 +162,9 @@ impl Writer {
                 panic!("the load failed: {error:?}\n{text}");
             }
             committed += u64::from(commits);
-            sleep(Duration::from_millis(self.random.below(110)));
+            if self.burst == 0 {
+                sleep(Duration::from_millis(self.random.below(110)));
+            }
         }
     }
 
@@ -177,8 +184,34 @@ impl Writer {
         }
     }
 
+    /// A few records change in every transaction, others in turn, none appears or goes: windows grow
+    /// large and hold many changes of one record. Cut elsewhere after a kill, they would put an older
+    /// value over a newer one.
+    fn in_burst(&mut self) -> String {
+        self.burst -= 1;
+        let mut text = String::from("BEGIN;\n");
+        for hot in 1..=HOT {
+            let (id, name) = (CONTACTS + OTHERS + hot, self.text());
+            text += &format!(
+                "INSERT INTO contact VALUES ({id}, {name}) ON CONFLICT (id) DO UPDATE SET last_name = {name};\n"
+            );
+        }
+        let from = self.random.key(CONTACTS);
+        text += &format!(
+            "UPDATE contact SET email = 'c' || version || '@example.test' WHERE id BETWEEN {from} AND {};\nCOMMIT",
+            (from + 40).min(CONTACTS)
+        );
+        text
+    }
+
     /// A transaction, and whether it commits.
     fn transaction(&mut self) -> (String, bool) {
+        if self.burst == 0 && self.random.below(30) == 0 {
+            self.burst = 40;
+        }
+        if self.burst > 0 {
+            return (self.in_burst(), true);
+        }
         let before = self.rows.clone();
         let mut text = String::from("BEGIN;\n");
         match self.random.below(240) {
