@@ -71,17 +71,6 @@ pub struct Position {
     pub ordinal: u64,
 }
 
-impl Position {
-    /// The position right behind this one, where no change stands: for an operation that follows from
-    /// a change without being one.
-    pub fn after(self) -> Position {
-        Position {
-            commit: self.commit,
-            ordinal: self.ordinal.saturating_add(1),
-        }
-    }
-}
-
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.commit, self.ordinal)

@@ -37,7 +37,11 @@ fn imports(text: &str) -> Vec<String> {
         .map(|line| line.split("//").next().unwrap_or(""))
         .collect::<Vec<_>>()
         .join("\n");
-    let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let word = |s: &str| {
+        s.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
     let mut names = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -67,7 +71,9 @@ fn imports(text: &str) -> Vec<String> {
 
 fn stage_of(path: &Path, root: &Path) -> Option<usize> {
     let first = path.strip_prefix(root).ok()?.iter().next()?.to_str()?;
-    STAGES.iter().position(|s| *s == first.trim_end_matches(".rs"))
+    STAGES
+        .iter()
+        .position(|s| *s == first.trim_end_matches(".rs"))
 }
 
 #[test]
@@ -86,7 +92,9 @@ fn imports_run_with_the_flow() {
         let own = stage_of(&path, &root);
         let text = fs::read_to_string(&path).expect("readable");
         for name in imports(&text) {
-            let Some(other) = STAGES.iter().position(|s| *s == name) else { continue };
+            let Some(other) = STAGES.iter().position(|s| *s == name) else {
+                continue;
+            };
             seen += 1;
             if own.is_none_or(|own| other > own) {
                 against.push(format!("{} imports {name}", relative.display()));
@@ -105,7 +113,10 @@ fn the_sandbox_shares_no_code_with_the_connector() {
     let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox");
     let manifest = fs::read_to_string(sandbox.join("Cargo.toml")).expect("readable");
     let names = manifest.lines().filter_map(|l| l.split(['=', '.']).next());
-    assert!(!names.map(str::trim).any(|name| name == "syncline"), "{manifest}");
+    assert!(
+        !names.map(str::trim).any(|name| name == "syncline"),
+        "{manifest}"
+    );
 }
 
 #[test]

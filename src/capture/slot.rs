@@ -262,12 +262,15 @@ async fn publication(
 /// they are is logged meanwhile.
 async fn create_slot(sql: &Sql, name: &str) -> Result<Lsn> {
     let info = sql.conninfo();
-    // A connection of its own, with a limit that the server keeps even if we are gone: a slot whose
-    // making is broken off is dropped by the server.
+    // A connection of its own, with a limit that the server keeps even if we are gone, and which
+    // notices that we are: a slot whose making is broken off is dropped by the server.
     let maker = Sql::connect(info).await?;
     maker
         .client()
-        .batch_execute(&format!("SET statement_timeout = {}", CREATE.as_millis()))
+        .batch_execute(&format!(
+            "SET statement_timeout = {}; SET client_connection_check_interval = '1s'",
+            CREATE.as_millis()
+        ))
         .await
         .map_err(|e| maker.failed(e))?;
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&name];

@@ -66,7 +66,7 @@ pub struct Source {
     /// The publication. Created when missing and permitted.
     #[serde(default = "syncline")]
     pub publication: String,
-    /// WAL that the slot may keep before delivery is deferred to the shelf.
+    /// WAL that the slot may keep before an alarm is raised.
     #[serde(default = "one_gib")]
     pub wal_budget: ByteSize,
     /// Longest frame that is accepted from Postgres. A row can have 1 GB; most have not.

@@ -1,12 +1,13 @@
 //! What travels in one request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use super::plan::{Course, Entry};
-use crate::mapping::{Action, Assignment, Fields, Key, Target};
+use super::plan::{Course, Entry, parents};
+use crate::mapping::{Action, Assignment, Fields, Key, RecordId, Target};
 
 /// The CRM's own id of a record.
 pub type CrmId = CompactString;
@@ -76,7 +77,8 @@ impl Entry {
 }
 
 /// Cuts the entries of one stage into batches of at most `records` records and about `bytes` bytes,
-/// each beside the places of its records in the plan.
+/// each beside the places of its records in the plan. Children of one parent travel together as far as
+/// they fit: the CRM locks the parents of what it writes, and batches of a stage are under way at once.
 pub fn cut(
     entries: &[Entry],
     stage: &[usize],
@@ -86,7 +88,14 @@ pub fn cut(
     let mut batches: Vec<(Batch, Vec<usize>)> = Vec::new();
     // The batch that still has room, and the bytes in it, by what it is for.
     let mut open: HashMap<(usize, BatchAction), (usize, usize)> = HashMap::new();
-    for &index in stage {
+    let mut stage = Cow::Borrowed(stage);
+    if stage.len() > records {
+        // Within a family, and without one, the order of the changes stays.
+        stage
+            .to_mut()
+            .sort_by_cached_key(|index| entries.get(*index).and_then(family));
+    }
+    for &index in stage.iter() {
         let Some(entry) = entries.get(index) else {
             continue;
         };
@@ -121,6 +130,14 @@ pub fn cut(
         }
     }
     batches
+}
+
+/// The parent by which a record is grouped.
+fn family(entry: &Entry) -> Option<RecordId> {
+    let Course::Send(fields) = &entry.course else {
+        return None;
+    };
+    parents(&entry.operation, fields).next()
 }
 
 impl Write {

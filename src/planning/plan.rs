@@ -234,7 +234,13 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     let Some(before) = pending else {
         let course = match item.rejected {
             Some(fault) => dead_letter(fault),
-            None => decide(&item.operation, ledger.as_ref(), item.rereferred),
+            None => decide(
+                &item.operation,
+                ledger.as_ref(),
+                Origin::Change {
+                    rereferred: item.rereferred,
+                },
+            ),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -273,7 +279,13 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true))
+        blocked.unwrap_or_else(|| {
+            decide(
+                &operation,
+                ledger.as_ref(),
+                Origin::Change { rereferred: true },
+            )
+        })
     };
     plan.add(Entry {
         operation,
@@ -318,7 +330,7 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         (Some(holder), _) => waiting(holder),
         // What the mapping refused is not whole: only a new change of the row can make it so.
         (None, Some(fault)) if is_own(&pending) => dead_letter(fault.clone()),
-        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true)),
+        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), Origin::Shelf)),
     };
     plan.add(Entry {
         operation,
@@ -341,10 +353,7 @@ fn freed(pending: Box<Pending>, target: &Arc<Target>, ledger: Option<LedgerEntry
         key: pending.record.key.clone(),
         action: Action::Upsert,
         fields: Fields::default(),
-        position: ledger
-            .as_ref()
-            .map(|l| l.position.after())
-            .unwrap_or_default(),
+        position: ledger.as_ref().map(|l| l.position).unwrap_or_default(),
         commit_time: pending.since,
         xid: 0,
     };
@@ -426,7 +435,13 @@ fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &States) {
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), true))
+        blocked.unwrap_or_else(|| {
+            decide(
+                &operation,
+                ledger.as_ref(),
+                Origin::Change { rereferred: true },
+            )
+        })
     };
     plan.add(Entry {
         operation,
@@ -504,16 +519,16 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
         Removal::Ignore => return None,
     };
-    // Right behind what the record has: whatever is done under this external id later is newer.
+    // Where the record stands: whatever is done under this external id later is newer.
     let operation = Operation {
         key: old.key,
         action,
         fields: Arc::new(fields),
-        position: known.position.after(),
+        position: known.position,
         ..by.clone()
     };
     Some(Entry {
-        course: decide(&operation, ledger.as_ref(), false),
+        course: decide(&operation, ledger.as_ref(), Origin::Shelf),
         operation,
         ledger,
         pending: None,
@@ -565,18 +580,35 @@ fn waiting(holder: RecordId) -> Course {
     }
 }
 
+/// Where an operation comes from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// A change, not newer than itself: seen again, it is stale.
+    Change {
+        /// See [`Item::rereferred`].
+        rereferred: bool,
+    },
+    /// The shelf (or a rule): the rest of what has been done at this position.
+    Shelf,
+}
+
 /// Sends what differs from what we wrote last.
 ///
 /// A reference is compared by the parent's external id, which another record may bear by now. Where
 /// the reference was on the way elsewhere in between (`rereferred`), it is sent whatever was written
 /// last.
-fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, rereferred: bool) -> Course {
+fn decide(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin) -> Course {
     let Some(ledger) = ledger else {
         return Course::Send(Arc::clone(&operation.fields));
     };
-    if operation.position <= ledger.position {
+    let stale = match origin {
+        Origin::Shelf => operation.position < ledger.position,
+        Origin::Change { .. } => operation.position <= ledger.position,
+    };
+    if stale {
         return Course::Stale;
     }
+    let rereferred = !matches!(origin, Origin::Change { rereferred: false });
     match operation.action {
         Action::Delete { .. } if ledger.exists() => Course::Send(Fields::default()),
         Action::Delete { .. } => Course::Unchanged,

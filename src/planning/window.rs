@@ -213,14 +213,13 @@ fn rereferred(older: &Operation, newer: &Operation) -> bool {
             .get(usize::from(slot))
             .is_some_and(|f| f.reference.is_some())
     };
-    newer
-        .fields
-        .iter()
-        .filter(|f| is_reference(f.slot))
-        .any(|f| {
-            let before = older.fields.iter().find(|o| o.slot == f.slot);
-            before.is_some_and(|before| before.assignment != f.assignment)
-        })
+    // A delete in between says nothing of the references that it undid.
+    let undone = matches!(older.action, Action::Delete { .. });
+    let mut references = newer.fields.iter().filter(|f| is_reference(f.slot));
+    references.any(|f| {
+        let before = older.fields.iter().find(|o| o.slot == f.slot);
+        undone || before.is_some_and(|before| before.assignment != f.assignment)
+    })
 }
 
 fn refer(referred: &mut HashSet<RecordId>, operation: &Operation) {

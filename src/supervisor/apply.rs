@@ -260,7 +260,11 @@ impl Apply {
     fn launch(&mut self, came_in: Option<Settled>) -> Option<BoxFuture<'static, Result<Landed>>> {
         let ready = self.is_ready();
         if came_in.is_none() {
-            if let Some(discard) = self.discards.pop() {
+            // It settles without an intent: not before the window that may have been sent before the
+            // process ended has been sent again.
+            if !self.intake.is_again()
+                && let Some(discard) = self.discards.pop()
+            {
                 return Some(self.run_discard(discard));
             }
             if self.window.is_empty()

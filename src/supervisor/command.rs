@@ -7,7 +7,7 @@ use super::status::Status;
 use crate::change::Verdict;
 use crate::fault::Result;
 use crate::mapping::RecordId;
-use crate::store::{Pending, Progress, Settlement, Store};
+use crate::store::{Pending, Progress, Settlement, ShelfQuery, Store};
 
 /// A wish, and where its answer goes: how many records it reached.
 #[derive(Debug)]
@@ -96,6 +96,12 @@ pub(super) async fn discard(
         .collect();
     status.settled(&settlement);
     store.settle(settlement).await?;
+    let any = ShelfQuery {
+        limit: 1,
+        ..ShelfQuery::default()
+    };
+    let in_use = !store.shelf(any).await?.is_empty();
+    status.shelf(store.shelf_counts().await?, in_use);
     // The asker may have gone; the work is done all the same.
     let _ = reply.send(Ok(found));
     Ok(Due {

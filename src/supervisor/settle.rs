@@ -254,8 +254,6 @@ impl Desk<'_> {
         }
         entry.operation.action = Action::Upsert;
         entry.operation.fields = later.into();
-        // The ledger has the change's position already; what is left of it must not be stale.
-        entry.operation.position = entry.operation.position.after();
         self.shelve(entry, Reason::Waiting, parent, None, false);
     }
 

@@ -17,9 +17,9 @@ use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
 use crate::backoff::Backoff;
-use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, prepare};
+use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, preflight, prepare};
 use crate::clock::Clock;
-use crate::config::{Config, DestinationKind};
+use crate::config::{self, Config, DestinationKind};
 use crate::decode::{Decoder, Types};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::{Compiled, Mapping, ObjectDescription, compile};
@@ -30,6 +30,12 @@ use crate::store::{Progress, ShelfQuery, Store};
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
+
+/// How often a wait for the CRM is explained at the start.
+const EXPLAIN: Duration = Duration::from_secs(3);
+
+/// How often the WAL kept by the slot is looked at.
+const WAL_WATCH: Duration = Duration::from_secs(30);
 
 /// What others see of a running process.
 #[derive(Clone)]
@@ -75,23 +81,39 @@ pub async fn run(
     let delivery = Arc::new(connect(config)?);
     let survey = tokio::select! {
         survey = survey_patiently(config, &delivery) => survey?,
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        _ = stop.wait_for(|stop| *stop) => return store.close().await,
     };
     let compiled = compile_survey(config, &survey);
     for finding in &compiled.findings {
         tell(finding);
     }
     let Some(mapping) = compiled.mapping else {
-        return Err(unfit(&compiled.findings));
+        return Err(unfit(
+            ErrorKind::Usage,
+            "the configuration does not fit",
+            &compiled.findings,
+        ));
     };
     let mapping = Arc::new(mapping);
 
     let names: Vec<String> = config.tables.keys().cloned().collect();
+    if recovered.identity.is_none() {
+        // Before the publication is made, not when the slot turns out to be impossible.
+        let findings = preflight(&survey.sql, &config.source, &names).await?;
+        if findings.iter().any(|f| f.severity == Severity::Problem) {
+            let what = "the database is not ready";
+            return Err(unfit(ErrorKind::SourceRefused, what, &findings));
+        }
+    }
     let stored = recovered
         .identity
         .as_ref()
         .map(|i| (i, recovered.progress.checkpoint));
-    let prepared = prepare(&survey.sql, &config.source, &names, stored).await?;
+    let prepared = tokio::select! {
+        prepared = prepare(&survey.sql, &config.source, &names, stored) => prepared?,
+        // Making a slot can wait for minutes. The server drops one whose maker has gone.
+        _ = stop.wait_for(|stop| *stop) => return store.close().await,
+    };
     let progress = match &recovered.identity {
         Some(_) => recovered.progress,
         None => {
@@ -172,13 +194,40 @@ pub async fn run(
         store: Arc::clone(&store),
         mapping,
     });
+    // Alarms are told by the log; the loop does not wait for them.
+    let watch = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
     let ended = apply.run(&mut source, &mut receiver, stop).await;
+    watch.abort();
     source.stop().await;
     // After an error of the store there is nothing left to close.
     match ended {
         Ok(()) => store.close().await,
         Err(error) if error.kind == ErrorKind::Store => Err(error),
         Err(error) => store.close().await.and(Err(error)),
+    }
+}
+
+/// Says so while the slot keeps more WAL than it may.
+async fn watch_wal(mut sql: Sql, source: config::Source) {
+    loop {
+        tokio::time::sleep(WAL_WATCH).await;
+        if sql.is_closed() {
+            match Sql::connect(sql.conninfo()).await {
+                Ok(again) => sql = again,
+                // The replication connection tells what is wrong with the source.
+                Err(_) => continue,
+            }
+        }
+        let Ok(Some(slot)) = sql.slot(&source.slot).await else {
+            continue;
+        };
+        if let Some(kept) = slot.retained.filter(|kept| *kept > source.wal_budget.0) {
+            tracing::error!(
+                slot = %slot.name, kept_mib = kept >> 20, budget_mib = source.wal_budget.0 >> 20,
+                "the slot keeps more WAL than source.wal_budget: see why delivery is behind \
+                 (`syncline status`) before the database's disk is full"
+            );
+        }
     }
 }
 
@@ -254,12 +303,32 @@ async fn describe(
     let mut objects: Vec<String> = config.tables.values().map(|t| t.object.clone()).collect();
     objects.sort();
     objects.dedup();
-    let described = delivery.describe(&objects).await.map_err(refused)?;
+    let described = {
+        let described = delivery.describe(&objects);
+        tokio::pin!(described);
+        loop {
+            tokio::select! {
+                described = &mut described => break described.map_err(refused)?,
+                () = tokio::time::sleep(EXPLAIN) => explain_wait(config, delivery),
+            }
+        }
+    };
     Ok(objects
         .into_iter()
         .zip(described)
         .filter_map(|(name, d)| Some((name, d?)))
         .collect())
+}
+
+/// A CRM that is down at the start is waited for as well.
+fn explain_wait(config: &Config, delivery: &Delivery) {
+    let fault = delivery.health().last_fault;
+    tracing::warn!(
+        url = config.destination.url,
+        fault = fault.map_or_else(|| "no answer yet".to_owned(), |(code, _)| code),
+        remedy = "start it, or check destination.url and the way there: `syncline check`",
+        "waiting for the CRM; nothing has been made or written yet"
+    );
 }
 
 /// The CRM does not let us in.
@@ -276,14 +345,14 @@ fn refused(fault: Fault) -> Error {
 }
 
 /// Every problem at once: a person mends them in one go.
-fn unfit(findings: &[Finding]) -> Error {
+fn unfit(kind: ErrorKind, what: &str, findings: &[Finding]) -> Error {
     let problems: Vec<&Finding> = findings
         .iter()
         .filter(|f| f.severity == Severity::Problem)
         .collect();
     let mut what = match problems.len() {
-        1 => "the configuration does not fit:".to_string(),
-        n => format!("the configuration does not fit, for {n} reasons:"),
+        1 => format!("{what}:"),
+        n => format!("{what}, for {n} reasons:"),
     };
     for finding in problems {
         what.push_str(&format!(
@@ -291,8 +360,7 @@ fn unfit(findings: &[Finding]) -> Error {
             finding.place, finding.what, finding.remedy
         ));
     }
-    Error::new(ErrorKind::Usage, what)
-        .remedy("nothing was started or made; `syncline check` tells more")
+    Error::new(kind, what).remedy("nothing was started or made; `syncline check` tells more")
 }
 
 fn tell(finding: &Finding) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::report::word;
 use crate::config::Config;
-use crate::fault::{Class, Result};
+use crate::fault::Result;
 use crate::mapping::{Action, Assignment, FieldValue, ObjectId, RecordId};
 use crate::planning::{Pending, Reason};
 use crate::store::{ShelfQuery, Store};
@@ -165,10 +165,13 @@ fn value(assignment: &Assignment) -> Value {
         Assignment::Set(FieldValue::Text(text)) => Value::String(text.to_string()),
         Assignment::Set(FieldValue::Reference(key)) => json!({ "external_id": key.as_str() }),
         // Digit for digit where JSON's reader keeps them; a number it would change stays a text.
-        Assignment::Set(FieldValue::Number(digits)) => serde_json::from_str::<Value>(digits)
-            .ok()
-            .filter(|v| v.to_string() == digits.as_str())
-            .unwrap_or_else(|| Value::String(digits.to_string())),
+        Assignment::Set(FieldValue::Number(digits)) => {
+            let number = serde_json::from_str::<Value>(digits);
+            match number.map(|n| (n.to_string(), n)) {
+                Ok((text, number)) if text == *digits => number,
+                _ => Value::String(digits.to_string()),
+            }
+        }
     }
 }
 
@@ -176,17 +179,18 @@ fn value(assignment: &Assignment) -> Value {
 fn advice(pending: &Pending) -> String {
     let fault = pending.fault.as_ref();
     match pending.reason {
+        Reason::DeadLetter if fault.is_some_and(|f| is_ours(&f.code)) => {
+            "mend the row in the database: any change of it replaces this one. (To try this one \
+             again would not help: the mapping refused it before the CRM saw it.) `syncline pending \
+             discard` gives the change up"
+                .into()
+        }
         Reason::DeadLetter => {
             let known = fault.and_then(crate::sinks::salesforce::advice);
-            let known = known.map(|a| format!("{a}. ")).unwrap_or_default();
-            let mapping = fault.is_some_and(|f| f.class == Class::Record && is_ours(&f.code));
-            let mend = match mapping {
-                true => "mend the row in the database, or the rule of its column",
-                false => "mend the row in the database, or the record or the field in the CRM",
-            };
+            let known = known.map_or_else(String::new, |a| format!("{}. ", a.trim_end_matches('.')));
             format!(
-                "{known}{mend}. A change of the row is tried by itself; otherwise `syncline pending \
-                 retry`. `syncline pending discard` gives the change up"
+                "{known}When it is mended in the CRM, `syncline pending retry`; a change of the row \
+                 is tried by itself. `syncline pending discard` gives the change up"
             )
         }
         Reason::Waiting => match &pending.waits_for {
@@ -204,7 +208,7 @@ fn advice(pending: &Pending) -> String {
     }
 }
 
-/// Our own codes are in lower case.
+/// Whether the mapping refused it, not the CRM: our own codes are in lower case.
 fn is_ours(code: &str) -> bool {
     !code.bytes().any(|b| b.is_ascii_uppercase())
 }

@@ -110,10 +110,11 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Error {
     Error::new(
-        ErrorKind::Machine,
+        ErrorKind::Store,
         format!("cannot {verb} {}", path.display()),
     )
     .source(error)
+    .remedy("look at the disk and the owner of the state directory")
 }
 
 #[cfg(test)]

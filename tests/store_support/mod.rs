@@ -69,7 +69,7 @@ pub fn entry(number: u64, fields: u32) -> LedgerEntry {
             1 => Existence::Archived,
             _ => Existence::Live,
         },
-        crm_id: (number % 3 != 0).then(|| format!("003{number:012}AAA").into()),
+        crm_id: (!number.is_multiple_of(3)).then(|| format!("003{number:012}AAA").into()),
         fingerprints: (0..fields)
             .map(|f| {
                 let value = u64::from(f).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number;
@@ -300,14 +300,14 @@ pub fn step(number: u64) -> Settlement {
         ),
     ]
     .into();
-    if number % 20 == 0 {
+    if number.is_multiple_of(20) {
         step.schemas.push(schema(
             16_384 + number as u32 % 3,
             number,
             number as usize % 200,
         ));
     }
-    if number % 3 != 0 {
+    if !number.is_multiple_of(3) {
         step.intent = Some(Intent {
             until: at(0x1000 + number, 99),
             shelf: (0..number % 400)

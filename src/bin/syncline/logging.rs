@@ -24,6 +24,9 @@ pub(crate) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
+/// What others log. Our errors say what sled's do, in words.
+const OTHERS: &str = "warn,sled=off";
+
 /// Starts to log. A plain level in `SYNCLINE_LOG` (or `RUST_LOG`) means our own code alone: other
 /// libraries may log what they send and receive, and rows are in that.
 pub(crate) fn start(form: Form, default: LevelFilter) {
@@ -32,9 +35,9 @@ pub(crate) fn start(form: Form, default: LevelFilter) {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|v| !v.trim().is_empty()));
     let directives = match wanted {
-        None => format!("warn,syncline={default}"),
+        None => format!("{OTHERS},syncline={default}"),
         Some(text) => match text.trim().parse::<LevelFilter>() {
-            Ok(level) => format!("warn,syncline={level}"),
+            Ok(level) => format!("{OTHERS},syncline={level}"),
             Err(_) => text,
         },
     };

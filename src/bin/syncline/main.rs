@@ -4,14 +4,19 @@
 //! failure is `error: …` and a line that says what to do; exit codes are those of [`exit`].
 
 mod check;
+mod client;
 mod config;
+mod demo;
 mod exit;
 mod logging;
 mod options;
 mod out;
+mod pending;
 mod progress;
+mod reach;
 mod run;
 mod sandbox;
+mod status;
 
 use std::process::ExitCode;
 
@@ -21,6 +26,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "syncline",
+    bin_name = "syncline",
     version,
     after_help = exit::HELP,
     subcommand_required = true,
@@ -33,8 +39,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(run::Args),
     Check(check::Args),
+    Status(status::Args),
+    Pending(pending::Args),
+    #[command(name = "dead-letters")]
+    DeadLetters(pending::DeadLetters),
     Config(config::Args),
     Sandbox(sandbox::Args),
 }
@@ -66,8 +77,12 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Run(args) => Box::pin(run::run(args)).await,
             Command::Check(args) => Box::pin(check::run(args)).await,
+            Command::Status(args) => Box::pin(status::run(args)).await,
+            Command::Pending(args) => Box::pin(pending::run(args)).await,
+            Command::DeadLetters(args) => Box::pin(pending::run(args.into())).await,
             Command::Config(args) => config::run(args),
             Command::Sandbox(args) => Box::pin(sandbox::run(args)).await,
         }

@@ -57,3 +57,18 @@ impl Step {
         self.0.finish_and_clear();
     }
 }
+
+/// A table without lines around its cells.
+pub(crate) fn table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table
+}
+
+/// Its text, with two blanks between columns.
+pub(crate) fn lines(mut table: comfy_table::Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}

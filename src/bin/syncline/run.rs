@@ -100,6 +100,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         token::publish_address(&config.state.path, None)?;
     }
     drop(admin);
+    if ended.is_err() {
+        // What failed before the stages ran did not close it; what failed later did, or cannot.
+        let _ = store.close().await;
+    }
     ended?;
     tracing::info!("ended; everything delivered is durable");
     Ok(ExitCode::SUCCESS)

@@ -347,7 +347,7 @@ pub(super) fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
         _ => "name a directory on a healthy local disk in state.path",
     };
     Error::new(
-        ErrorKind::Machine,
+        ErrorKind::Store,
         format!("cannot {verb} {}", path.display()),
     )
     .remedy(remedy)

@@ -171,7 +171,20 @@ pub(super) fn failed(verb: &str, error: ::sled::Error) -> Error {
               acknowledged is lost"
         }
     };
-    Error::new(ErrorKind::Store, format!("the store cannot {verb}"))
-        .remedy(remedy)
-        .source(error)
+    let told = Error::new(ErrorKind::Store, format!("the store cannot {verb}")).remedy(remedy);
+    match error {
+        // sled prints an error of the system as a debugger would; the error itself does not.
+        ::sled::Error::Io(e) => told.source(match e.raw_os_error().or_else(|| code_in(&e)) {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => e,
+        }),
+        other => told.source(other),
+    }
+}
+
+/// The system's number in an error that sled has wrapped into a text.
+fn code_in(error: &std::io::Error) -> Option<i32> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once("Os { code: ")?;
+    rest.split(',').next()?.trim().parse().ok()
 }

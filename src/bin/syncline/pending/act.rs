@@ -1,0 +1,162 @@
+//! Trying again, and giving up.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use syncline::config::Config;
+use syncline::fault::{Error, ErrorKind, Result};
+use syncline::store::{Checkpoints as _, SledStore, Store as _};
+use syncline::supervisor::command::discard_settlement;
+use syncline::web::ask::{Granted, Wish};
+use syncline::web::shelf;
+
+use super::{ReasonArg, Which};
+use crate::reach::{Reach, reach};
+use crate::{exit, out};
+
+fn wish(reason: ReasonArg, which: &Which) -> Wish {
+    Wish {
+        records: which.names(),
+        all: which.all,
+        reason: Some(reason.word().to_owned()).filter(|r| !r.is_empty()),
+    }
+}
+
+pub(super) async fn retry(
+    config: &Config,
+    reason: ReasonArg,
+    which: &Which,
+    json: bool,
+) -> Result<ExitCode> {
+    let granted: Granted = match reach(config).await? {
+        Reach::Running(client) => client.post("pending/retry", &wish(reason, which)).await?,
+        Reach::Stored(store) => {
+            store.close().await?;
+            return Err(nobody_runs());
+        }
+        Reach::Nothing => return Err(nobody_runs()),
+    };
+    tell(&granted, json, |n| match n {
+        1 => "1 record is tried again: what came of it shows in `syncline pending list`".into(),
+        n => {
+            format!("{n} records are tried again: what came of it shows in `syncline pending list`")
+        }
+    })
+}
+
+fn nobody_runs() -> Error {
+    Error::new(
+        ErrorKind::Machine,
+        "nobody runs with this state directory, and only a running syncline can write to the CRM",
+    )
+    .remedy("start `syncline run`, then retry")
+}
+
+pub(super) async fn discard(
+    config: &Config,
+    reason: ReasonArg,
+    which: &Which,
+    yes: bool,
+    json: bool,
+) -> Result<ExitCode> {
+    if !yes && !agreed(which, reason)? {
+        out::line("Nothing was given up.")?;
+        return Ok(ExitCode::from(exit::FAILED));
+    }
+    let granted = match reach(config).await? {
+        Reach::Running(client) => client.post("pending/discard", &wish(reason, which)).await?,
+        Reach::Stored(store) => {
+            let done = discard_stored(config, &store, reason, which).await;
+            store.close().await?;
+            done?
+        }
+        Reach::Nothing => Granted {
+            records: 0,
+            missing: which.names(),
+            more: false,
+        },
+    };
+    tell(&granted, json, |n| match n {
+        1 => "1 record was given up; its change counts as ignored".into(),
+        n => format!("{n} records were given up; their changes count as ignored"),
+    })
+}
+
+/// Without a running process: the same settlement, made by us.
+async fn discard_stored(
+    config: &Config,
+    store: &SledStore,
+    reason: ReasonArg,
+    which: &Which,
+) -> Result<Granted> {
+    let (records, missing, more) = if which.all {
+        let (records, more) = shelf::all(store, reason.get()).await?;
+        (records, Vec::new(), more)
+    } else {
+        let objects = shelf::objects(config);
+        let names = which.names();
+        let (records, missing) = shelf::resolve(store, &objects, &names, reason.get()).await?;
+        (records, missing, false)
+    };
+    let recovered = store.recover().await?;
+    let (mut settlement, found) = discard_settlement(store, &records, recovered.progress).await?;
+    if found > 0 {
+        // A window that may have been sent still has to be sent again as it was.
+        settlement.intent = recovered.intent;
+        store.settle(settlement).await?;
+    }
+    Ok(Granted {
+        records: found,
+        missing,
+        more,
+    })
+}
+
+/// Asks on the terminal; without one the answer is no.
+fn agreed(which: &Which, reason: ReasonArg) -> Result<bool> {
+    let what = match (which.all, reason.word()) {
+        (true, "") => "everything that is pending".to_owned(),
+        (true, reason) => format!("everything that is pending as {}", reason.replace('_', " ")),
+        (false, _) => {
+            let names: Vec<String> = which.names().iter().map(ToString::to_string).collect();
+            names.join(", ")
+        }
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("giving up {what} has to be confirmed, and nobody can be asked"),
+        )
+        .remedy("add --yes"));
+    }
+    eprint!("Give up {what}? The changes will not reach the CRM. [y/N] ");
+    let unasked = |e| Error::new(ErrorKind::Machine, "cannot ask").source(e);
+    std::io::stderr().flush().map_err(unasked)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(unasked)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+}
+
+/// A name that is not there is a mistake, and is told as one; the others were served.
+fn tell(granted: &Granted, json: bool, words: impl Fn(usize) -> String) -> Result<ExitCode> {
+    if json {
+        out::json(granted)?;
+    } else if granted.records > 0 || granted.missing.is_empty() {
+        match granted.records {
+            0 => out::line("Nothing is pending.")?,
+            n => out::line(&words(n))?,
+        }
+        if granted.more {
+            out::line("There are more: run it again when these are done.")?;
+        }
+    }
+    if granted.missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names: Vec<String> = granted.missing.iter().map(ToString::to_string).collect();
+    Err(Error::new(
+        ErrorKind::Machine,
+        format!("nothing is pending for {}", names.join(", ")),
+    )
+    .remedy("`syncline pending list` names the records"))
+}

@@ -1,0 +1,174 @@
+//! Pages of the shelf, and all of it with values.
+
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use syncline::config::Config;
+use syncline::fault::{Error, ErrorKind, Result};
+use syncline::store::{ShelfQuery, SledStore, Store};
+use syncline::web::shelf::{self, Listed, Listing, PAGE, Shown};
+
+use super::ReasonArg;
+use crate::reach::{Reach, reach};
+use crate::{exit, out, status};
+
+pub(super) struct Wanted {
+    pub(super) reason: ReasonArg,
+    pub(super) limit: usize,
+    pub(super) after: Option<String>,
+    pub(super) json: bool,
+    pub(super) check: bool,
+}
+
+/// A page with values.
+#[derive(Deserialize)]
+struct Full {
+    pending: Vec<Shown>,
+    next: Option<String>,
+}
+
+fn query(reason: ReasonArg, after: Option<&str>, limit: usize) -> Result<ShelfQuery> {
+    let unreadable = || {
+        Error::new(ErrorKind::Usage, "--after is not a mark")
+            .remedy("give it as the last line of the list before says it")
+    };
+    Ok(ShelfQuery {
+        reason: reason.get(),
+        after: match after {
+            Some(mark) => Some(shelf::unmark(mark).ok_or_else(unreadable)?),
+            None => None,
+        },
+        limit,
+    })
+}
+
+pub(super) async fn list(config: &Config, wanted: Wanted) -> Result<ExitCode> {
+    let reason = wanted.reason;
+    let after = wanted.after.as_deref();
+    let limit = wanted.limit.clamp(1, PAGE);
+    let query = query(reason, after, limit)?;
+    let listing = match reach(config).await? {
+        Reach::Running(client) => {
+            let limit = limit.to_string();
+            let asked = [
+                ("reason", reason.word()),
+                ("limit", &limit),
+                ("after", after.unwrap_or_default()),
+            ];
+            let given = if after.is_some() { 3 } else { 2 };
+            client
+                .get("pending", asked.get(..given).unwrap_or_default())
+                .await?
+        }
+        Reach::Stored(store) => {
+            let found = shelf::page(&*store, query).await;
+            store.close().await?;
+            let (found, next) = found?;
+            let pending = found.iter().map(shelf::listed).collect();
+            Listing { pending, next }
+        }
+        Reach::Nothing => Listing {
+            pending: Vec::new(),
+            next: None,
+        },
+    };
+    if wanted.json {
+        out::json(&listing)?;
+    } else {
+        out::text(&text(&listing))?;
+    }
+    Ok(match wanted.check && !listing.pending.is_empty() {
+        true => ExitCode::from(exit::ATTENTION),
+        false => ExitCode::SUCCESS,
+    })
+}
+
+fn text(listing: &Listing) -> String {
+    if listing.pending.is_empty() {
+        return "Nothing is pending.\n".into();
+    }
+    let mut table = out::table();
+    table.set_header(["object", "external id", "reason", "code", "since", "tries"]);
+    for entry in &listing.pending {
+        table.add_row([
+            entry.object.clone(),
+            printable(&entry.external_id),
+            entry.reason.replace('_', " "),
+            code(entry),
+            status::short(&entry.since),
+            entry.attempts.to_string(),
+        ]);
+    }
+    let mut text = out::lines(table);
+    text.push('\n');
+    if let Some(next) = &listing.next {
+        text.push_str(&format!(
+            "\nmore: --after '{}'\n",
+            next.replace('\'', "'\\''")
+        ));
+    }
+    text
+}
+
+fn code(entry: &Listed) -> String {
+    let fields = entry.code_fields.join(", ");
+    match (&entry.code, &entry.waits_for) {
+        (_, Some(parent)) => format!("for {}", printable(&parent.external_id)),
+        (Some(code), None) if !fields.is_empty() => format!("{code} ({fields})"),
+        (Some(code), None) => code.clone(),
+        (None, None) => "-".into(),
+    }
+}
+
+/// A key comes from the database and goes to a terminal: no control characters.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| match c.is_control() {
+            true => c.escape_default().collect::<Vec<char>>(),
+            false => vec![c],
+        })
+        .collect()
+}
+
+pub(super) async fn export(config: &Config, reason: ReasonArg) -> Result<ExitCode> {
+    match reach(config).await? {
+        Reach::Running(client) => {
+            let limit = PAGE.to_string();
+            let mut after: Option<String> = None;
+            loop {
+                let mut asked = vec![("reason", reason.word()), ("limit", limit.as_str())];
+                asked.extend(after.as_deref().map(|a| ("after", a)));
+                let page: Full = client.get("pending/full", &asked).await?;
+                for entry in &page.pending {
+                    out::json_line(entry)?;
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Reach::Stored(store) => {
+            let written = export_stored(&store, reason).await;
+            store.close().await?;
+            written?;
+        }
+        Reach::Nothing => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export_stored(store: &SledStore, reason: ReasonArg) -> Result<()> {
+    let mut after: Option<String> = None;
+    loop {
+        let query = query(reason, after.as_deref(), PAGE)?;
+        let (found, next) = shelf::page(store, query).await?;
+        for pending in &found {
+            out::json_line(&shelf::shown(pending))?;
+        }
+        after = next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A sandbox on a free port, with a control connection that blocks: what a test asks it is not what
+//! the connector asks it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use syncline_sandbox::{Config, Sandbox};
+use tokio::runtime::Runtime;
+
+/// Metadata of the text field that an external id lives in.
+pub const EXTERNAL_ID: &str = r#"{"type":"Text","label":"Ext Id","length":80,"externalId":true,"unique":true,"caseSensitive":true}"#;
+
+/// A running sandbox. Dropping it ends it.
+pub struct Crm {
+    http: reqwest::Client,
+    url: String,
+    _sandbox: Sandbox,
+    runtime: Runtime,
+}
+
+impl Crm {
+    /// Starts one in memory, with these faults.
+    pub fn start(faults: Option<&str>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let config = Config {
+            faults: faults.map(str::to_owned),
+            api_limit: 100_000_000,
+            ..Config::default()
+        };
+        let sandbox = runtime.block_on(Sandbox::start(config)).unwrap();
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(no_tls())
+            .no_proxy()
+            .build()
+            .unwrap();
+        Crm {
+            url: sandbox.url(),
+            _sandbox: sandbox,
+            http,
+            runtime,
+        }
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `PUT /sandbox/{path}`.
+    pub fn put(&self, path: &str, body: &str) {
+        let url = format!("{}/sandbox/{path}", self.url);
+        self.runtime.block_on(async {
+            let request = self
+                .http
+                .put(url)
+                .header("content-type", "application/json");
+            let reply = request.body(body.to_owned()).send().await.unwrap();
+            let status = reply.status();
+            let text = reply.text().await.unwrap();
+            assert!(status.is_success(), "{path}: {status} {text}");
+        });
+    }
+
+    /// `GET /sandbox/{path}`.
+    pub fn get(&self, path: &str) -> Value {
+        let url = format!("{}/sandbox/{path}", self.url);
+        self.runtime.block_on(async {
+            let reply = self.http.get(url).send().await.unwrap();
+            assert!(reply.status().is_success(), "{path}: {}", reply.status());
+            serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
+        })
+    }
+
+    /// The live records of an object, with these fields.
+    pub fn records(&self, object: &str, fields: &str) -> Vec<Value> {
+        match self.get(&format!("records/{object}?fields={fields}")) {
+            Value::Array(records) => records,
+            other => panic!("no list of records: {other}"),
+        }
+    }
+
+    /// Calls `each` with every entry of the write log after `after`; returns where it ended.
+    pub fn writes(&self, mut after: u64, mut each: impl FnMut(&Value)) -> u64 {
+        loop {
+            let page = self.get(&format!("writes?after={after}&limit=20000"));
+            for entry in page["writes"].as_array().unwrap() {
+                each(entry);
+            }
+            after = page["next"].as_u64().unwrap();
+            if page["more"] != true {
+                return after;
+            }
+        }
+    }
+}
+
+fn no_tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
