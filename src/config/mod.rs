@@ -379,7 +379,7 @@ fn max_frame() -> ByteSize {
     ByteSize(256 << 20)
 }
 fn queue_bytes() -> ByteSize {
-    ByteSize(16 << 20)
+    ByteSize(4 << 20)
 }
 fn request_timeout() -> Span {
     Span(Duration::from_secs(120))
