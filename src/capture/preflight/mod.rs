@@ -121,7 +121,7 @@ fn check_server(findings: &mut Findings, sql: &Sql, server: &Server, slot: Optio
     if server.keep_size == "-1" {
         findings.note(
             "server",
-            "max_slot_wal_keep_size is unlimited: a slot that nobody reads can fill the disk. Syncline keeps to source.wal_budget while it runs; a limit on the server also holds while it does not",
+            "max_slot_wal_keep_size is unlimited: a slot that nobody reads can fill the disk. Syncline says so when one keeps more than source.wal_budget, but only a limit on the server frees it",
         );
     }
     if server.standby {
