@@ -16,6 +16,13 @@ pub struct Org {
 
 pub const EXTERNAL_ID: &str = r#"{"type":"Text","label":"Ext Id","length":80,"externalId":true,"unique":true,"caseSensitive":true}"#;
 
+/// Built with the whole workspace, reqwest has TLS but no provider for it, and wants one even for plain
+/// HTTP.
+fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::new()
+}
+
 impl Org {
     /// A sandbox where Account, Contact and Opportunity have the key `Ext_Id__c`.
     pub async fn new() -> Org {
@@ -27,7 +34,7 @@ impl Org {
         let url = sandbox.url();
         let mut org = Org {
             sandbox,
-            http: Client::new(),
+            http: client(),
             token: String::new(),
             url,
         };
