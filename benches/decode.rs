@@ -46,6 +46,7 @@ fn main() {
         columns: COLUMNS
             .iter()
             .map(|(name, type_oid)| Column {
+                attnum: 0,
                 name: (*name).into(),
                 type_oid: *type_oid,
                 typmod: -1,

@@ -49,6 +49,7 @@ fn main() {
         columns: COLUMNS
             .iter()
             .map(|(name, type_oid, ..)| Column {
+                attnum: 0,
                 name: (*name).into(),
                 type_oid: *type_oid,
                 typmod: -1,
@@ -136,6 +137,7 @@ fn config() -> Config {
 
 fn table(relation: &Relation) -> CatalogTable {
     CatalogTable {
+        dropped: Vec::new(),
         oid: relation.oid,
         schema: relation.schema.clone(),
         name: relation.name.clone(),

@@ -154,6 +154,9 @@ pub enum ReplicaIdentity {
 /// A column as a Relation message describes it, with its type resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
+    /// Attribute number in the catalog: it stays through renames and is never used again. 0 as long
+    /// as it is not known: the stream does not carry it.
+    pub attnum: i16,
     /// Name in the table.
     pub name: Box<str>,
     /// Type oid; extension and user types differ from database to database.

@@ -21,6 +21,8 @@ pub struct CatalogTable {
     pub published: bool,
     /// Columns that the publication sends, in order.
     pub columns: Vec<CatalogColumn>,
+    /// Attribute numbers of columns that were dropped.
+    pub dropped: Vec<i16>,
 }
 
 /// A column as the catalog has it now.

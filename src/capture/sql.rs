@@ -217,6 +217,7 @@ impl Sql {
         let replident: String = row.try_get(2)?;
         let published = row.try_get(3)?;
         let table = slot.get_or_insert_with(|| CatalogTable {
+            dropped: Vec::new(),
             oid,
             schema: (*schema).into(),
             name: (*name).into(),

@@ -106,6 +106,7 @@ mod tests {
             columns: columns
                 .iter()
                 .map(|name| Column {
+                    attnum: 0,
                     name: (*name).into(),
                     type_oid: 25,
                     typmod: -1,

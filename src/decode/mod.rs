@@ -320,6 +320,7 @@ impl Decoder {
             raw.schema
         };
         let columns = raw.columns.iter().map(|column| Column {
+            attnum: 0,
             name: column.name.into(),
             type_oid: column.type_oid,
             typmod: column.typmod,

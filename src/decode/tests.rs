@@ -22,6 +22,7 @@ fn table(oid: u32, name: &str, columns: &[(&str, u32)]) -> Relation {
             .iter()
             .enumerate()
             .map(|(at, (name, type_oid))| Column {
+                attnum: 0,
                 name: (*name).into(),
                 type_oid: *type_oid,
                 typmod: -1,

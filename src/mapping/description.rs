@@ -76,6 +76,49 @@ pub struct FieldDescription {
     pub relationship: Option<Box<str>>,
 }
 
+/// A field to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldSpec {
+    /// API name (`Some_Name__c`).
+    pub name: Box<str>,
+    /// Name for people: at most 40 characters.
+    pub label: Box<str>,
+    /// What it holds.
+    pub kind: NewField,
+    /// Help for people: where its values come from.
+    pub help: Box<str>,
+}
+
+/// What a new field holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewField {
+    /// One line of text.
+    Text {
+        /// Characters, 1 to 255.
+        length: u32,
+    },
+    /// Several lines of text.
+    LongText {
+        /// Characters, 256 to 131,072.
+        length: u32,
+    },
+    /// A number.
+    Number {
+        /// All digits, at most 18.
+        precision: u32,
+        /// Digits right of the point.
+        scale: u32,
+    },
+    /// Yes or no; no by default.
+    Checkbox,
+    /// A calendar date.
+    Date,
+    /// An instant.
+    DateTime,
+    /// A time of day.
+    Time,
+}
+
 /// One object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ObjectDescription {

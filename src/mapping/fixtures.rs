@@ -100,6 +100,7 @@ fn oid(name: &str) -> (u32, i32) {
 pub(super) fn table(name: &str, key: &[&str], columns: &[(&str, &str)]) -> CatalogTable {
     let key: Vec<Box<str>> = key.iter().map(|k| (*k).into()).collect();
     CatalogTable {
+        dropped: Vec::new(),
         oid: name.len() as u32,
         schema: "public".into(),
         name: name.into(),
@@ -350,6 +351,7 @@ impl Case {
                 .columns
                 .iter()
                 .map(|c| Column {
+                    attnum: 0,
                     name: c.name.clone(),
                     type_oid: c.type_oid,
                     typmod: c.typmod,

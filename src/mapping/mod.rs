@@ -46,7 +46,7 @@ mod tests;
 pub use bind::Binding;
 pub use coerce::{Fit, Refusal, coerce, fit};
 pub use compile::{Compiled, compile};
-pub use description::{FieldDescription, FieldKind, ObjectDescription};
+pub use description::{FieldDescription, FieldKind, FieldSpec, NewField, ObjectDescription};
 pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
 pub use naming::candidates;

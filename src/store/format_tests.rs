@@ -168,6 +168,7 @@ fn schema() -> impl Strategy<Value = SchemaVersion> {
         value_type(),
     )
         .prop_map(|(name, type_oid, typmod, key, value_type)| Column {
+            attnum: 0,
             name: name.into(),
             type_oid,
             typmod,

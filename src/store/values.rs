@@ -304,6 +304,7 @@ impl Stored for Column {
     }
     fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
         Ok(Column {
+            attnum: 0,
             name: Stored::decode(from)?,
             type_oid: Stored::decode(from)?,
             typmod: i32::try_from(i64::decode(from)?).map_err(|_| Malformed::Damaged)?,

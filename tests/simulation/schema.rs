@@ -76,6 +76,7 @@ pub fn relations() -> Vec<Relation> {
             columns: COLUMNS
                 .iter()
                 .map(|(name, oid, _)| Column {
+                    attnum: 0,
                     name: (*name).into(),
                     type_oid: *oid,
                     typmod: -1,
@@ -90,6 +91,7 @@ pub fn relations() -> Vec<Relation> {
 fn catalog() -> Vec<CatalogTable> {
     [Table::Company, Table::Contact]
         .map(|table| CatalogTable {
+            dropped: Vec::new(),
             oid: table.oid(),
             schema: "public".into(),
             name: table.name().into(),

@@ -136,6 +136,7 @@ pub fn schema(oid: u32, from: u64, columns: usize) -> SchemaVersion {
             identity: ReplicaIdentity::Full,
             columns: (0..columns)
                 .map(|n| Column {
+                    attnum: 0,
                     name: format!("a_column_with_quite_a_long_name_{n}").into(),
                     type_oid: 25,
                     typmod: -1,
