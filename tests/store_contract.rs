@@ -532,6 +532,10 @@ async fn an_intent_names_thousands_of_records(store: AnyStore) {
             shelf: (0..count)
                 .map(|n| record(CONTACT, &format!("record {n}")))
                 .collect(),
+            page: (count > 0).then(|| PageExtent {
+                table: "public.contact".into(),
+                through: vec![count.to_string(), "ł".into()],
+            }),
         };
         let mut put = settlement(step);
         put.intent = Some(intent.clone());

@@ -35,4 +35,4 @@ pub use objects::Objects;
 pub use plan::{needed, plan};
 pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
-pub use window::{Bounds, Item, Pushed, Window};
+pub use window::{Bounds, Item, Pushed, Row, Window, WindowPage};

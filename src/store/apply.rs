@@ -55,6 +55,7 @@ pub(super) fn settle<R: Rows>(rows: &R, settlement: &Settlement) -> Result<Chang
         let total = old.map_or(0, |(_, total)| total).saturating_add(*by);
         changes.put_short(key, to_value(&(table.clone(), total)));
     }
+    super::load::change(rows, settlement, &mut changes)?;
     let mut latest = None;
     for version in &settlement.schemas {
         let key = keys::schema(version.relation.oid, version.from);

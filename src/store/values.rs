@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::encoding::{Decoded, Malformed, Reader, Stored, put_bytes};
-use super::{Existence, Intent, Pending, PendingOperation, Progress, Reason, SchemaVersion};
+use super::{Existence, Intent, Job, Load, PageExtent, Rowcount, Pending, PendingOperation, Progress, Reason, SchemaVersion};
 use crate::change::{
     Column, Identity, Lsn, Position, Relation, ReplicaIdentity, Timestamp, Verdict,
 };
@@ -76,7 +76,31 @@ stored_struct!(Progress {
     checkpoint,
     settled
 });
-stored_struct!(Intent { until, shelf });
+stored_struct!(Intent { until, shelf, page });
+stored_struct!(PageExtent { table, through });
+stored_struct!(Load {
+    table,
+    oid,
+    loaded,
+    jobs,
+});
+stored_struct!(Job {
+    kind,
+    column,
+    filter,
+    after,
+    expected,
+    rows,
+    pages,
+    since,
+});
+stored_struct!(Rowcount {
+    read,
+    written,
+    unchanged,
+    overtaken,
+    pending,
+});
 stored_struct!(RecordId { object, key });
 stored_struct!(SchemaVersion { from, relation });
 stored_struct!(Identity {
