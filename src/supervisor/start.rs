@@ -11,22 +11,27 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 
-use super::apply::{Apply, Pace};
+use super::adapt::{Adapter, World};
+use super::apply::{Apply, Pace, only_progress};
+use super::backfill::{self, Backfill};
 use super::command::Command;
 use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
 use crate::backoff::Backoff;
-use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, preflight, prepare};
+use crate::capture::{
+    self, Catalog, CatalogTable, Conninfo, Reader, Replication, Sql, SqlReader, preflight, prepare,
+};
+use crate::change::Position;
 use crate::clock::Clock;
 use crate::config::{self, Config, DestinationKind};
-use crate::decode::{Decoder, Types};
+use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
-use crate::mapping::{Compiled, Mapping, ObjectDescription, compile};
-use crate::planning::{Bounds, Objects};
+use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
+use crate::planning::Bounds;
 use crate::sinks::salesforce::Salesforce;
 use crate::sinks::{Delivery, Discard, Settings, Sink};
-use crate::store::{Progress, ShelfQuery, Store};
+use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
@@ -69,8 +74,6 @@ pub struct Survey {
     pub types: Types,
     /// What the CRM says of the configured objects; `None` for a destination without a schema.
     pub crm: Option<BTreeMap<String, ObjectDescription>>,
-    /// The catalog, with its place in the stream.
-    pub catalog: Option<Catalog>,
 }
 
 /// Runs until `stop` turns true or something final happens. `started` is called once everything is in
@@ -96,7 +99,7 @@ pub async fn run(
         info.clone(),
         config.source.publication.clone(),
     ));
-    let (world, seen_now) = world(&*store, &survey).await?;
+    let (world, seen_now) = world(&config, &*store, &survey, &*reader).await?;
     let making = Adapter::new(
         Arc::clone(&config),
         Arc::clone(&reader),
@@ -117,7 +120,8 @@ pub async fn run(
         tell_all(finding);
     }
 
-    let names: Vec<String> = config.tables.keys().cloned().collect();
+    let tables = adapter.tables().iter();
+    let names: Vec<String> = tables.map(|t| format!("{}.{}", t.schema, t.name)).collect();
     if recovered.identity.is_none() {
         // Before the publication is made, not when the slot turns out to be impossible.
         let findings = preflight(&survey.sql, &config.source, &names).await?;
@@ -240,9 +244,21 @@ pub async fn run(
 
 /// What the rules are compiled from at the start: the tables as they are where the stream stands. If
 /// they have changed since, the catalog of today comes with it.
-async fn world(store: &dyn Store, survey: &Survey) -> Result<(World, Option<Catalog>)> {
+async fn world(
+    config: &Config,
+    store: &dyn Store,
+    survey: &Survey,
+    reader: &dyn Reader,
+) -> Result<(World, Option<Catalog>)> {
     let history = store.schema_history().await?;
-    let now: Vec<CatalogTable> = survey.tables.iter().flatten().cloned().collect();
+    let names: Vec<String> = config.tables.keys().cloned().collect();
+    // A table may have been renamed.
+    let mut oids: Vec<u32> = history.iter().map(|v| v.table.oid).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    let catalog = backfill::patiently("reading the catalog", || reader.catalog(&names, &oids));
+    let catalog = catalog.await?;
+    let now = catalog.tables.clone();
     let mut tables = Vec::new();
     let mut changed = false;
     for table in &now {
@@ -276,7 +292,7 @@ async fn world(store: &dyn Store, survey: &Survey) -> Result<(World, Option<Cata
         },
         unmade: BTreeMap::new(),
     };
-    Ok((world, survey.catalog.clone().filter(|_| changed)))
+    Ok((world, changed.then_some(catalog)))
 }
 
 /// The versions of the tables that the stream is read with. Those seen for the first time are stored.
