@@ -49,7 +49,7 @@ impl Stream {
     fn open(commit: u64) -> Self {
         let mut stream = Stream::new();
         stream.ok(encode::begin(Lsn(commit), TIME, 7));
-        stream.ok(encode::relation(&people()));
+        stream.schema(&people());
         stream
     }
 
@@ -69,7 +69,21 @@ impl Stream {
         }
     }
 
+    /// The table described; what is new is adopted, as the supervisor does.
     fn schema(&mut self, relation: &Relation) -> (Arc<Relation>, Position, bool) {
+        let (relation, position, changed) = self.described(relation);
+        if changed {
+            let before = self
+                .0
+                .newest(relation.oid, &relation.schema, &relation.name);
+            let version = resolve(&relation, before, None);
+            self.0.adopt(position, version);
+        }
+        let relation = self.0.relation(relation.oid).unwrap();
+        (relation, position, changed)
+    }
+
+    fn described(&mut self, relation: &Relation) -> (Arc<Relation>, Position, bool) {
         match self.ok(encode::relation(relation)) {
             Some(Decoded::Schema {
                 relation,

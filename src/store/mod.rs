@@ -48,7 +48,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Identity, Lsn, Position, Relation, Verdict};
+use crate::capture::CatalogTable;
+use crate::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use crate::fault::Result;
 use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
@@ -89,8 +90,10 @@ pub type Verdicts = BTreeMap<(String, Verdict), i64>;
 pub struct SchemaVersion {
     /// From here on.
     pub from: Position,
+    /// When the transaction committed with which it was noticed.
+    pub at: Timestamp,
     /// The table.
-    pub relation: Relation,
+    pub table: CatalogTable,
 }
 
 /// All that one step changes.
@@ -178,8 +181,10 @@ pub trait Shelf {
 
 /// The schema history.
 pub trait Schemas {
-    /// The latest version of every table.
+    /// The latest version of every table, by oid.
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
+    /// All versions of all tables, the oldest first.
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
 }
 
 /// The whole store.

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use crate::capture::Frame;
 use crate::change::{Change, Lsn, Position, Timestamp, Verdict};
 use crate::config::OnTruncate;
-use crate::decode::{Decoded, Decoder};
+use crate::decode::{Decoded, Decoder, resolve};
 use crate::fault::{Error, ErrorKind, Result, Severity};
 use crate::mapping::{Action, Binding, Fields, Mapped, Mapping, Operation, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
@@ -188,10 +188,14 @@ impl Intake {
                             table = %relation.qualified(), at = %position,
                             columns = relation.columns.len(), "schema version"
                         );
-                        let relation = (*relation).clone();
+                        let (oid, schema, name) = (relation.oid, &relation.schema, &relation.name);
+                        let before = self.decoder.newest(oid, schema, name);
+                        let table = resolve(&relation, before, None);
+                        self.decoder.adopt(position, table.clone());
                         self.schemas.push(SchemaVersion {
                             from: position,
-                            relation,
+                            at: self.decoder.commit_time().unwrap_or_default(),
+                            table,
                         });
                     }
                 }

@@ -142,7 +142,7 @@ pub async fn run(
         .schemas()
         .await?
         .into_iter()
-        .map(|v| (v.from, v.relation))
+        .map(|v| (v.from, v.table))
         .collect();
     let bounds = Bounds {
         rows: config.delivery.max_rows.max(1),

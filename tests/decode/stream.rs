@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use syncline::capture::Frame;
-use syncline::change::{Change, Datum, Kind, OldRow, Position, Relation, Tuple};
-use syncline::decode::{Decoded, Decoder, Types};
+use syncline::change::{Change, Datum, Kind, OldRow, Position, Tuple};
+use syncline::decode::{Decoded, Decoder, Types, resolve};
 
 use crate::server::{Server, create_slot, peek, types};
 
@@ -238,7 +238,7 @@ async fn every_message_comes_through() {
             relation,
             position,
             changed: true,
-        } => Some((*position, Relation::clone(relation))),
+        } => Some((*position, resolve(relation, None, None))),
         _ => None,
     });
     let mut restarted = Decoder::new(Types::new(types(&client).await), stored.collect());
@@ -252,7 +252,18 @@ async fn every_message_comes_through() {
 fn decode(decoder: &mut Decoder, frames: &[Frame]) -> Vec<Decoded> {
     frames
         .iter()
-        .filter_map(|frame| decoder.decode(frame).unwrap())
+        .filter_map(|frame| {
+            let decoded = decoder.decode(frame).unwrap();
+            if let Some(Decoded::Schema {
+                relation,
+                position,
+                changed: true,
+            }) = &decoded
+            {
+                decoder.adopt(*position, resolve(relation, None, None));
+            }
+            decoded
+        })
         .collect()
 }
 
