@@ -224,7 +224,7 @@ proptest! {
                 }
                 Ok(_) => {}
                 Err(_) => {
-                    decoder.reset(Position::default());
+                    decoder.reset();
                     last = None;
                 }
             }

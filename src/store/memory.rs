@@ -274,6 +274,10 @@ impl Schemas for Memory {
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
         Box::pin(async { self.read(apply::schemas) })
     }
+
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
+        Box::pin(async { self.read(apply::schema_history) })
+    }
 }
 
 impl Loads for Memory {

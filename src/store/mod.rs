@@ -49,7 +49,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Identity, Lsn, Position, Relation, Verdict};
+use crate::capture::CatalogTable;
+use crate::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use crate::fault::Result;
 use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
@@ -93,8 +94,10 @@ pub type Verdicts = BTreeMap<(String, Verdict), i64>;
 pub struct SchemaVersion {
     /// From here on.
     pub from: Position,
+    /// When the transaction committed with which it was noticed.
+    pub at: Timestamp,
     /// The table.
-    pub relation: Relation,
+    pub table: CatalogTable,
 }
 
 /// All that one step changes.
@@ -186,8 +189,10 @@ pub trait Shelf {
 
 /// The schema history.
 pub trait Schemas {
-    /// The latest version of every table.
+    /// The latest version of every table, by oid.
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
+    /// All versions of all tables, the oldest first.
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
 }
 
 /// Existing rows, and what the mapping has touched.

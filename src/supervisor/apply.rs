@@ -245,7 +245,7 @@ impl Apply {
                 self.window.commit(lsn);
                 self.urgent |= urgent;
             }
-            Event::Restarted => self.intake.restarted(self.progress.settled),
+            Event::Restarted => self.intake.restarted(),
         }
     }
 

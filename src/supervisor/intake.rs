@@ -137,8 +137,8 @@ impl Intake {
     }
 
     /// The connection was made again: the open transaction comes again from its Begin.
-    pub fn restarted(&mut self, settled: Position) {
-        self.decoder.reset(settled);
+    pub fn restarted(&mut self) {
+        self.decoder.reset();
         self.tables.clear();
     }
 

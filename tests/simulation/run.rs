@@ -195,7 +195,7 @@ impl Simulation {
             .schemas()
             .await?
             .into_iter()
-            .map(|v| (v.from, v.relation))
+            .map(|v| (v.from, v.table))
             .collect();
         let bounds = Bounds {
             rows: self.random.random_range(1..40),

@@ -289,6 +289,10 @@ impl Schemas for SledStore {
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
         Box::pin(self.ask(apply::schemas))
     }
+
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
+        Box::pin(self.ask(apply::schema_history))
+    }
 }
 
 impl Loads for SledStore {
