@@ -387,7 +387,10 @@ async fn each_record_is_answered_for() {
         Outcome::Refused(fault) => fault,
         other => panic!("not refused: {other:?}"),
     };
-    assert_eq!((fault.class, &*fault.code), (Class::Record, "INVALID_FIELD"));
+    assert_eq!(
+        (fault.class, &*fault.code),
+        (Class::Record, "INVALID_FIELD")
+    );
     assert_eq!(fault.fields, ["Nope__c"]);
     assert!(hints_at_schema(fault));
     id(&outcomes[1]);

@@ -53,7 +53,14 @@ fn sent(server: &Server) -> Vec<Vec<String>> {
     let keys = |record: &serde_json::Value| record["Ext_Id__c"].as_str().unwrap().to_owned();
     writes
         .iter()
-        .map(|r| r.json()["records"].as_array().unwrap().iter().map(keys).collect())
+        .map(|r| {
+            r.json()["records"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(keys)
+                .collect()
+        })
         .collect()
 }
 
@@ -61,7 +68,11 @@ fn sent(server: &Server) -> Vec<Vec<String>> {
 async fn a_vanished_field_refuses_the_records_that_hold_it_and_no_other() {
     for (reply, field) in [
         (
-            Reply::error(400, "INVALID_FIELD", "No such column 'Email' on sobject of type Contact"),
+            Reply::error(
+                400,
+                "INVALID_FIELD",
+                "No such column 'Email' on sobject of type Contact",
+            ),
             "Email",
         ),
         (
@@ -83,7 +94,12 @@ async fn a_vanished_field_refuses_the_records_that_hold_it_and_no_other() {
     ] {
         let slot = if field == "Email" { 1 } else { 2 };
         let server = Server::start(vec![reply, results(&[Ok("003A"), Ok("003C")])]).await;
-        let writes = vec![of("a", &[0]), of("b", &[0, slot]), of("c", &[0]), of("d", &[slot])];
+        let writes = vec![
+            of("a", &[0]),
+            of("b", &[0, slot]),
+            of("c", &[0]),
+            of("d", &[slot]),
+        ];
         let delivery = delivery(&server);
         let outcomes = delivery
             .deliver(batch(BatchAction::Upsert, writes))
@@ -107,13 +123,13 @@ async fn two_vanished_fields_cost_a_request_each() {
         let message = format!("No such column '{name}' on sobject of type Contact");
         Reply::error(400, "INVALID_FIELD", &message)
     };
-    let server = Server::start(vec![
-        gone("Email"),
-        gone("Account"),
-        results(&[Ok("003A")]),
-    ])
-    .await;
-    let writes = vec![of("a", &[0]), of("b", &[1]), of("c", &[2]), of("d", &[1, 2])];
+    let server = Server::start(vec![gone("Email"), gone("Account"), results(&[Ok("003A")])]).await;
+    let writes = vec![
+        of("a", &[0]),
+        of("b", &[1]),
+        of("c", &[2]),
+        of("d", &[1, 2]),
+    ];
     let outcomes = delivery(&server)
         .deliver(batch(BatchAction::Upsert, writes))
         .await
@@ -132,8 +148,8 @@ async fn two_vanished_fields_cost_a_request_each() {
 async fn a_refusal_that_names_no_field_of_ours_is_traced_to_its_record() {
     let odd = || Reply::error(400, "INVALID_FIELD", "La colonne n'existe pas");
     let server = Server::start(vec![
-        odd(),                // a, b
-        odd(),                // a
+        odd(),                  // a, b
+        odd(),                  // a
         results(&[Ok("003B")]), // b
     ])
     .await;
@@ -166,7 +182,11 @@ async fn a_record_refused_alone_for_its_field_stops_nobody() {
     assert_eq!(outcomes[0], written("003A"));
     assert_eq!(fault(&outcomes[1]).fields, ["Email"]);
     assert_eq!(fault(&outcomes[2]).fields, ["Email", "Level__c"]);
-    assert!(outcomes[1..].iter().all(|o| fault(o).class == Class::Record));
+    assert!(
+        outcomes[1..]
+            .iter()
+            .all(|o| fault(o).class == Class::Record)
+    );
 }
 
 #[tokio::test]
@@ -175,13 +195,38 @@ async fn a_missing_object_or_key_field_concerns_that_object_alone() {
     let query = "\nSELECT Id,Ext_Id__c FROM Contact WHERE Ext_Id__c IN ('LastName','b')\n ^\nERROR at \
                  Row:1:Column:11\nNo such column 'Ext_Id__c' on entity 'Contact'.";
     for (action, status, code, message) in [
-        (BatchAction::Upsert, 400, "INVALID_TYPE", "sObject type 'Contact' is not supported."),
-        (BatchAction::Upsert, 404, "NOT_FOUND", "The requested resource does not exist"),
-        (BatchAction::Upsert, 400, "INVALID_EXTERNAL_ID_FIELD_NAME", "Ext_Id__c"),
+        (
+            BatchAction::Upsert,
+            400,
+            "INVALID_TYPE",
+            "sObject type 'Contact' is not supported.",
+        ),
+        (
+            BatchAction::Upsert,
+            404,
+            "NOT_FOUND",
+            "The requested resource does not exist",
+        ),
+        (
+            BatchAction::Upsert,
+            400,
+            "INVALID_EXTERNAL_ID_FIELD_NAME",
+            "Ext_Id__c",
+        ),
         (BatchAction::Upsert, 400, "INVALID_FIELD", gone),
         (BatchAction::Update, 400, "INVALID_FIELD", query),
-        (BatchAction::Delete { hard: false }, 400, "INVALID_FIELD", query),
-        (BatchAction::Delete { hard: false }, 400, "INVALID_TYPE", "sObject type 'Contact' is not supported."),
+        (
+            BatchAction::Delete { hard: false },
+            400,
+            "INVALID_FIELD",
+            query,
+        ),
+        (
+            BatchAction::Delete { hard: false },
+            400,
+            "INVALID_TYPE",
+            "sObject type 'Contact' is not supported.",
+        ),
     ] {
         let server = Server::start(vec![
             Reply::error(status, code, message),
@@ -225,8 +270,10 @@ async fn a_parents_key_field_of_the_same_name_is_told_apart() {
 }
 
 fn description(fields: &[&str]) -> Reply {
-    let field = |name: &&str| json!({"name": name, "label": name, "type": "string", "length": 80,
-        "createable": true, "updateable": !name.starts_with("Old"), "nillable": true});
+    let field = |name: &&str| {
+        json!({"name": name, "label": name, "type": "string", "length": 80,
+        "createable": true, "updateable": !name.starts_with("Old"), "nillable": true})
+    };
     let fields: Vec<_> = fields.iter().map(field).collect();
     let body = json!({"name": "Contact", "createable": true, "updateable": true, "fields": fields});
     Reply::json(200, &body.to_string()).with("last-modified", "Wed, 04 Nov 2026 12:10:35 GMT")
@@ -246,7 +293,14 @@ async fn a_description_that_has_not_changed_is_not_sent_again() {
     let describe = async || -> Option<ObjectDescription> {
         salesforce.describe(&objects).await.unwrap().remove(0)
     };
-    let since = || server.api().last().unwrap().header("if-modified-since").to_owned();
+    let since = || {
+        server
+            .api()
+            .last()
+            .unwrap()
+            .header("if-modified-since")
+            .to_owned()
+    };
     let unchanged = || Reply::Full(304, Vec::new(), Vec::new());
 
     server.then(description(&["A__c"]));
@@ -301,7 +355,12 @@ async fn new_fields_are_waited_for_until_they_can_be_written() {
         .unwrap();
     assert!(seen.unwrap().field("New__c").is_some());
     assert_eq!(server.api().len(), 4);
-    assert!(server.api().iter().all(|r| r.header("if-modified-since").is_empty()));
+    assert!(
+        server
+            .api()
+            .iter()
+            .all(|r| r.header("if-modified-since").is_empty())
+    );
 
     // One that cannot be written, and one that never comes.
     for name in ["Old__c", "Never__c"] {
