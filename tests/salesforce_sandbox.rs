@@ -18,7 +18,7 @@ use syncline::mapping::{
 };
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
 use syncline::sinks::salesforce::Salesforce;
-use syncline::sinks::{Delivery, Outcome, Settings, Sink};
+use syncline::sinks::{Delivery, Outcome, Settings, Sink, hints_at_schema};
 use syncline_sandbox::{Config, Sandbox};
 
 const TEXT_KEY: &str = r#"{"type":"Text","label":"Ext Id","length":80,"externalId":true,"unique":true,"caseSensitive":true}"#;
@@ -371,16 +371,53 @@ async fn each_record_is_answered_for() {
         (Class::Record, "INVALID_EMAIL_ADDRESS".into())
     );
 
-    // A field that is not there is not a record's fault.
+    // A field that is not there concerns the records that hold it.
     let mut target = Arc::into_inner(contacts("Ext_Id__c")).unwrap();
     target.fields.push(plain("Nope__c"));
     let batch = Batch {
         target: Arc::new(target),
         action: BatchAction::Upsert,
-        writes: vec![write("n6", vec![text(0, "x"), text(3, "y")])],
+        writes: vec![
+            write("n6", vec![text(0, "x"), text(3, "y")]),
+            write("n7", vec![text(0, "x")]),
+        ],
     };
-    let fault = delivery.deliver(batch).await.unwrap_err();
-    assert_eq!(fault.class, Class::Configuration, "{fault:?}");
+    let outcomes = delivery.deliver(batch).await.unwrap();
+    let fault = match &outcomes[0] {
+        Outcome::Refused(fault) => fault,
+        other => panic!("not refused: {other:?}"),
+    };
+    assert_eq!(
+        (fault.class, &*fault.code),
+        (Class::Record, "INVALID_FIELD")
+    );
+    assert_eq!(fault.fields, ["Nope__c"]);
+    assert!(hints_at_schema(fault));
+    id(&outcomes[1]);
+
+    // So do a missing external-id field and a missing object, by all records of the object.
+    for (object, key_field) in [("Contact", "Nope_Id__c"), ("Nope__c", "Ext_Id__c")] {
+        let mut target = Arc::into_inner(contacts(key_field)).unwrap();
+        target.object = object.into();
+        target.fields.truncate(2);
+        let target = Arc::new(target);
+        for action in [
+            BatchAction::Upsert,
+            BatchAction::Update,
+            BatchAction::Delete { hard: false },
+        ] {
+            let writes = vec![write("n8", vec![text(0, "x")]), write("n9", vec![])];
+            for outcome in deliver(&delivery, &target, action, writes).await {
+                match outcome {
+                    Outcome::Refused(fault) => {
+                        assert_eq!(fault.class, Class::Record, "{fault:?}");
+                        assert!(hints_at_schema(&fault), "{fault:?}");
+                    }
+                    other => panic!("{object} {key_field} {action:?}: {other:?}"),
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
