@@ -15,6 +15,8 @@ pub const WATERMARK: &str = "syncline_watermark";
 pub struct Catalog {
     /// Every transaction that is in it committed before here.
     pub lsn: Lsn,
+    /// What had ended before it was read is in it.
+    pub snapshot: Snapshot,
     /// The tables found.
     pub tables: Vec<CatalogTable>,
     /// The types that are not built in.

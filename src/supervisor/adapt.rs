@@ -49,6 +49,9 @@ pub struct World {
     pub crm: Option<BTreeMap<String, ObjectDescription>>,
     /// Earlier versions, and fields used before.
     pub remembered: Remembered,
+    /// The transactions that brought the newest versions of tables, by oid: a catalog read before one
+    /// of them could be seen says nothing of its table.
+    pub brought: BTreeMap<u32, u32>,
     /// Fields that could not be made, and why: object and field in lower case.
     pub unmade: BTreeMap<(Box<str>, Box<str>), Fault>,
 }
@@ -157,6 +160,7 @@ impl Adapter {
                 let table = resolve(&news.relation, before, here);
                 world.types = Types::new(catalog.types.clone());
                 types = catalog.types;
+                world.brought.insert(table.oid, news.xid);
                 note(&mut world, &mut versions, &mut changes, before, news.position, now, table);
             }
             Trigger::Catalog(catalog) => {
@@ -167,7 +171,11 @@ impl Adapter {
                 world.types = Types::new(catalog.types.clone());
                 for table in catalog.tables {
                     let before = self.known(table.oid, &qualified(&table));
-                    if before != Some(&table) {
+                    let brought = world.brought.get(&table.oid);
+                    if brought.is_some_and(|xid| !catalog.snapshot.sees(*xid)) {
+                        continue;
+                    }
+                    if before.is_none_or(|before| !compare(before, &table).is_empty()) {
                         note(&mut world, &mut versions, &mut changes, before, from, now, table);
                     }
                 }

@@ -40,6 +40,8 @@ pub struct Intake {
     /// What did not fit any more, and comes first in the next window.
     blocked: Option<Blocked>,
     full: bool,
+    /// The open transaction.
+    xid: u32,
     /// Descriptions of tables that say something new, and came while a window was sent again.
     later_news: VecDeque<News>,
     /// Notes what is streamed while existing rows are read.
@@ -86,6 +88,8 @@ pub struct News {
     pub relation: Arc<Relation>,
     /// From here on.
     pub position: Position,
+    /// The transaction that says so.
+    pub xid: u32,
 }
 
 /// A table whose records are all to go.
@@ -121,6 +125,7 @@ impl Intake {
             replay: intent.map(|i| i.until).filter(|until| *until > settled),
             blocked: None,
             full: false,
+            xid: 0,
             later_news: VecDeque::new(),
             tracking: None,
             opening: None,
@@ -292,7 +297,10 @@ impl Intake {
             };
             match self.decoder.decode(&frame)? {
                 None | Some(Decoded::Origin { .. }) => {}
-                Some(Decoded::Begin { commit, .. }) => self.pass_replay(commit, window),
+                Some(Decoded::Begin { commit, xid, .. }) => {
+                    self.xid = xid;
+                    self.pass_replay(commit, window);
+                }
                 Some(Decoded::Change(change)) => self.change(change, window)?,
                 Some(Decoded::Truncate(changes)) => self.later.extend(changes),
                 Some(Decoded::Schema {
@@ -303,7 +311,12 @@ impl Intake {
                     self.bind(&relation);
                     let ours = self.mapping.covers(&relation);
                     if changed && ours && position > self.seen {
-                        let news = News { relation, position };
+                        let xid = self.xid;
+                        let news = News {
+                            relation,
+                            position,
+                            xid,
+                        };
                         match self.replay {
                             // A window is sent again as it was the first time.
                             Some(_) => self.later_news.push_back(news),

@@ -290,6 +290,7 @@ async fn world(
             fields: fields.collect(),
             coming: now,
         },
+        brought: BTreeMap::new(),
         unmade: BTreeMap::new(),
     };
     Ok((world, changed.then_some(catalog)))

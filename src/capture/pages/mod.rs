@@ -38,7 +38,7 @@ use tokio_postgres::types::Type;
 
 use super::conninfo::Conninfo;
 use super::preflight::missing_rights;
-use super::reader::{Catalog, Page, PageRequest, Reader, WATERMARK};
+use super::reader::{Catalog, Page, PageRequest, Reader, Snapshot, WATERMARK};
 use super::refusal::{ident, sql_state};
 use super::sql::Sql;
 use crate::change::Lsn;
@@ -204,6 +204,8 @@ impl Reader for SqlReader {
 /// Parts of the answer come from catalog functions, which do not keep to the statement's snapshot.
 /// So that no column looks gone for an instant, it counts when two reads agree.
 async fn catalog(sql: &Sql, names: &[String], oids: &[u32], publication: &str) -> Result<Catalog> {
+    let row = sql.row("SELECT pg_current_snapshot()::text").await?;
+    let snapshot: String = row.try_get(0).map_err(|e| sql.failed(e))?;
     let mut found = sql.tables_of(names, oids, publication).await?;
     for _ in 0..LOOKS {
         let again = sql.tables_of(names, oids, publication).await?;
@@ -225,6 +227,9 @@ async fn catalog(sql: &Sql, names: &[String], oids: &[u32], publication: &str) -
     Ok(Catalog {
         lsn: lsn.and_then(|text| text.parse::<Lsn>().ok()).ok_or_else(|| {
             Error::new(ErrorKind::Protocol, "the server's WAL position cannot be read")
+        })?,
+        snapshot: Snapshot::parse(&snapshot).ok_or_else(|| {
+            Error::new(ErrorKind::Protocol, "the server's snapshot cannot be read")
         })?,
         tables,
         types,

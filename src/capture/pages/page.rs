@@ -69,7 +69,13 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         check_filter(sql, &target, filter).await?;
     }
     let mut rows = Rows::new(&catalog, &target, request.bytes.min(MOST_BYTES));
-    let query = target.page(&rows.columns, after, request.filter.as_deref(), request.rows);
+    let query = target.page(
+        &rows.columns,
+        after,
+        request.through.as_deref(),
+        request.filter.as_deref(),
+        request.rows,
+    );
     let hints = if request.filter.is_none() { BY_INDEX } else { "" };
     sql.run(&format!("{hints}DECLARE syncline_page NO SCROLL CURSOR FOR {query}"))
         .await?;
@@ -167,7 +173,7 @@ async fn begin(sql: &Sql, named: &Named) -> Result<Option<Snapshot>> {
 
 impl Snapshot {
     /// Reads `xmin:xmax:xid,…`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ':');
         let xmin = parts.next()?.parse().ok()?;
         let xmax = parts.next()?.parse().ok()?;

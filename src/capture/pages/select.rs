@@ -73,9 +73,16 @@ fn parentheses(condition: &str) -> String {
 
 impl Target {
     /// `WHERE …`, or nothing.
-    pub(super) fn conditions(&self, after: Option<&[String]>, filter: Option<&str>) -> String {
+    pub(super) fn conditions(
+        &self,
+        after: Option<&[String]>,
+        through: Option<&[String]>,
+        filter: Option<&str>,
+    ) -> String {
         let mut all = Vec::new();
         all.extend(after.and_then(|after| behind(&self.key, after)));
+        let past = through.and_then(|through| behind(&self.key, through));
+        all.extend(past.map(|past| format!("NOT ({past})")));
         all.extend(self.row_filter.as_deref().map(parentheses));
         all.extend(filter.map(parentheses));
         if all.is_empty() {
@@ -90,6 +97,7 @@ impl Target {
         &self,
         columns: &[&str],
         after: Option<&[String]>,
+        through: Option<&[String]>,
         filter: Option<&str>,
         rows: usize,
     ) -> String {
@@ -99,7 +107,7 @@ impl Target {
             "SELECT {} FROM {}{} ORDER BY {} LIMIT {rows}",
             columns.join(", "),
             self.from,
-            self.conditions(after, filter),
+            self.conditions(after, through, filter),
             order.join(", "),
         )
     }
@@ -164,13 +172,17 @@ mod tests {
     fn a_page_is_read_by_its_key() {
         let single = target(vec![column("i\"d", "pg_catalog", false)]);
         assert_eq!(
-            single.page(&["i\"d", "v"], None, None, 5),
+            single.page(&["i\"d", "v"], None, None, None, 5),
             "SELECT \"i\"\"d\", \"v\" FROM ONLY \"public\".\"t\" ORDER BY \"i\"\"d\" USING OPERATOR(pg_catalog.<) NULLS LAST LIMIT 5"
         );
-        let condition = single.conditions(Some(&["it's \\".to_owned()]), Some("x --"));
+        let condition = single.conditions(Some(&["it's \\".to_owned()]), None, Some("x --"));
         assert_eq!(
             condition,
             " WHERE \"i\"\"d\" OPERATOR(pg_catalog.>) 'it''s \\' AND (\nx --\n)"
+        );
+        assert_eq!(
+            single.conditions(None, Some(&["9".to_owned()]), None),
+            " WHERE NOT (\"i\"\"d\" OPERATOR(pg_catalog.>) '9')"
         );
         let mut two = target(vec![
             column("a", "pg_catalog", false),
@@ -180,7 +192,7 @@ mod tests {
         two.key[1].collation = Some("pg_catalog.\"C\"".into());
         let after = ["1".to_owned(), "2".to_owned()];
         assert_eq!(
-            two.conditions(Some(&after), None),
+            two.conditions(Some(&after), None, None),
             " WHERE ROW(\"a\", \"b\" COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.>) ROW('1', '2') AND (\n(a > 1)\n)"
         );
     }
@@ -194,7 +206,7 @@ mod tests {
         ]);
         let after = ["1", "2", "3"].map(str::to_owned);
         assert_eq!(
-            mixed.conditions(Some(&after), None),
+            mixed.conditions(Some(&after), None, None),
             " WHERE \"a\" OPERATOR(pg_catalog.<=) '1' AND (\"a\" OPERATOR(pg_catalog.<) '1' OR (\"a\" OPERATOR(pg_catalog.=) '1' AND (\"b\" OPERATOR(ext.>) '2' OR (\"b\" OPERATOR(ext.=) '2' AND (\"c\" OPERATOR(ext.>) '3')))))"
         );
     }
