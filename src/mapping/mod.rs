@@ -31,6 +31,7 @@ mod bind;
 mod coerce;
 mod compile;
 mod description;
+mod drift;
 #[cfg(test)]
 mod fixtures;
 mod key;
@@ -47,6 +48,7 @@ pub use bind::Binding;
 pub use coerce::{Fit, Refusal, coerce, fit};
 pub use compile::{Compiled, compile};
 pub use description::{FieldDescription, FieldKind, FieldSpec, NewField, ObjectDescription};
+pub use drift::crm_changes;
 pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
 pub use naming::candidates;
