@@ -13,9 +13,7 @@ use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::decode::SchemaChange;
 use crate::fault::Finding;
 use crate::planning::{Reason, Window};
-use crate::store::{
-    JobKind, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts,
-};
+use crate::store::{JobKind, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
 
 /// What is known of the running process.
 #[derive(Debug, Default)]
@@ -211,10 +209,13 @@ impl Status {
         let running = |p: &&Progression| p.state == Reading::Running;
         for backfill in inner.backfills.iter().filter(running) {
             tracing::info!(
-                table = backfill.table, rows = backfill.rows.read, of = backfill.expected,
+                table = backfill.table,
+                rows = backfill.rows.read,
+                of = backfill.expected,
                 percent = (backfill.share() * 100.0) as u64,
                 rows_per_second = backfill.rows_per_second as u64,
-                seconds_left = backfill.seconds_left, "backfill goes on"
+                seconds_left = backfill.seconds_left,
+                "backfill goes on"
             );
         }
     }

@@ -57,6 +57,9 @@ pub struct Remembered {
     /// Fields that a mapping of ours has used before ([`Mapping::fields_used`]): object and field, in
     /// lower case.
     pub fields: BTreeSet<(Box<str>, Box<str>)>,
+    /// The tables as they will be when the stream has come as far as the database: columns of theirs
+    /// that are not there yet are no mistake.
+    pub coming: Vec<CatalogTable>,
 }
 
 /// A field to be made.
