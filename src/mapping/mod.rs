@@ -30,6 +30,7 @@
 mod bind;
 mod coerce;
 mod compile;
+mod derive;
 mod description;
 #[cfg(test)]
 mod fixtures;
@@ -45,7 +46,7 @@ mod tests;
 
 pub use bind::Binding;
 pub use coerce::{Fit, Refusal, coerce, fit};
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, MissingField, Remembered, compile};
 pub use description::{FieldDescription, FieldKind, FieldSpec, NewField, ObjectDescription};
 pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
@@ -54,4 +55,7 @@ pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
-pub use table::{ColumnMapping, FieldRule, Mapping, NullAction, TableMapping, Unmapped};
+pub use table::{
+    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
+    TableMapping, Unmapped,
+};

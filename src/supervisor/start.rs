@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, DestinationKind};
 use crate::decode::{Decoder, Types};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
-use crate::mapping::{Compiled, Mapping, ObjectDescription, compile};
+use crate::mapping::{Compiled, Mapping, ObjectDescription, Remembered, compile};
 use crate::planning::{Bounds, Objects};
 use crate::sinks::salesforce::Salesforce;
 use crate::sinks::{Delivery, Discard, Settings, Sink};
@@ -273,7 +273,8 @@ pub async fn survey(config: &Config, delivery: &Delivery) -> Result<Survey> {
 pub fn compile_survey(config: &Config, survey: &Survey) -> Compiled {
     let catalog: Vec<CatalogTable> = survey.tables.iter().flatten().cloned().collect();
     let types = |oid, _| survey.types.value_type(oid);
-    compile(config, &catalog, &types, survey.crm.as_ref())
+    let remembered = Remembered::default();
+    compile(config, &catalog, &remembered, &types, survey.crm.as_ref())
 }
 
 /// A database that is down at the start is waited for: it and we may have been started together.

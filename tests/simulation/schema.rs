@@ -6,7 +6,9 @@ use syncline::capture::{CatalogColumn, CatalogTable};
 use syncline::change::{Column, Relation, ReplicaIdentity};
 use syncline::config::Config;
 use syncline::decode::Types;
-use syncline::mapping::{FieldDescription, FieldKind, Mapping, ObjectDescription, compile};
+use syncline::mapping::{
+    FieldDescription, FieldKind, Mapping, ObjectDescription, Remembered, compile,
+};
 
 /// Companies refer to companies, contacts to companies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -174,6 +176,7 @@ pub fn mapping() -> Mapping {
     let compiled = compile(
         &config,
         &catalog(),
+        &Remembered::default(),
         &|oid, _| types.value_type(oid),
         Some(&crm),
     );
