@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::request::Request;
+use super::schema;
 use crate::app::App;
 use crate::clock;
 use crate::ids::Id;
@@ -37,6 +38,9 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
         ("POST", "edit") => edit(app, request).await,
         ("DELETE", "data") => wipe(app),
         ("GET", "records") => records(app, request),
+        ("GET", "schema") => schema::get(app, request),
+        ("PUT", "schema") => schema::put(app, request),
+        ("GET" | "PUT", "rights") => schema::rights(app, request),
         ("PUT", "objects") => put_object(app, request),
         ("PUT", "fields") => put_field(app, request),
         ("GET", "objects") => objects(app, request),
@@ -132,7 +136,15 @@ fn set_faults(app: &App, request: &Request) -> Answer {
 
 fn limits(app: &App) -> Reply {
     let limits = app.limits();
-    Reply::json(200, json!({"max": limits.max, "used": limits.used}))
+    let store = app.store();
+    Reply::json(
+        200,
+        json!({
+            "max": limits.max, "used": limits.used,
+            "custom_fields": store.settings.custom_fields,
+            "describe_lag_ms": store.settings.describe_lag,
+        }),
+    )
 }
 
 fn set_limits(app: &App, request: &Request) -> Answer {
@@ -147,6 +159,15 @@ fn set_limits(app: &App, request: &Request) -> Answer {
             .and_then(Value::as_u64)
             .unwrap_or(limits.used);
     });
+    let number = |key: &str| body.get(key).and_then(Value::as_u64);
+    let mut store = app.store();
+    if let Some(most) = number("custom_fields").and_then(|n| usize::try_from(n).ok()) {
+        store.settings.custom_fields = most;
+    }
+    if let Some(lag) = number("describe_lag_ms").and_then(|n| i64::try_from(n).ok()) {
+        store.settings.describe_lag = lag.min(86_400_000);
+    }
+    drop(store);
     Ok(limits(app))
 }
 
@@ -268,7 +289,9 @@ fn records(app: &App, request: &Request) -> Answer {
     let at = find(&store, request.path(2).unwrap_or(""))?;
     let object = store.schema.object(at);
     let fields: Vec<usize> = match request.query("fields") {
-        None | Some("") => (0..object.fields.len()).collect(),
+        None | Some("") => (0..object.fields.len())
+            .filter(|at| !object.fields[*at].gone)
+            .collect(),
         Some(names) => names
             .split(',')
             .map(|name| {
@@ -375,7 +398,9 @@ fn objects(app: &App, request: &Request) -> Answer {
     let store = app.store();
     if let Some(name) = request.path(2) {
         let at = find(&store, name)?;
-        let shown = crate::schema::describe::object(&store.schema, at, "v66.0", |_, _| true);
+        let shown = crate::schema::describe::object(&store.schema, at, "v66.0", |_, f| {
+            (!f.gone).then_some(true)
+        });
         return Ok(Reply::json(200, shown));
     }
     let list: Vec<Value> = store

@@ -15,6 +15,7 @@ mod reply;
 mod request;
 mod rest;
 mod rows;
+mod schema;
 mod soap;
 mod tooling;
 

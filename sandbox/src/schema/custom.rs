@@ -69,7 +69,10 @@ fn need(meta: &Value, key: &str, low: usize, high: usize) -> Result<usize, Refus
     match number(meta, key) {
         None => refuse(
             "FIELD_INTEGRITY_EXCEPTION",
-            format!("Must specify '{key}' for this field type"),
+            format!(
+                "Must specify '{key}' for a CustomField of type {}",
+                text(meta, "type").unwrap_or("")
+            ),
         ),
         Some(n) if n < low || n > high => refuse(
             "FIELD_INTEGRITY_EXCEPTION",

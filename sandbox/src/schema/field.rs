@@ -143,8 +143,15 @@ pub(crate) struct Field {
     pub(crate) relationship: Option<String>,
     pub(crate) child_relationship: Option<String>,
     pub(crate) on_delete: OnDelete,
-    /// Without this, a custom field exists for nobody until a permission set grants it.
+    /// Whether every profile sees the field. Without this it exists for nobody until a
+    /// permission set grants it.
     pub(crate) visible: bool,
+    /// Profiles may only read it; a permission set may still grant to edit it.
+    #[serde(default)]
+    pub(crate) read_only: bool,
+    /// An empty place: the field that was here is in the object's bin.
+    #[serde(default)]
+    pub(crate) gone: bool,
     /// The id of a custom field's definition.
     pub(crate) id: Option<String>,
     /// What a custom field was made from, for the Tooling API.
@@ -181,9 +188,18 @@ impl Field {
             child_relationship: None,
             on_delete: OnDelete::SetNull,
             visible: true,
+            read_only: false,
+            gone: false,
             id: None,
             metadata: None,
         }
+    }
+
+    /// What stands in the place of a deleted field: nobody sees, needs or finds it.
+    pub(crate) fn empty_place() -> Field {
+        let mut field = Field::new("", "", Kind::String).read_only();
+        field.gone = true;
+        field
     }
 
     pub(crate) fn len(mut self, length: usize) -> Field {
@@ -246,6 +262,16 @@ impl Field {
     /// Whether a value must be given at creation: the rule describe states.
     pub(crate) fn required_on_create(&self) -> bool {
         self.createable && !self.nillable && self.default.is_none()
+    }
+
+    /// Whether a value is needed always. Such a field is visible and editable by nature.
+    pub(crate) fn required_always(&self) -> bool {
+        !self.nillable && self.kind != Kind::Boolean
+    }
+
+    /// Whether field-level security applies to the field.
+    pub(crate) fn permissionable(&self) -> bool {
+        self.source == Source::Stored && !self.gone && !self.name_field && !self.required_always()
     }
 
     /// Whether records are looked up by this field, so that an index is kept.

@@ -72,6 +72,7 @@ impl Row {
     /// The value a field shows, whatever its source.
     pub(crate) fn value(&self, object: &Object, field: &Field, position: usize) -> Value {
         match &field.source {
+            _ if field.gone => Value::Null,
             Source::Stored => match self.stored(position) {
                 Some(value) => value.clone(),
                 // A checkbox is never null, also on records older than the field.
@@ -146,7 +147,13 @@ impl Row {
             .values
             .iter()
             .filter_map(|(f, v)| {
-                Some((object.fields.get(usize::from(*f))?.name.clone(), v.clone()))
+                let field = object.fields.get(usize::from(*f))?;
+                // The values of deleted fields are kept by position: names may come again.
+                let key = match field.gone {
+                    true => format!("@{f}"),
+                    false => field.name.clone(),
+                };
+                Some((key, v.clone()))
             })
             .collect();
         json!({
@@ -173,7 +180,11 @@ impl Row {
             values: Vec::new(),
         };
         for (name, value) in line.get("v")?.as_object()? {
-            if let Some(field) = object.field(name) {
+            let position = match name.strip_prefix('@') {
+                Some(position) => position.parse().ok(),
+                None => object.field(name),
+            };
+            if let Some(field) = position {
                 row.set(field, value.clone());
             }
         }
