@@ -6,6 +6,7 @@
 mod auth;
 mod collections;
 mod control;
+mod definitions;
 mod meta;
 mod oauth;
 mod pages;

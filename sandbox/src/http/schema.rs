@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::control::{Answer, find, refuse};
 use super::reply::Reply;
 use super::request::Request;
 use crate::app::App;
@@ -13,8 +14,6 @@ use crate::schema::{Object, change};
 use crate::store::Store;
 use crate::store::grants::Viewer;
 use crate::store::settings::Rights;
-
-type Answer = Result<Reply, Reply>;
 
 /// What may be asked of a field, besides `object` and `field`.
 const KNOWN: [&str; 14] = [
@@ -33,10 +32,6 @@ const KNOWN: [&str; 14] = [
     "restricted",
     "values",
 ];
-
-fn refuse(code: &str, message: &str) -> Reply {
-    Reply::error(400, code, message)
-}
 
 fn invalid(message: &str) -> Reply {
     refuse("INVALID_ARGUMENT", message)
@@ -64,11 +59,7 @@ pub(super) fn put(app: &App, request: &Request) -> Answer {
     }
     let text = |key: &str| body.get(key).and_then(Value::as_str);
     let mut store = app.store();
-    let named = text("object").unwrap_or("");
-    let at = store
-        .schema
-        .find(named)
-        .ok_or_else(|| Reply::error(404, "NOT_FOUND", &format!("there is no object {named}")))?;
+    let at = find(&store, text("object").unwrap_or(""))?;
     let full = body.get("create").and_then(|c| c.get("fullName"));
     let name = text("field")
         .or_else(|| full.and_then(Value::as_str))
@@ -124,7 +115,8 @@ fn edit(store: &mut Store, at: usize, name: &str, body: &Map<String, Value>) -> 
     let position = object.field(name).ok_or_else(|| no_field(object, name))?;
     let before = object.fields[position].clone();
     if bool_of(body, "vanish")? == Some(true) {
-        let fixed = before.source != Source::Stored
+        let fixed = !matches!(before.source, Source::Stored | Source::Location)
+            || before.part_of.is_some()
             || before.name_field
             || (!before.custom && before.required_always());
         if fixed {

@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     DateTime,
     Time,
     Address,
+    Location,
 }
 
 impl Kind {
@@ -48,6 +49,7 @@ impl Kind {
             Kind::DateTime => "datetime",
             Kind::Time => "time",
             Kind::Address => "address",
+            Kind::Location => "location",
         }
     }
 
@@ -62,6 +64,7 @@ impl Kind {
             Kind::DateTime => "xsd:dateTime",
             Kind::Time => "xsd:time",
             Kind::Address => "urn:address",
+            Kind::Location => "urn:location",
             _ => "xsd:string",
         }
     }
@@ -69,6 +72,11 @@ impl Kind {
     /// Whether values are text with a length.
     pub(crate) fn is_text(self) -> bool {
         self.soap() == "xsd:string"
+    }
+
+    /// Whether values are made of the values of other fields.
+    pub(crate) fn is_compound(self) -> bool {
+        matches!(self, Kind::Address | Kind::Location)
     }
 
     /// Whether values are numbers with digits after the point.
@@ -88,6 +96,8 @@ pub(crate) enum Source {
     FullName,
     /// The parts of an address whose field names start with this text.
     Address(String),
+    /// Latitude and longitude, from the fields that are part of this one.
+    Location,
     /// True while another field of the record holds one of these values.
     OneOf(String, Vec<String>),
 }
@@ -152,6 +162,9 @@ pub(crate) struct Field {
     /// An empty place: the field that was here is in the object's bin.
     #[serde(default)]
     pub(crate) gone: bool,
+    /// The compound field that this one belongs to, and whose security it has.
+    #[serde(default)]
+    pub(crate) part_of: Option<String>,
     /// The id of a custom field's definition.
     pub(crate) id: Option<String>,
     /// What a custom field was made from, for the Tooling API.
@@ -190,6 +203,7 @@ impl Field {
             visible: true,
             read_only: false,
             gone: false,
+            part_of: None,
             id: None,
             metadata: None,
         }
@@ -271,7 +285,11 @@ impl Field {
 
     /// Whether field-level security applies to the field.
     pub(crate) fn permissionable(&self) -> bool {
-        self.source == Source::Stored && !self.gone && !self.name_field && !self.required_always()
+        matches!(self.source, Source::Stored | Source::Location)
+            && self.part_of.is_none()
+            && !self.gone
+            && !self.name_field
+            && !self.required_always()
     }
 
     /// Whether records are looked up by this field, so that an index is kept.

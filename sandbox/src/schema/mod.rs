@@ -14,6 +14,7 @@ pub(crate) mod custom;
 pub(crate) mod describe;
 pub(crate) mod field;
 mod standard;
+pub(crate) mod types;
 
 use std::collections::HashMap;
 

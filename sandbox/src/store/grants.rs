@@ -146,6 +146,21 @@ impl Store {
         list
     }
 
+    /// The field whose security holds: the compound one, for its parts.
+    fn governing<'a>(
+        &'a self,
+        object: usize,
+        position: usize,
+        field: &'a Field,
+    ) -> (usize, &'a Field) {
+        let definition = self.schema.object(object);
+        let whole = field.part_of.as_deref().and_then(|name| {
+            let at = definition.field(name)?;
+            Some((at, definition.fields.get(at)?))
+        });
+        whole.unwrap_or((position, field))
+    }
+
     /// Whether the viewer knows the field at all.
     pub(crate) fn sees(
         &self,
@@ -154,6 +169,7 @@ impl Store {
         position: usize,
         field: &Field,
     ) -> bool {
+        let (position, field) = self.governing(object, position, field);
         match viewer {
             _ if field.gone => false,
             Viewer::Sandbox => true,
@@ -174,6 +190,7 @@ impl Store {
         position: usize,
         field: &Field,
     ) -> bool {
+        let (position, field) = self.governing(object, position, field);
         match viewer {
             Viewer::Sandbox => true,
             Viewer::User(user) => {

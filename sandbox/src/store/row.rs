@@ -88,6 +88,7 @@ impl Row {
                 Value::String(name.trim().to_owned())
             }
             Source::Address(prefix) => self.address(object, prefix),
+            Source::Location => self.location(object, &field.name),
             Source::OneOf(name, values) => {
                 let held = object.field(name).and_then(|f| self.text(f));
                 Value::Bool(held.is_some_and(|held| values.iter().any(|v| v == held)))
@@ -131,6 +132,22 @@ impl Row {
             "latitude": part("Latitude"), "longitude": part("Longitude"),
             "postalCode": part("PostalCode"), "state": part("State"), "street": part("Street"),
         })
+    }
+
+    fn location(&self, object: &Object, name: &str) -> Value {
+        let mut parts = object
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| f.part_of.as_deref() == Some(name))
+            .map(|(at, _)| self.stored(at).cloned().unwrap_or(Value::Null));
+        match (parts.next(), parts.next()) {
+            (Some(Value::Null), Some(Value::Null)) => Value::Null,
+            (Some(latitude), Some(longitude)) => {
+                json!({"latitude": latitude, "longitude": longitude})
+            }
+            _ => Value::Null,
+        }
     }
 
     /// The first external id of the record: the field's name and its value.

@@ -12,6 +12,7 @@ use crate::clock::{self, Millis};
 use crate::ids::Id;
 use crate::schema::custom::{self, Refusal};
 use crate::schema::field::{Field, Kind};
+use crate::schema::types;
 
 impl Store {
     /// Makes a custom field that nobody sees yet, and gives its position.
@@ -31,7 +32,14 @@ impl Store {
             return Err(("DUPLICATE_DEVELOPER_NAME", message));
         }
         let mut field = custom::field(&self.schema, definition, name, meta)?;
-        if definition.custom_fields() >= self.settings.custom_fields {
+        if field.kind == Kind::Reference && meta.get("relationshipLabel").is_none() {
+            return Err((
+                "FIELD_INTEGRITY_EXCEPTION",
+                "Must specify 'relationshipLabel' for a CustomField of this type".into(),
+            ));
+        }
+        let places = 1 + types::parts(&field).len();
+        if definition.custom_fields() + places > self.settings.custom_fields {
             let message = format!(
                 "This {} already has the maximum number of custom fields: {}",
                 definition.label, self.settings.custom_fields
@@ -64,6 +72,9 @@ impl Store {
     /// Adds or replaces a field. Values that are too long for it are cut off.
     pub(crate) fn put_field(&mut self, object: usize, field: Field) {
         let name = field.name.clone();
+        for part in types::parts(&field) {
+            self.schema.put_field(object, part);
+        }
         self.schema.put_field(object, field);
         if let Some(position) = self.schema.object(object).field(&name) {
             self.cut(object, position);
@@ -107,15 +118,32 @@ impl Store {
         for id in self.permissions_on(object, position, None) {
             self.touch(id, at, |row| row.deleted = Some(at));
         }
+        for part in self.parts_of(object, position) {
+            self.schema.delete_field(object, part, at);
+        }
         self.schema.delete_field(object, position, at);
         self.appear_now(object, position);
         self.changed(object);
+    }
+
+    /// The positions of the parts of a compound field.
+    fn parts_of(&self, object: usize, position: usize) -> Vec<usize> {
+        let definition = self.schema.object(object);
+        let parts = definition.fields.get(position).map(types::parts);
+        let parts = parts.unwrap_or_default();
+        parts
+            .iter()
+            .filter_map(|part| definition.field(&part.name))
+            .collect()
     }
 
     /// Takes the field of this name that was deleted last out of the bin. The caller made
     /// sure that the name is free.
     pub(crate) fn restore_field(&mut self, object: usize, name: &str) -> Option<usize> {
         let deleted = self.schema.restore_field(object, name)?;
+        for part in types::parts(&deleted.field) {
+            self.schema.restore_field(object, &part.name);
+        }
         for id in self.permissions_on(object, deleted.position, Some(deleted.at)) {
             self.touch(id, clock::now(), |row| row.deleted = None);
         }

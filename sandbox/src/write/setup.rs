@@ -145,7 +145,9 @@ pub(crate) fn check(store: &Store, prepared: &Prepared) -> Result<(), RecordErro
                 );
             };
             depends(flag("PermissionsRead"), flag("PermissionsEdit"))?;
-            if flag("PermissionsEdit") && !field.updateable && !field.createable {
+            let computed =
+                !field.updateable && !field.createable && field.source != Source::Location;
+            if flag("PermissionsEdit") && computed {
                 let message = format!("You can't edit the field {}: it is read-only", field.name);
                 return Err(
                     RecordError::new("FIELD_INTEGRITY_EXCEPTION", message).on("PermissionsEdit")
