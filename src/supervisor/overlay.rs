@@ -167,6 +167,7 @@ mod tests {
             object: "T".into(),
             key_field: "K".into(),
             removal: Removal::Ignore,
+            halted: None,
             fields: Vec::new(),
         };
         Operation {
