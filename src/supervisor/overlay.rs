@@ -167,7 +167,7 @@ mod tests {
             object: "T".into(),
             key_field: "K".into(),
             removal: Removal::Ignore,
-            halted: None,
+            halted: false,
             fields: Vec::new(),
         };
         Operation {
