@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::automatic::Wanted;
-use super::fields::Draft;
+use super::fields::{Draft, required};
 use super::history::Found;
 use super::keys::longest;
 use super::{Compiler, Prepared};
@@ -237,7 +237,12 @@ impl<'a> Compiler<'a> {
         };
         let remedy = "take the line away, or bring the column back (ALTER TABLE, or the column list of the publication)";
         if hidden || self.config.routing.on_drop == OnDrop::Keep {
-            let what = format!("{gone}; {field} is left as it is");
+            let mut what = format!("{gone}; {field} is left as it is");
+            let mut severity = severity;
+            if required(&rule.field) {
+                what.push_str(", and as the CRM requires it, new records become dead letters");
+                severity = Severity::Warning;
+            }
             self.find(severity, at, what, remedy);
             return None;
         }
