@@ -255,8 +255,8 @@ fn characters(column: &CatalogColumn) -> Result<(NewField, Option<Reservation>),
         ));
     };
     match length {
-        ..=255 => Ok((NewField::Text { length }, None)),
-        ..=LONGEST_TEXT => Ok((NewField::LongText { length }, None)),
+        1..=255 => Ok((NewField::Text { length }, None)),
+        256..=LONGEST_TEXT => Ok((NewField::LongText { length }, None)),
         _ => refused(format!(
             "{} is longer than any field: {LONGEST_TEXT} characters is the most",
             column.type_name

@@ -369,6 +369,8 @@ impl Case {
     pub(super) fn run(&mut self) {
         let fields: Vec<_> = self.mapping().fields_used().collect();
         self.remembered.fields.extend(fields);
+        let columns: Vec<_> = self.mapping().columns_used().collect();
+        self.remembered.columns.extend(columns);
         for table in &self.catalog {
             if self.remembered.versions.last() != Some(table) {
                 self.remembered.versions.push(table.clone());

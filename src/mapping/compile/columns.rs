@@ -91,12 +91,16 @@ impl<'a> Compiler<'a> {
                 });
             }
         }
-        for column in &table.source.columns {
-            if !draft.explicit.contains(&column.attnum)
-                && !table.key_numbers.contains(&column.attnum)
-            {
-                self.route(table, draft, column);
-            }
+        let automatic = |column: &&CatalogColumn| {
+            !draft.explicit.contains(&column.attnum) && !table.key_numbers.contains(&column.attnum)
+        };
+        let rest: Vec<&CatalogColumn> = table.source.columns.iter().filter(automatic).collect();
+        // Those that have a field keep it, whatever the others are called by now.
+        let (kept, rest): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|column| self.kept(table, draft, column.attnum, column).is_some());
+        for column in kept.into_iter().chain(rest) {
+            self.route(table, draft, column);
         }
         self.dropped_automatic(table, draft);
     }

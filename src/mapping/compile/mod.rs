@@ -42,7 +42,7 @@ pub struct Compiled {
     /// The rules; none when something is wrong that no table could run with. Problems of single
     /// tables that ran before are findings, too, but leave the others their rules.
     pub mapping: Option<Mapping>,
-    /// Everything there is to say, in the order of the configuration.
+    /// Everything there is to say, in the order of the configuration; then, of fields to be made.
     pub findings: Vec<Finding>,
     /// Fields to be made, each once. Their columns are left out of the mapping until it is compiled
     /// anew with a description that has them.
@@ -57,6 +57,10 @@ pub struct Remembered {
     /// Fields that a mapping of ours has used before ([`Mapping::fields_used`]): object and field, in
     /// lower case.
     pub fields: BTreeSet<(Box<str>, Box<str>)>,
+    /// Where columns without a line of their own went last ([`Mapping::columns_used`]): the table's oid
+    /// and the attribute number, and the field in lower case. Of a table of which it says nothing the
+    /// fields above are taken for those that its columns' first names suggest.
+    pub columns: BTreeMap<(u32, i16), Box<str>>,
 }
 
 /// A field to be made.
