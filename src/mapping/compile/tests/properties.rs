@@ -67,7 +67,7 @@ proptest! {
                         Some(field) => contact.fields.push(field),
                         None => {
                             let made = contact.fields.iter().position(|f| {
-                                &*f.name == naming(NAMES[at])
+                                *f.name == naming(NAMES[at])
                             });
                             lost.extend(made.map(|at| contact.fields.remove(at)));
                         }
