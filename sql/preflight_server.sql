@@ -10,4 +10,9 @@ SELECT current_setting('wal_level'),
        EXISTS (SELECT FROM pg_roles AS r
                WHERE (r.rolname = current_user AND (r.rolreplication OR r.rolsuper))
                   OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member'))),
-       has_database_privilege(current_database(), 'CREATE')
+       has_database_privilege(current_database(), 'CREATE'),
+       -- Watermarks and heartbeats; its arguments differ between versions.
+       (SELECT min(f.oid::regprocedure::text)
+        FROM pg_proc AS f
+        WHERE f.pronamespace = 'pg_catalog'::regnamespace AND f.proname = 'pg_logical_emit_message'
+          AND f.proargtypes[2] = 'text'::regtype AND NOT has_function_privilege(f.oid, 'EXECUTE'))

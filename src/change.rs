@@ -139,7 +139,8 @@ impl fmt::Display for Timestamp {
 /// What identifies the old row of an update or a delete.
 ///
 /// <https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-REPLICA-IDENTITY>
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReplicaIdentity {
     /// The primary key, if there is one.
     Default,
@@ -149,6 +150,18 @@ pub enum ReplicaIdentity {
     Full,
     /// The columns of a unique index.
     Index,
+}
+
+impl ReplicaIdentity {
+    /// The word for it, as in `ALTER TABLE … REPLICA IDENTITY`.
+    pub fn word(self) -> &'static str {
+        match self {
+            ReplicaIdentity::Default => "default",
+            ReplicaIdentity::Nothing => "nothing",
+            ReplicaIdentity::Full => "full",
+            ReplicaIdentity::Index => "index",
+        }
+    }
 }
 
 /// A column as a Relation message describes it, with its type resolved.

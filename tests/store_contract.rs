@@ -63,6 +63,7 @@ promises!(
     an_intent_names_thousands_of_records,
     verdicts_add_up,
     the_latest_schema_of_each_table,
+    the_schema_history_is_told_from_its_beginning,
     a_closed_store_answers_nothing,
 );
 
@@ -532,6 +533,10 @@ async fn an_intent_names_thousands_of_records(store: AnyStore) {
             shelf: (0..count)
                 .map(|n| record(CONTACT, &format!("record {n}")))
                 .collect(),
+            page: (count > 0).then(|| PageExtent {
+                table: "public.contact".into(),
+                through: vec![count.to_string(), "ł".into()],
+            }),
         };
         let mut put = settlement(step);
         put.intent = Some(intent.clone());
@@ -585,6 +590,51 @@ async fn the_latest_schema_of_each_table(store: AnyStore) {
             schema(2, 20, 4),
             schema(u32::MAX, 21, 2)
         ]
+    );
+}
+
+async fn the_schema_history_is_told_from_its_beginning(store: AnyStore) {
+    bound(&store).await;
+    assert!(store.schema_history().await.unwrap().is_empty());
+    // Several versions in one transaction, a table made anew under its name, two tables at one position.
+    let mut later = schema(1, 10, 3);
+    later.from.ordinal = 7;
+    let mut anew = schema(9, 10, 2);
+    anew.from.ordinal = 7;
+    anew.table.name = later.table.name.clone();
+    let mut put = settlement(1);
+    put.schemas = vec![
+        later.clone(),
+        schema(2, 11, 1),
+        anew.clone(),
+        schema(1, 10, 1_600),
+    ];
+    store.settle(put).await.unwrap();
+    let mut put = settlement(2);
+    put.schemas = vec![schema(2, 9, 2)];
+    store.settle(put).await.unwrap();
+    assert_eq!(
+        store.schema_history().await.unwrap(),
+        [
+            schema(2, 9, 2),
+            schema(1, 10, 1_600),
+            later.clone(),
+            anew.clone(),
+            schema(2, 11, 1),
+        ]
+    );
+    assert_eq!(
+        store.schemas().await.unwrap(),
+        [later, schema(2, 11, 1), anew]
+    );
+    // Told again, it is the same version.
+    let mut put = settlement(3);
+    put.schemas = vec![schema(2, 11, 4)];
+    store.settle(put).await.unwrap();
+    let history = store.schema_history().await.unwrap();
+    assert_eq!(
+        (history.len(), history.last()),
+        (5, Some(&schema(2, 11, 4)))
     );
 }
 

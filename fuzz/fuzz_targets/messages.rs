@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
             Ok(_) => {}
             Err(error) => {
                 assert!(!error.to_string().is_empty());
-                decoder.reset(last.unwrap_or_default());
+                decoder.reset();
                 last = None;
             }
         }

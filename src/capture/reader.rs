@@ -15,6 +15,8 @@ pub const WATERMARK: &str = "syncline_watermark";
 pub struct Catalog {
     /// Every transaction that is in it committed before here.
     pub lsn: Lsn,
+    /// What had ended before it was read is in it.
+    pub snapshot: Snapshot,
     /// The tables found.
     pub tables: Vec<CatalogTable>,
     /// The types that are not built in.
@@ -44,6 +46,8 @@ pub struct PageRequest {
     pub table: u32,
     /// Only rows behind this one.
     pub after: Option<PageKey>,
+    /// Only rows up to this one: then `end` means that it was reached.
+    pub through: Option<PageKey>,
     /// Only rows for which this SQL condition is true.
     pub filter: Option<String>,
     /// At most so many.

@@ -47,10 +47,16 @@ pub(super) fn because_of_tls(error: &Error) -> bool {
         return false;
     };
     error.kind == ErrorKind::SourceRefused
-        && match beneath.downcast_ref::<ServerWords>() {
-            Some(said) => said.code == "28000",
+        && match sql_state(error) {
+            Some(code) => code == "28000",
             None => beneath.is::<std::io::Error>(),
         }
+}
+
+/// The server's code (SQLSTATE), where the error is the server's.
+pub(super) fn sql_state(error: &Error) -> Option<&str> {
+    let said = error.source.as_ref()?.downcast_ref::<ServerWords>()?;
+    Some(&said.code)
 }
 
 /// Turns the server's refusal into ours.

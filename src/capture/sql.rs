@@ -7,6 +7,7 @@ use std::future::{Ready, ready};
 use std::io;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio_postgres::config::{
     ChannelBinding as DriverBinding, SslMode as DriverSslMode, SslNegotiation,
 };
@@ -28,9 +29,13 @@ use crate::value::TypeRow;
 /// The oldest server that logical replication as we need it works with.
 const OLDEST_VERSION: u32 = 140_000;
 
+/// How long to try to cancel a statement that nobody waits for.
+const CANCEL: Duration = Duration::from_secs(10);
+
 /// An ordinary connection.
 pub struct Sql {
     client: Client,
+    connection: AbortHandle,
     info: Conninfo,
     version: u32,
 }
@@ -64,7 +69,8 @@ impl Sql {
     /// [`ErrorKind::SourceUnreachable`] when trying again may help, [`ErrorKind::SourceRefused`] when
     /// a person has to act.
     pub async fn connect(info: &Conninfo) -> Result<Self> {
-        let (client, version) = with_attempts(info, |attempt| Self::attempt(info, attempt)).await?;
+        let (client, connection, version) =
+            with_attempts(info, |attempt| Self::attempt(info, attempt)).await?;
         if version < OLDEST_VERSION {
             return Err(Error::new(
                 ErrorKind::SourceRefused,
@@ -78,12 +84,13 @@ impl Sql {
         }
         Ok(Sql {
             client,
+            connection,
             info: info.clone(),
             version,
         })
     }
 
-    async fn attempt(info: &Conninfo, attempt: Attempt) -> Result<(Client, u32)> {
+    async fn attempt(info: &Conninfo, attempt: Attempt) -> Result<(Client, AbortHandle, u32)> {
         let transport = dial(info, attempt).await?;
         let mut config = Config::new();
         config
@@ -113,22 +120,50 @@ impl Sql {
             .await
             .map_err(refused)?;
         // Ends with the client.
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             if let Err(e) = connection.await {
                 tracing::debug!("the ordinary connection ended: {e}");
             }
-        });
+        })
+        .abort_handle();
         let row = client
             .query_one("SELECT current_setting('server_version_num')::int4", &[])
             .await
             .map_err(refused)?;
         let version: i32 = row.try_get(0).map_err(refused)?;
-        Ok((client, version.unsigned_abs()))
+        Ok((client, connection, version.unsigned_abs()))
     }
 
     /// Whether the connection is gone. It does not come back by itself: connect again.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Breaks the connection off, whatever it is doing: nothing that it has begun stays open, and a
+    /// statement that runs is cancelled (a server does not notice by itself that its client left
+    /// before it has something to send).
+    pub(super) fn abandon(&self) {
+        if self.client.is_closed() {
+            return;
+        }
+        self.connection.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let token = self.client.cancel_token();
+            let info = self.info.clone();
+            runtime.spawn(async move {
+                let cancel = async {
+                    let transport = dial(&info, Attempt::AsAsked).await?;
+                    let stream = Guard::new(transport);
+                    let sent = token.cancel_query_raw(stream, Dialled).await;
+                    sent.map_err(|e| refusal::from_sql(e, Doing::Connecting, &info, ""))
+                };
+                match tokio::time::timeout(CANCEL, cancel).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(e)) => tracing::debug!("a statement could not be cancelled: {e}"),
+                    Err(_) => tracing::debug!("a statement could not be cancelled in time"),
+                }
+            });
+        }
     }
 
     /// Where this connection leads.
@@ -160,10 +195,36 @@ impl Sql {
             .map_err(|e| self.failed(e))
     }
 
+    /// The one row of a query.
+    pub(super) async fn row(&self, sql: &str) -> Result<Row> {
+        self.client
+            .query_one(sql, &[])
+            .await
+            .map_err(|e| self.failed(e))
+    }
+
+    /// Runs statements without rows.
+    pub(super) async fn run(&self, sql: &str) -> Result<()> {
+        self.client
+            .batch_execute(sql)
+            .await
+            .map_err(|e| self.failed(e))
+    }
+
     /// The tables of these names (`schema.table`), in this order; none where there is no such table.
     pub async fn tables(
         &self,
         names: &[String],
+        publication: &str,
+    ) -> Result<Vec<Option<CatalogTable>>> {
+        self.tables_of(names, &[], publication).await
+    }
+
+    /// The tables of these names, then those of these oids; none where there is no such table.
+    pub(super) async fn tables_of(
+        &self,
+        names: &[String],
+        oids: &[u32],
         publication: &str,
     ) -> Result<Vec<Option<CatalogTable>>> {
         // A name without a schema finds nothing: the configuration always states it.
@@ -174,15 +235,14 @@ impl Sql {
         let rows = self
             .rows(
                 include_str!("../../sql/tables.sql"),
-                &[&schemas, &tables, &publication],
+                &[&schemas, &tables, &publication, &oids],
             )
             .await?;
-        let mut found: Vec<Option<CatalogTable>> = vec![None; names.len()];
+        let mut found: Vec<Option<CatalogTable>> = vec![None; names.len() + oids.len()];
         // Key columns come by column order; their order in the key is kept beside them.
-        let mut keys = vec![Keys::default(); names.len()];
+        let mut keys = vec![Keys::default(); found.len()];
         for row in &rows {
-            self.table_row(row, &schemas, &tables, &mut found, &mut keys)
-                .map_err(|e| self.failed(e))?;
+            table_row(row, &mut found, &mut keys).map_err(|e| self.failed(e))?;
         }
         for (table, keys) in found.iter_mut().zip(keys) {
             let Some(table) = table else { continue };
@@ -194,65 +254,6 @@ impl Sql {
             table.identity_columns = in_order(keys.identity);
         }
         Ok(found)
-    }
-
-    fn table_row(
-        &self,
-        row: &Row,
-        schemas: &[&str],
-        tables: &[&str],
-        found: &mut [Option<CatalogTable>],
-        keys: &mut [Keys],
-    ) -> Result<(), tokio_postgres::Error> {
-        let index = usize::try_from(row.try_get::<_, i32>(0)? - 1).unwrap_or(usize::MAX);
-        let (Some(slot), Some(keys), Some(schema), Some(name), Some(oid)) = (
-            found.get_mut(index),
-            keys.get_mut(index),
-            schemas.get(index),
-            tables.get(index),
-            row.try_get::<_, Option<u32>>(1)?,
-        ) else {
-            return Ok(());
-        };
-        let replident: String = row.try_get(2)?;
-        let published = row.try_get(3)?;
-        let table = slot.get_or_insert_with(|| CatalogTable {
-            dropped: Vec::new(),
-            oid,
-            schema: (*schema).into(),
-            name: (*name).into(),
-            identity: match replident.as_str() {
-                "n" => ReplicaIdentity::Nothing,
-                "f" => ReplicaIdentity::Full,
-                "i" => ReplicaIdentity::Index,
-                _ => ReplicaIdentity::Default,
-            },
-            identity_columns: Vec::new(),
-            primary_key: Vec::new(),
-            published,
-            columns: Vec::new(),
-        });
-        let Some(attnum) = row.try_get::<_, Option<i16>>(4)? else {
-            return Ok(());
-        };
-        let name: Box<str> = row.try_get::<_, String>(5)?.into();
-        if let Some(at) = row.try_get::<_, Option<i32>>(11)? {
-            keys.primary.push((at, name.clone()));
-        }
-        if let Some(at) = row.try_get::<_, Option<i32>>(12)? {
-            keys.identity.push((at, name.clone()));
-        }
-        if row.try_get::<_, bool>(10)? {
-            table.columns.push(CatalogColumn {
-                attnum,
-                name,
-                type_oid: row.try_get(6)?,
-                type_name: row.try_get::<_, String>(7)?.into(),
-                typmod: row.try_get(8)?,
-                not_null: row.try_get(9)?,
-            });
-        }
-        Ok(())
     }
 
     /// The types that are not built in (oids from 10000 on: `initdb`'s, extensions', users').
@@ -327,4 +328,64 @@ impl Sql {
         .await
         .map(drop)
     }
+}
+
+/// Reads a row of `tables.sql` into the table it belongs to.
+fn table_row(
+    row: &Row,
+    found: &mut [Option<CatalogTable>],
+    keys: &mut [Keys],
+) -> Result<(), tokio_postgres::Error> {
+    let index = usize::try_from(row.try_get::<_, i32>(0)? - 1).unwrap_or(usize::MAX);
+    let (Some(slot), Some(keys), Some(oid)) = (
+        found.get_mut(index),
+        keys.get_mut(index),
+        row.try_get::<_, Option<u32>>(1)?,
+    ) else {
+        return Ok(());
+    };
+    let table = match slot {
+        Some(table) => table,
+        None => slot.insert(CatalogTable {
+            oid,
+            schema: row.try_get::<_, String>(2)?.into(),
+            name: row.try_get::<_, String>(3)?.into(),
+            identity: match row.try_get::<_, &str>(4)? {
+                "n" => ReplicaIdentity::Nothing,
+                "f" => ReplicaIdentity::Full,
+                "i" => ReplicaIdentity::Index,
+                _ => ReplicaIdentity::Default,
+            },
+            identity_columns: Vec::new(),
+            primary_key: Vec::new(),
+            published: row.try_get(5)?,
+            columns: Vec::new(),
+            dropped: Vec::new(),
+        }),
+    };
+    let Some(attnum) = row.try_get::<_, Option<i16>>(6)? else {
+        return Ok(());
+    };
+    if row.try_get(12)? {
+        table.dropped.push(attnum);
+        return Ok(());
+    }
+    let name: Box<str> = row.try_get::<_, String>(7)?.into();
+    if let Some(at) = row.try_get::<_, Option<i32>>(14)? {
+        keys.primary.push((at, name.clone()));
+    }
+    if let Some(at) = row.try_get::<_, Option<i32>>(15)? {
+        keys.identity.push((at, name.clone()));
+    }
+    if row.try_get::<_, bool>(13)? {
+        table.columns.push(CatalogColumn {
+            attnum,
+            name,
+            type_oid: row.try_get(8)?,
+            type_name: row.try_get::<_, String>(9)?.into(),
+            typmod: row.try_get(10)?,
+            not_null: row.try_get(11)?,
+        });
+    }
+    Ok(())
 }

@@ -97,6 +97,7 @@ fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value) {
         (Shape::Size, Value::Integer(n)) => *n > 0,
         (Shape::Size, Value::String(s)) => units::size(s).is_some_and(|bytes| bytes > 0),
         (Shape::Span, Value::String(s)) => units::span(s).is_some(),
+        (Shape::Switch, Value::Boolean(_)) => true,
         (Shape::Choice(words), Value::String(s)) => words.contains(&s.as_str()),
         _ => false,
     };

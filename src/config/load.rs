@@ -319,8 +319,10 @@ fn flags(layers: &mut Layers, overrides: &[(String, String)]) {
 /// A text from outside as the key wants it; what it cannot be is left for the checks to refuse.
 fn read(shape: Shape, text: String) -> toml::Value {
     let number = matches!(shape, Shape::Count(..) | Shape::Size);
-    match text.trim().parse::<i64>() {
-        Ok(n) if number => toml::Value::Integer(n),
+    match (text.trim().parse::<i64>(), text.trim()) {
+        (Ok(n), _) if number => toml::Value::Integer(n),
+        (_, "true") if shape == Shape::Switch => toml::Value::Boolean(true),
+        (_, "false") if shape == Shape::Switch => toml::Value::Boolean(false),
         _ => toml::Value::String(text),
     }
 }

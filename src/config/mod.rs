@@ -37,6 +37,12 @@ pub struct Config {
     /// How changes are grouped and sent.
     #[serde(default)]
     pub delivery: Delivery,
+    /// How existing rows are read.
+    #[serde(default)]
+    pub backfill: Backfill,
+    /// How often the schemas of both sides are looked at.
+    #[serde(default)]
+    pub watch: Watch,
     /// The admin interface.
     #[serde(default)]
     pub admin: Admin,
@@ -168,6 +174,48 @@ impl Default for Delivery {
             linger: Span(Duration::from_millis(50)),
             max_rows: 2_000,
             max_bytes: ByteSize(8 << 20),
+        }
+    }
+}
+
+/// How existing rows are read.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backfill {
+    /// Rows that were there before the first start are read.
+    pub first_load: bool,
+    /// Rows a second; 0 for no limit.
+    pub rows_per_second: u64,
+    /// Most rows in a page. Pages are smaller where the CRM is slow.
+    pub page_rows: usize,
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Backfill {
+            first_load: true,
+            rows_per_second: 0,
+            page_rows: 5_000,
+        }
+    }
+}
+
+/// How often the schemas of both sides are looked at, beside what the stream and the CRM's refusals
+/// tell by themselves.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watch {
+    /// The source's catalog.
+    pub catalog: Span,
+    /// The CRM's descriptions.
+    pub crm: Span,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch {
+            catalog: Span(Duration::from_secs(30)),
+            crm: Span(Duration::from_secs(300)),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Size,
     /// A length of time.
     Span,
+    /// True or false.
+    Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Sections of their own: `[[routing.rules]]`.
@@ -32,6 +34,7 @@ impl Shape {
             Shape::Count(least, most) => format!("a whole number from {least} to {most}"),
             Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
+            Shape::Switch => "true or false".into(),
             Shape::Choice(words) => choice(words),
             Shape::Rules => "sections, each headed [[routing.rules]], in the file".into(),
         }
@@ -105,6 +108,15 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("delivery", "linger", Shape::Span),
     key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
     key("delivery", "max_bytes", Shape::Size),
+    key("backfill", "first_load", Shape::Switch),
+    key(
+        "backfill",
+        "rows_per_second",
+        Shape::Count(0, 1_000_000_000),
+    ),
+    key("backfill", "page_rows", Shape::Count(1, 100_000)),
+    key("watch", "catalog", Shape::Span),
+    key("watch", "crm", Shape::Span),
     key("admin", "listen", Shape::Text),
     key("admin", "token", Shape::Secret),
     key(
@@ -133,11 +145,13 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 7] = [
+pub(super) const SECTIONS: [&str; 9] = [
     "source",
     "state",
     "destination",
     "delivery",
+    "backfill",
+    "watch",
     "admin",
     "routing",
     "tables",

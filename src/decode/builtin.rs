@@ -189,9 +189,91 @@ pub(super) fn by_name(name: &str) -> Option<ValueType> {
         .map(Builtin::array_type)
 }
 
+/// The built-in type or array type `oid` with its modifier as SQL prints it, as `format_type` does:
+/// `character varying(80)`, `numeric(10,2)[]`. Of an interval the fields it is limited to are left out.
+pub(super) fn sql_name(oid: u32, typmod: i32) -> Option<String> {
+    if let Ok(at) = BUILTINS.binary_search_by_key(&oid, |t| t.oid) {
+        return BUILTINS.get(at).map(|t| t.sql_name(typmod));
+    }
+    let element = BUILTINS.iter().find(|t| t.array == oid)?;
+    Some(element.sql_name(typmod) + "[]")
+}
+
+impl Builtin {
+    fn sql_name(&self, typmod: i32) -> String {
+        let length = (typmod >= 4).then(|| typmod - 4);
+        let digits = (typmod >= 0).then_some(typmod);
+        match self.name {
+            "bool" => "boolean".into(),
+            "int2" => "smallint".into(),
+            "int4" => "integer".into(),
+            "int8" => "bigint".into(),
+            "float4" => "real".into(),
+            "float8" => "double precision".into(),
+            // The grammar has words of its own for these two.
+            "char" => "\"char\"".into(),
+            "bit" if digits.is_none() => "\"bit\"".into(),
+            "bit" => with("bit", digits, ""),
+            "varbit" => with("bit varying", digits, ""),
+            "bpchar" if length.is_some() => with("character", length, ""),
+            "varchar" => with("character varying", length, ""),
+            "numeric" => match length {
+                // Precision above, scale (of 11 bits, signed) below.
+                Some(both) => format!(
+                    "numeric({},{})",
+                    (both >> 16) & 0xFFFF,
+                    ((both & 0x7FF) ^ 1024) - 1024
+                ),
+                None => "numeric".into(),
+            },
+            "time" => with("time", digits, " without time zone"),
+            "timetz" => with("time", digits, " with time zone"),
+            "timestamp" => with("timestamp", digits, " without time zone"),
+            "timestamptz" => with("timestamp", digits, " with time zone"),
+            // All ones below: no precision was given.
+            "interval" => {
+                let digits = digits.map(|d| d & 0xFFFF).filter(|d| *d != 0xFFFF);
+                with("interval", digits, "")
+            }
+            name => name.into(),
+        }
+    }
+}
+
+fn with(name: &str, number: Option<i32>, rest: &str) -> String {
+    match number {
+        Some(number) => format!("{name}({number}){rest}"),
+        None => format!("{name}{rest}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_are_named_as_sql_prints_them() {
+        for (oid, typmod, name) in [
+            (23, -1, "integer"),
+            (1007, -1, "integer[]"),
+            (1043, 84, "character varying(80)"),
+            (1043, -1, "character varying"),
+            (1042, 9, "character(5)"),
+            (1042, -1, "bpchar"),
+            (18, -1, "\"char\""),
+            (1700, (10 << 16 | 2) + 4, "numeric(10,2)"),
+            (1700, (3 << 16 | 0x7FE) + 4, "numeric(3,-2)"),
+            (1231, -1, "numeric[]"),
+            (1114, 3, "timestamp(3) without time zone"),
+            (1560, 3, "bit(3)"),
+            (1186, 0x7FFF_0003, "interval(3)"),
+            (1186, 0x7FFF_FFFF, "interval"),
+            (3802, -1, "jsonb"),
+        ] {
+            assert_eq!(sql_name(oid, typmod).as_deref(), Some(name));
+        }
+        assert_eq!(sql_name(70_000, -1), None);
+    }
 
     #[test]
     fn the_table_is_sorted_and_names_each_oid_once() {

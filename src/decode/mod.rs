@@ -9,7 +9,7 @@
 //!
 //! [`message`] reads one pgoutput message from its frame and knows nothing of the others.
 //! [`Decoder`] knows what came before: the open transaction, the tables as they were last
-//! described, the types, the schema versions. It yields changes whose rows are spans into the
+//! described, the types, the schema versions ([`History`]). It yields changes whose rows are spans into the
 //! frame: a row of up to 16 columns costs no allocation, and no column is copied. [`value()`]
 //! reads one column by its type, for the stream and for every other read of rows, so that a backfilled
 //! row and a streamed one can never differ. [`encode`] is the way back, for tests.
@@ -25,15 +25,23 @@
 //! - Null, "unchanged" and "not sent" stay apart. An unchanged TOAST value is filled in only from a
 //!   whole old row, which holds it; never from a key.
 //! - Row values are in no error: of a row, only its table's oid and lengths.
+//! - A description that says something new stays news until the caller has worked out the version it
+//!   describes ([`resolve`], [`compare`]) and has given it to [`Decoder::adopt`].
 //! - After an error the decoder is not used again before [`Decoder::reset`].
 
 mod builtin;
 pub mod encode;
 mod history;
+mod lineage;
+#[cfg(test)]
+mod lineage_properties;
+#[cfg(test)]
+mod lineage_tests;
 pub mod message;
 #[cfg(test)]
 mod properties;
 mod refusal;
+mod schema_change;
 #[cfg(test)]
 mod tests;
 mod tuple;
@@ -45,13 +53,15 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::capture::Frame;
+use crate::capture::{CatalogTable, Frame};
 use crate::change::{Change, Column, Kind, Lsn, OldRow, Position, Relation, Timestamp, Tuple};
 use crate::fault::Result;
 use message::{Message, RawOld, RawRelation};
 use refusal::Cause;
 
 pub use history::History;
+pub use lineage::resolve;
+pub use schema_change::{SchemaChange, compare};
 pub use tuple::Spans;
 pub use types::Types;
 pub use value::{ValueError, value};
@@ -83,11 +93,11 @@ pub enum Decoded {
     Truncate(SmallVec<[Change; 1]>),
     /// A table was described, in the middle of the open transaction.
     Schema {
-        /// The table from here on.
+        /// The table from here on, its columns numbered as far as their numbers are known.
         relation: Arc<Relation>,
         /// Position of the next change: the first that the description can hold for.
         position: Position,
-        /// A version not known so far; else an equal or an old one, sent again.
+        /// It says something not known so far; else an equal or an old description, sent again.
         changed: bool,
     },
     /// The transaction is complete.
@@ -127,7 +137,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the start of a stream, with the catalog's types and the schema versions that the
     /// store holds (each from the position since which it holds).
-    pub fn new(types: Types, stored: Vec<(Position, Relation)>) -> Self {
+    pub fn new(types: Types, stored: Vec<(Position, CatalogTable)>) -> Self {
         Decoder {
             types,
             history: History::new(stored),
@@ -135,13 +145,11 @@ impl Decoder {
         }
     }
 
-    /// Starts over after a reconnect. The open transaction, the relations and the schema versions
-    /// noted after `settled` (the last change that has its verdict on disk) are forgotten: the server
-    /// sends them again.
-    pub fn reset(&mut self, settled: Position) {
+    /// Starts over after a reconnect. The open transaction and the relations are forgotten: the server
+    /// sends them again. Schema versions are not: whoever adopts one has stored it.
+    pub fn reset(&mut self) {
         self.open = None;
         self.relations.clear();
-        self.history.rewind(settled);
         self.last_end = Lsn(0);
     }
 
@@ -172,9 +180,53 @@ impl Decoder {
         }
     }
 
-    /// The table `oid` as it was last described in this stream.
-    pub fn relation(&self, oid: u32) -> Option<&Arc<Relation>> {
-        self.relations.get(&oid)
+    /// The table `oid` as it was last described in this stream, with what is known by now of its
+    /// types and of its columns' numbers.
+    pub fn relation(&self, oid: u32) -> Option<Arc<Relation>> {
+        self.relations.get(&oid).cloned()
+    }
+
+    /// The relation that rows read from the catalog's table have.
+    pub fn relation_of(&self, table: &CatalogTable) -> Relation {
+        let columns = table.columns.iter().map(|column| Column {
+            attnum: column.attnum,
+            name: column.name.clone(),
+            type_oid: column.type_oid,
+            typmod: column.typmod,
+            key: table.identity_columns.contains(&column.name),
+            value_type: self.types.value_type(column.type_oid),
+        });
+        Relation {
+            oid: table.oid,
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            identity: table.identity,
+            columns: columns.collect(),
+        }
+    }
+
+    /// From `from` on the table is `table`; ignored when that is not newer than what is known of it.
+    /// The table's relation is numbered by it from the next change on.
+    pub fn adopt(&mut self, from: Position, table: CatalogTable) {
+        let oid = table.oid;
+        self.history.adopt(from, table);
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            let mut newer = Relation::clone(relation);
+            self.history.number(from, &mut newer);
+            if newer != **relation {
+                *relation = Arc::new(newer);
+            }
+        }
+    }
+
+    /// The newest version known of a table: by oid, else by name.
+    pub fn newest(&self, oid: u32, schema: &str, name: &str) -> Option<&CatalogTable> {
+        self.history.newest(oid, schema, name)
+    }
+
+    /// When the open transaction committed.
+    pub fn commit_time(&self) -> Option<Timestamp> {
+        self.open.map(|open| open.time)
     }
 
     /// Decodes the next message. `None`: it says nothing by itself (a type, learnt in passing).
@@ -291,7 +343,12 @@ impl Decoder {
 
     fn describe(&mut self, raw: &RawRelation<'_>) -> Result<Decoded, Cause> {
         let open = *self.open()?;
-        let relation = self.resolve(raw);
+        let position = Position {
+            commit: open.commit,
+            ordinal: open.next,
+        };
+        let mut relation = self.read(raw);
+        self.history.number(position, &mut relation);
         // An equal description keeps the one that changes share already.
         let relation = match self.relations.get(&raw.oid) {
             Some(known) if **known == relation => known.clone(),
@@ -301,11 +358,7 @@ impl Decoder {
                 relation
             }
         };
-        let position = Position {
-            commit: open.commit,
-            ordinal: open.next,
-        };
-        let changed = self.history.note(position, &relation);
+        let changed = self.history.is_news(position, &relation);
         Ok(Decoded::Schema {
             relation,
             position,
@@ -313,7 +366,7 @@ impl Decoder {
         })
     }
 
-    fn resolve(&self, raw: &RawRelation<'_>) -> Relation {
+    fn read(&self, raw: &RawRelation<'_>) -> Relation {
         let schema = if raw.schema.is_empty() {
             "pg_catalog"
         } else {

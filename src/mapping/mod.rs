@@ -42,6 +42,7 @@ mod coerce;
 mod compile;
 mod derive;
 mod description;
+mod drift;
 #[cfg(test)]
 mod fixtures;
 mod key;
@@ -58,6 +59,7 @@ pub use bind::Binding;
 pub use coerce::{Fit, Refusal, coerce, fit};
 pub use compile::{Compiled, MissingField, Remembered, compile};
 pub use description::{FieldDescription, FieldKind, FieldSpec, NewField, ObjectDescription};
+pub use drift::crm_changes;
 pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
 pub use naming::candidates;

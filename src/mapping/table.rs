@@ -163,6 +163,16 @@ pub struct DroppedColumn {
 }
 
 impl TableMapping {
+    /// The columns that fill a field: attribute number and rule, in no order.
+    pub fn mapped(&self) -> impl Iterator<Item = (i16, &Arc<FieldRule>)> {
+        self.numbers
+            .iter()
+            .filter_map(|(number, name)| match self.columns.get(name)? {
+                ColumnMapping::Field(rule) => Some((*number, rule)),
+                ColumnMapping::Ignored => None,
+            })
+    }
+
     /// The rules of its columns, dropped ones included, in no order.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<FieldRule>> {
         let columns = self.columns.values().filter_map(|column| match column {

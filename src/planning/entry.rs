@@ -54,6 +54,8 @@ pub struct Entry {
     pub marker: Option<Box<Pending>>,
     /// A change of this window is in it, whose verdict it decides.
     pub change: bool,
+    /// A row of a backfill is in it.
+    pub row: bool,
     /// What happens.
     pub course: Course,
     /// References left out to break a cycle: the next operation of this record.
@@ -170,6 +172,8 @@ pub(super) enum Origin {
         /// See [`super::Item::rereferred`].
         rereferred: bool,
     },
+    /// A row (and perhaps changes) of which the ledger is not certain.
+    Again,
     /// The shelf (or a rule): the rest of what has been done at this position.
     Shelf,
 }
@@ -207,7 +211,7 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     };
     let stale = match origin {
         Origin::Shelf => operation.position < ledger.position,
-        Origin::Change { .. } => operation.position <= ledger.position,
+        Origin::Change { .. } | Origin::Again => operation.position <= ledger.position,
     };
     if stale {
         return Course::Stale;
@@ -218,6 +222,7 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
         Action::Delete { .. } => Course::Unchanged,
         Action::Archive { create: false } if !ledger.exists() => Course::Unchanged,
         _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
+        _ if matches!(origin, Origin::Again) => Course::Send(Arc::clone(&operation.fields)),
         _ => {
             let changed: Vec<Assigned> = operation
                 .fields

@@ -39,4 +39,4 @@ pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 #[cfg(test)]
 use window::still_rejected;
-pub use window::{Bounds, Item, Pushed, Window};
+pub use window::{Bounds, Item, Pushed, Row, Window, WindowPage};

@@ -1,5 +1,7 @@
 //! What is to be done with each record of a window.
 
+use std::sync::Arc;
+
 use super::entry::{
     Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, still_held,
     stuck, waiting,
@@ -89,16 +91,22 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
 fn enter(plan: &mut Plan, item: Item, states: &States) {
     let record = item.operation.record();
     let RecordState { ledger, pending } = states.get(&record).cloned().unwrap_or_default();
+    let origin = |rereferred| match item.row {
+        Some(row) if row.again => Origin::Again,
+        _ => Origin::Change { rereferred },
+    };
+    let again = origin(true);
     let Some(before) = pending else {
+        let origin = origin(item.rereferred);
+        let mut item = item;
+        if let Some(only) = item.row.and_then(|row| row.only)
+            && ledger.as_ref().is_some_and(LedgerEntry::exists)
+        {
+            Arc::make_mut(&mut item.operation.fields).retain(|f| f.slot == only);
+        }
         let course = match item.rejected {
             Some(fault) => refused(fault),
-            None => decide(
-                &item.operation,
-                ledger.as_ref(),
-                Origin::Change {
-                    rereferred: item.rereferred,
-                },
-            ),
+            None => decide(&item.operation, ledger.as_ref(), origin),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -107,7 +115,8 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
             absorbed: Vec::new(),
             markers: Vec::new(),
             marker: None,
-            change: true,
+            change: item.change,
+            row: item.row.is_some(),
             course,
             completes: Vec::new(),
         });
@@ -115,6 +124,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     let older = before.to_operation(&item.operation.target);
     let rejected = still_rejected(before.fault.clone().filter(is_own), &item);
     let held = still_held(&before, &item);
+    let (change, row) = (item.change, item.row.is_some());
     // A marker, or what waits behind one: the external id is not free yet.
     let taken = rekey_from(&before, states);
     let operation = match older {
@@ -132,13 +142,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| {
-            decide(
-                &operation,
-                ledger.as_ref(),
-                Origin::Change { rereferred: true },
-            )
-        })
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), again))
     };
     plan.add(Entry {
         operation,
@@ -147,7 +151,8 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         absorbed: Vec::new(),
         markers: Vec::new(),
         marker,
-        change: true,
+        change,
+        row,
         course,
         completes: Vec::new(),
     });
@@ -196,6 +201,7 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         markers: Vec::new(),
         marker,
         change: false,
+        row: false,
         course,
         completes: Vec::new(),
     });

@@ -39,6 +39,7 @@ pub(super) fn freed(
             markers: Vec::new(),
             marker: None,
             change: false,
+            row: false,
             course: Course::Drop,
             completes: Vec::new(),
         })
@@ -118,6 +119,7 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
         markers,
         marker,
         change: true,
+        row: false,
         course,
         completes: Vec::new(),
     });
@@ -203,6 +205,7 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         markers: Vec::new(),
         marker: None,
         change: false,
+        row: false,
         completes: Vec::new(),
     })
 }

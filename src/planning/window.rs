@@ -19,6 +19,19 @@ pub struct Item {
     pub rejected: Option<Fault>,
     /// Its changes name different parents for the same reference.
     pub rereferred: bool,
+    /// A change is in it, which gets a verdict.
+    pub change: bool,
+    /// A row of a backfill is in it.
+    pub row: Option<Row>,
+}
+
+/// What is special about an operation that comes from an existing row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    /// Where the CRM has the record, only this field is written.
+    pub only: Option<u16>,
+    /// It may have been sent before the process ended: what the ledger says of it is not certain.
+    pub again: bool,
 }
 
 impl Item {
@@ -28,8 +41,36 @@ impl Item {
             operation,
             rejected,
             rereferred: false,
+            change: true,
+            row: None,
         }
     }
+
+    /// An existing row's operation.
+    pub fn of_row(operation: Operation, rejected: Option<Fault>, row: Row) -> Self {
+        Item {
+            change: false,
+            row: Some(row),
+            ..Item::new(operation, rejected)
+        }
+    }
+}
+
+/// A page of existing rows in a window.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WindowPage {
+    /// The table, in the configuration's words.
+    pub table: Box<str>,
+    /// Values of the paging columns of its last row; none in an empty page.
+    pub through: Option<Vec<String>>,
+    /// Rows in it.
+    pub rows: u64,
+    /// Rows that the stream had said all about before.
+    pub overtaken: u64,
+    /// There are no rows behind it.
+    pub end: bool,
+    /// It was read up to a certain row, and all of that is in it.
+    pub bound_reached: bool,
 }
 
 /// Most that a window holds.
@@ -63,6 +104,8 @@ pub struct Window {
     pub checkpoint: Option<Lsn>,
     /// Verdicts that are already certain, by table: merged, ignored.
     pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
+    /// The page of existing rows that it begins with.
+    pub page: Option<WindowPage>,
     /// Place in `items` of the record; a re-key stands under both of its external ids.
     index: HashMap<RecordId, usize>,
     /// Records that operations of the window refer to.
@@ -75,7 +118,10 @@ pub struct Window {
 impl Window {
     /// Nothing in it that would have to be settled.
     pub fn is_empty(&self) -> bool {
-        self.until.is_none() && self.checkpoint.is_none() && self.shelf.is_empty()
+        self.until.is_none()
+            && self.checkpoint.is_none()
+            && self.shelf.is_empty()
+            && self.page.is_none()
     }
 
     /// Nothing in it that could have to be sent.
@@ -153,9 +199,22 @@ impl Window {
                 older.rereferred |= rereferred(&before, &item.operation);
                 older.operation = merge(before, item.operation);
                 older.rejected = rejected;
+                older.row = match (older.row, item.row) {
+                    // A change says something of every field: all of it is to be written.
+                    (Some(a), Some(b)) => Some(Row {
+                        only: a.only.filter(|only| b.only == Some(*only)),
+                        again: a.again || b.again,
+                    }),
+                    (Some(row), None) | (None, Some(row)) => Some(Row { only: None, ..row }),
+                    (None, None) => None,
+                };
+                let merged = older.change && item.change;
+                older.change |= item.change;
                 self.bytes += older.operation.size();
                 self.until = Some(position);
-                self.count(&target.table, Verdict::Merged, 1);
+                if merged {
+                    self.count(&target.table, Verdict::Merged, 1);
+                }
                 Pushed::Taken
             }
             Entry::Vacant(entry) => {

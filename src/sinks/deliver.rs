@@ -19,7 +19,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::breaker::{Breaker, BreakerState};
 use super::limiter::Limiter;
@@ -28,7 +28,7 @@ use super::{CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::backoff::Backoff;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
-use crate::mapping::{Key, ObjectDescription, Target};
+use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
 use crate::planning::Batch;
 
 /// How to deliver.
@@ -228,6 +228,70 @@ impl Delivery {
         objects: &[String],
     ) -> Result<Vec<Option<ObjectDescription>>, Fault> {
         self.persist(|| self.sink.describe(objects)).await
+    }
+
+    /// Makes fields that the CRM lacks; see [`Sink::create_fields`]. The faults inside are of class
+    /// [`Class::Configuration`] and concern their fields alone.
+    ///
+    /// # Errors
+    /// [`Class::Authentication`], and faults of the sink that repeating does not heal.
+    pub async fn create_fields(
+        &self,
+        object: &str,
+        specs: &[FieldSpec],
+    ) -> Result<Vec<Result<(), Fault>>, Fault> {
+        if specs.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self
+            .persist(|| self.sink.create_fields(object, specs))
+            .await
+        {
+            Ok(answers) if answers.len() == specs.len() => Ok(answers),
+            Ok(_) => Err(miscounted()),
+            // It was tried often enough: no reason to stop anything but the fields.
+            Err(mut fault) if fault.class == Class::RecordTransient => {
+                fault.class = Class::Configuration;
+                Ok(vec![Err(fault); specs.len()])
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Describes `object` until our user sees all of these fields and may write them: at once, then
+    /// after half a second, one, two, four, and every eight. `None` if they do not show within
+    /// `patience`.
+    ///
+    /// # Errors
+    /// As [`Delivery::describe`].
+    pub async fn wait_for_fields(
+        &self,
+        object: &str,
+        names: &[&str],
+        patience: Duration,
+    ) -> Result<Option<ObjectDescription>, Fault> {
+        let objects = [object.to_owned()];
+        let poll = async {
+            let mut pause = Duration::from_millis(500);
+            loop {
+                let described = self.describe(&objects).await?.pop().flatten();
+                let writable = |object: &ObjectDescription| {
+                    names.iter().all(|name| {
+                        let field = object.field(name);
+                        field.is_some_and(|f| f.createable && f.updateable)
+                    })
+                };
+                if let Some(object) = described.filter(writable) {
+                    return Ok(object);
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(8));
+            }
+        };
+        match timeout(patience, poll).await {
+            Ok(seen) => seen.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The records with these external ids; see [`Sink::read`]. Asks for fewer at a time where the

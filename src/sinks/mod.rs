@@ -21,7 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::fault::Fault;
-use crate::mapping::{Key, ObjectDescription, Target};
+use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
 use crate::planning::{Batch, CrmId};
 
 pub use breaker::BreakerState;
@@ -108,8 +108,26 @@ pub trait Sink: Send + Sync + 'static {
     /// unknown part) was written.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>>;
 
+    /// Makes the fields that `object` lacks, visible and writable for our user: one answer a spec, in
+    /// their order. Looks first whether there is room, and makes either all or none. A field that is
+    /// there already and can hold what the spec says counts as made: called again after a crash it
+    /// completes what it finds.
+    ///
+    /// The faults inside concern their field, and stop nothing else; `Err` is about the attempt.
+    fn create_fields<'a>(
+        &'a self,
+        object: &'a str,
+        specs: &'a [FieldSpec],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
+
     /// What it has cost so far.
     fn usage(&self) -> Usage {
         Usage::default()
     }
+}
+
+/// Whether a refusal may mean that the CRM's objects, fields or our rights have changed since they
+/// were described: a reason to describe them anew.
+pub fn hints_at_schema(fault: &Fault) -> bool {
+    salesforce::hints_at_schema(fault)
 }

@@ -55,9 +55,10 @@ pub(super) fn settle<R: Rows>(rows: &R, settlement: &Settlement) -> Result<Chang
         let total = old.map_or(0, |(_, total)| total).saturating_add(*by);
         changes.put_short(key, to_value(&(table.clone(), total)));
     }
+    super::load::change(rows, settlement, &mut changes)?;
     let mut latest = None;
     for version in &settlement.schemas {
-        let key = keys::schema(version.relation.oid, version.from);
+        let key = keys::schema(version.table.oid, version.from);
         // The same version twice in a settlement is one row.
         if latest.as_ref() != Some(&key) {
             let old = rows.get(&key)?;
@@ -177,9 +178,22 @@ pub(super) fn records<R: Rows>(rows: &R, records: &[RecordId]) -> Result<Vec<Rec
     records.iter().zip(ledger).map(state).collect()
 }
 
+const SCHEMAS: &str = "the schema history";
+
+/// All schema versions, the oldest first; those of one position by table oid.
+pub(super) fn schema_history<R: Rows>(rows: &R) -> Result<Vec<SchemaVersion>> {
+    let mut versions = Vec::new();
+    for row in rows.scan_prefix(keys::SCHEMAS) {
+        let (key, row) = row?;
+        versions.push(decode_row(rows, key.as_ref(), row.as_ref(), SCHEMAS)?);
+    }
+    // They lie by table.
+    versions.sort_by_key(|version: &SchemaVersion| version.from);
+    Ok(versions)
+}
+
 /// The latest schema version of every table, by oid.
 pub(super) fn schemas<R: Rows>(rows: &R) -> Result<Vec<SchemaVersion>> {
-    let what = "the schema history";
     let mut latest = Vec::new();
     let mut after: Option<Box<[u8]>> = None;
     // From table to table: the history of each may be long.
@@ -193,7 +207,7 @@ pub(super) fn schemas<R: Rows>(rows: &R) -> Result<Vec<SchemaVersion>> {
         let table = key.as_ref().get(..5).unwrap_or(keys::SCHEMAS).to_vec();
         if let Some(row) = rows.scan_prefix(&table).next_back() {
             let (key, row) = row?;
-            latest.push(decode_row(rows, key.as_ref(), row.as_ref(), what)?);
+            latest.push(decode_row(rows, key.as_ref(), row.as_ref(), SCHEMAS)?);
             after = Some(key.as_ref().into());
         }
     }

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use super::encoding::{Malformed, Reader, Stored, from_value, put_varint, to_value};
 use super::page::{Arena, Entries, encode};
 use super::*;
-use crate::change::{Column, ReplicaIdentity, Timestamp};
+use crate::capture::CatalogColumn;
+use crate::change::ReplicaIdentity;
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId};
-use crate::value::ValueType;
 
 fn position() -> impl Strategy<Value = Position> {
     (any::<u64>(), any::<u64>()).prop_map(|(commit, ordinal)| Position {
@@ -131,66 +131,50 @@ fn pending() -> impl Strategy<Value = Pending> {
         })
 }
 
-fn value_type() -> impl Strategy<Value = ValueType> {
-    use ValueType::*;
-    let plain = proptest::sample::select(vec![
-        Bool,
-        Int,
-        Unsigned,
-        Float,
-        Numeric,
-        Text,
-        PaddedText,
-        Enum,
-        Bytea,
-        Date,
-        Time,
-        TimeTz,
-        Timestamp,
-        TimestampTz,
-        Interval,
-        Uuid,
-        Json,
-        Inet,
-        Money,
-    ]);
-    prop_oneof![plain, ".{0,20}".prop_map(|name| Other(name.into()))].prop_recursive(4, 8, 1, |t| {
-        (t, any::<u8>()).prop_map(|(element, separator)| Array(Box::new(element), separator))
-    })
+fn names() -> impl Strategy<Value = Vec<Box<str>>> {
+    proptest::collection::vec(".{0,30}".prop_map(Into::into), 0..4)
 }
 
 fn schema() -> impl Strategy<Value = SchemaVersion> {
     let column = (
-        ".{0,30}",
-        any::<u32>(),
-        any::<i32>(),
+        (any::<i16>(), ".{0,30}"),
+        (any::<u32>(), ".{0,30}", any::<i32>()),
         any::<bool>(),
-        value_type(),
     )
-        .prop_map(|(name, type_oid, typmod, key, value_type)| Column {
-            attnum: 0,
-            name: name.into(),
-            type_oid,
-            typmod,
-            key,
-            value_type,
-        });
-    (
-        position(),
-        any::<u32>(),
-        0_u8..4,
-        proptest::collection::vec(column, 0..20),
-    )
-        .prop_map(|(from, oid, identity, columns)| SchemaVersion {
-            from,
-            relation: Relation {
-                oid,
-                schema: "public".into(),
-                name: "t".into(),
-                identity: ReplicaIdentity::from_number(identity).unwrap(),
-                columns: columns.into(),
+        .prop_map(
+            |((attnum, name), (type_oid, type_name, typmod), not_null)| CatalogColumn {
+                attnum,
+                name: name.into(),
+                type_oid,
+                type_name: type_name.into(),
+                typmod,
+                not_null,
             },
-        })
+        );
+    (
+        (position(), any::<i64>()),
+        (any::<u32>(), ".{0,20}", ".{0,20}", any::<bool>()),
+        (0_u8..4, names(), names()),
+        proptest::collection::vec(column, 0..20),
+        proptest::collection::vec(any::<i16>(), 0..5),
+    )
+        .prop_map(
+            |((from, at), names, keys, columns, dropped)| SchemaVersion {
+                from,
+                at: Timestamp(at),
+                table: CatalogTable {
+                    oid: names.0,
+                    schema: names.1.into(),
+                    name: names.2.into(),
+                    identity: ReplicaIdentity::from_number(keys.0).unwrap(),
+                    identity_columns: keys.1,
+                    primary_key: keys.2,
+                    published: names.3,
+                    columns,
+                    dropped,
+                },
+            },
+        )
 }
 
 fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(content: &T) {
@@ -236,7 +220,11 @@ proptest! {
         shelf in proptest::collection::vec(record(), 0..50),
         checkpoint: u64,
     ) {
-        round_trip(&Intent { until, shelf });
+        let page = shelf.first().map(|record| PageExtent {
+            table: "public.t".into(),
+            through: vec![record.key.to_string(), String::new()],
+        });
+        round_trip(&Intent { until, shelf, page });
         round_trip(&Progress { checkpoint: Lsn(checkpoint), settled: until });
     }
 
@@ -323,8 +311,9 @@ fn the_format_has_not_changed() {
             ordinal: 2,
         },
         shelf: vec![record],
+        page: None,
     };
-    let bytes = [1, 0xAC, 0x02, 2, 1, 1, 2, 3, 4, 2, b'k', b'1'];
+    let bytes = [1, 0xAC, 0x02, 2, 1, 1, 2, 3, 4, 2, b'k', b'1', 0];
     assert_eq!(to_value(&intent), bytes);
     let entry = LedgerEntry {
         position: intent.until,
@@ -340,4 +329,31 @@ fn the_format_has_not_changed() {
     expected.extend([1, 0xAC, 0x02, 2, 1, 3, b'0', b'0', b'3', 0]);
     expected.extend([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
     assert_eq!(page, expected);
+    let version = SchemaVersion {
+        from: intent.until,
+        at: Timestamp(-1),
+        table: CatalogTable {
+            oid: 300,
+            schema: "s".into(),
+            name: "t".into(),
+            identity: ReplicaIdentity::Full,
+            identity_columns: vec!["c".into()],
+            primary_key: Vec::new(),
+            published: true,
+            columns: vec![CatalogColumn {
+                attnum: 2,
+                name: "c".into(),
+                type_oid: 25,
+                type_name: "text".into(),
+                typmod: -1,
+                not_null: false,
+            }],
+            dropped: vec![1],
+        },
+    };
+    let mut expected = vec![1, 0xAC, 0x02, 2, 1, 0xAC, 0x02, 1, b's', 1, b't'];
+    expected.extend([2, 1, 1, b'c', 0, 1]);
+    expected.extend([1, 4, 1, b'c', 25, 4, b't', b'e', b'x', b't', 1, 0]);
+    expected.extend([1, 2]);
+    assert_eq!(to_value(&version), expected);
 }

@@ -25,6 +25,7 @@ const COUNT: u8 = b'c';
 const VERDICT: u8 = b'v';
 const SCHEMA: u8 = b's';
 const CHUNK: u8 = b'k';
+const LOAD: u8 = b'b';
 
 /// Records with a longer external id are named by its beginning and a hash of the whole; their full
 /// id is in the value.
@@ -35,12 +36,22 @@ const PREFIX_OF_LONG: usize = 112;
 pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const PROGRESS: &[u8] = b"mprogress";
 pub(super) const INTENT: &[u8] = b"mintent";
+/// The fields that mappings have used.
+pub(super) const FIELDS: &[u8] = b"mfields";
 /// The version of this list of keys.
 pub(super) const LAYOUT: &[u8] = b"mlayout";
 /// There while no process has the store open.
 pub(super) const CLEAN: &[u8] = b"mclean";
 /// How many commits there were.
 pub(super) const SEQUENCE: &[u8] = b"msequence";
+
+/// How far the existing rows of a table have been read.
+pub(super) fn load(table: &str) -> RowKey {
+    concat(&[&[LOAD], &short(table.as_bytes())])
+}
+
+/// All of these.
+pub(super) const LOADS: &[u8] = &[LOAD];
 
 /// Ledger entries, for metrics.
 pub(super) const LEDGER_COUNT: &[u8] = b"cl";

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use super::keys::RowKey;
 use super::rows::{Changes, Rows};
 use super::{
-    Checkpoints, Ledger, LedgerEntry, Pending, Progress, RecordState, Recovered, SchemaVersion,
-    Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply, ledger, shelf,
+    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered,
+    SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply,
+    ledger, load, shelf,
 };
 use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
@@ -273,6 +274,20 @@ impl Shelf for Memory {
 impl Schemas for Memory {
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
         Box::pin(async { self.read(apply::schemas) })
+    }
+
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
+        Box::pin(async { self.read(apply::schema_history) })
+    }
+}
+
+impl Loads for Memory {
+    fn loads(&self) -> BoxFuture<'_, Result<Vec<Load>>> {
+        Box::pin(async { self.read(load::loads) })
+    }
+
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, String)>>> {
+        Box::pin(async { self.read(load::fields) })
     }
 }
 

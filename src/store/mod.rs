@@ -37,6 +37,7 @@ mod encoding;
 mod format_tests;
 mod keys;
 mod ledger;
+mod load;
 mod memory;
 mod page;
 mod rows;
@@ -48,13 +49,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Identity, Lsn, Position, Relation, Verdict};
+use crate::capture::CatalogTable;
+use crate::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use crate::fault::Result;
 use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
 
 pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
 pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use load::{Job, JobKind, Load, PageExtent, Rowcount};
 pub use memory::Memory;
 
 /// What to do about a damaged state directory.
@@ -78,6 +81,8 @@ pub struct Intent {
     pub until: Position,
     /// The records it took from the shelf (and not from the stream).
     pub shelf: Vec<RecordId>,
+    /// The page of existing rows in it.
+    pub page: Option<PageExtent>,
 }
 
 /// Verdicts by table. Deltas in a settlement, totals when read. [`Verdict::Pending`] falls when an
@@ -89,8 +94,10 @@ pub type Verdicts = BTreeMap<(String, Verdict), i64>;
 pub struct SchemaVersion {
     /// From here on.
     pub from: Position,
+    /// When the transaction committed with which it was noticed.
+    pub at: Timestamp,
     /// The table.
-    pub relation: Relation,
+    pub table: CatalogTable,
 }
 
 /// All that one step changes.
@@ -110,6 +117,10 @@ pub struct Settlement {
     pub verdicts: Verdicts,
     /// New schema versions.
     pub schemas: Vec<SchemaVersion>,
+    /// How far the existing rows of these tables have been read.
+    pub loads: Vec<Load>,
+    /// The fields that mappings have used so far, where that has changed: object and field.
+    pub fields: Option<Vec<(String, String)>>,
     /// The intent that stands from now on. `None`: no window is about to be sent.
     pub intent: Option<Intent>,
 }
@@ -178,12 +189,22 @@ pub trait Shelf {
 
 /// The schema history.
 pub trait Schemas {
-    /// The latest version of every table.
+    /// The latest version of every table, by oid.
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
+    /// All versions of all tables, the oldest first.
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>>;
+}
+
+/// Existing rows, and what the mapping has touched.
+pub trait Loads {
+    /// All tables of which something is known.
+    fn loads(&self) -> BoxFuture<'_, Result<Vec<Load>>>;
+    /// The fields that mappings have used so far: object and field.
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, String)>>>;
 }
 
 /// The whole store.
-pub trait Store: Checkpoints + Ledger + Shelf + Schemas + Send + Sync + 'static {
+pub trait Store: Checkpoints + Ledger + Shelf + Schemas + Loads + Send + Sync + 'static {
     /// Makes a settlement durable: all of it or nothing. After an error the store takes nothing
     /// more, and the process has to end.
     fn settle(&self, settlement: Settlement) -> BoxFuture<'_, Result<()>>;

@@ -4,16 +4,14 @@
 use std::borrow::Cow;
 
 use super::encoding::{Decoded, Malformed, Reader, Stored, put_bytes};
-use super::{Existence, Intent, Pending, PendingOperation, Progress, Reason, SchemaVersion};
-use crate::change::{
-    Column, Identity, Lsn, Position, Relation, ReplicaIdentity, Timestamp, Verdict,
+use super::{
+    Existence, Intent, Job, Load, PageExtent, Pending, PendingOperation, Progress, Reason,
+    Rowcount, SchemaVersion,
 };
+use crate::capture::{CatalogColumn, CatalogTable};
+use crate::change::{Identity, Lsn, Position, ReplicaIdentity, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId, RecordId};
-use crate::value::ValueType;
-
-/// Arrays of arrays have one type in Postgres; anything deeper than this is damage.
-const DEEPEST_TYPE: u8 = 32;
 
 /// A struct is its fields, one after the other.
 macro_rules! stored_struct {
@@ -76,9 +74,52 @@ stored_struct!(Progress {
     checkpoint,
     settled
 });
-stored_struct!(Intent { until, shelf });
+stored_struct!(Intent { until, shelf, page });
+stored_struct!(PageExtent { table, through });
+stored_struct!(Load {
+    table,
+    oid,
+    loaded,
+    jobs,
+});
+stored_struct!(Job {
+    kind,
+    column,
+    filter,
+    after,
+    expected,
+    rows,
+    pages,
+    since,
+});
+stored_struct!(Rowcount {
+    read,
+    written,
+    unchanged,
+    overtaken,
+    pending,
+});
 stored_struct!(RecordId { object, key });
-stored_struct!(SchemaVersion { from, relation });
+stored_struct!(SchemaVersion { from, at, table });
+stored_struct!(CatalogTable {
+    oid,
+    schema,
+    name,
+    identity,
+    identity_columns,
+    primary_key,
+    published,
+    columns,
+    dropped,
+});
+stored_struct!(CatalogColumn {
+    attnum,
+    name,
+    type_oid,
+    type_name,
+    typmod,
+    not_null,
+});
 stored_struct!(Identity {
     system,
     timeline,
@@ -272,118 +313,18 @@ impl Stored for Fault {
     }
 }
 
-impl Stored for Relation {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.oid.encode(out);
-        self.schema.encode(out);
-        self.name.encode(out);
-        self.identity.encode(out);
-        (self.columns.len() as u64).encode(out);
-        for column in &self.columns {
-            column.encode(out);
-        }
-    }
-    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Relation {
-            oid: Stored::decode(from)?,
-            schema: Stored::decode(from)?,
-            name: Stored::decode(from)?,
-            identity: Stored::decode(from)?,
-            columns: Vec::decode(from)?.into_boxed_slice(),
-        })
-    }
-}
-
-impl Stored for Column {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.name.encode(out);
-        self.type_oid.encode(out);
-        i64::from(self.typmod).encode(out);
-        self.key.encode(out);
-        self.value_type.encode(out);
-    }
-    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Column {
-            attnum: 0,
-            name: Stored::decode(from)?,
-            type_oid: Stored::decode(from)?,
-            typmod: i32::try_from(i64::decode(from)?).map_err(|_| Malformed::Damaged)?,
-            key: Stored::decode(from)?,
-            value_type: Stored::decode(from)?,
-        })
-    }
-}
-
-const ARRAY: u8 = 100;
-const OTHER: u8 = 101;
-
-impl Stored for ValueType {
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            ValueType::Array(element, separator) => {
-                out.extend_from_slice(&[ARRAY, *separator]);
-                element.encode(out);
+// Zigzag, as `i64`.
+macro_rules! stored_integer {
+    ($($name:ident),*) => {$(
+        impl Stored for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                i64::from(*self).encode(out);
             }
-            ValueType::Other(name) => {
-                out.push(OTHER);
-                name.encode(out);
+            fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
+                $name::try_from(i64::decode(from)?).map_err(|_| Malformed::Damaged)
             }
-            ValueType::Bool => out.push(0),
-            ValueType::Int => out.push(1),
-            ValueType::Unsigned => out.push(2),
-            ValueType::Float => out.push(3),
-            ValueType::Numeric => out.push(4),
-            ValueType::Text => out.push(5),
-            ValueType::PaddedText => out.push(6),
-            ValueType::Enum => out.push(7),
-            ValueType::Bytea => out.push(8),
-            ValueType::Date => out.push(9),
-            ValueType::Time => out.push(10),
-            ValueType::TimeTz => out.push(11),
-            ValueType::Timestamp => out.push(12),
-            ValueType::TimestampTz => out.push(13),
-            ValueType::Interval => out.push(14),
-            ValueType::Uuid => out.push(15),
-            ValueType::Json => out.push(16),
-            ValueType::Inet => out.push(17),
-            ValueType::Money => out.push(18),
         }
-    }
-    fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
-        value_type(from, DEEPEST_TYPE)
-    }
+    )*};
 }
 
-fn value_type(from: &mut Reader<'_>, depth: u8) -> Decoded<ValueType> {
-    let depth = depth.checked_sub(1).ok_or(Malformed::Damaged)?;
-    match from.byte()? {
-        ARRAY => {
-            let separator = from.byte()?;
-            Ok(ValueType::Array(
-                Box::new(value_type(from, depth)?),
-                separator,
-            ))
-        }
-        OTHER => Stored::decode(from).map(ValueType::Other),
-        0 => Ok(ValueType::Bool),
-        1 => Ok(ValueType::Int),
-        2 => Ok(ValueType::Unsigned),
-        3 => Ok(ValueType::Float),
-        4 => Ok(ValueType::Numeric),
-        5 => Ok(ValueType::Text),
-        6 => Ok(ValueType::PaddedText),
-        7 => Ok(ValueType::Enum),
-        8 => Ok(ValueType::Bytea),
-        9 => Ok(ValueType::Date),
-        10 => Ok(ValueType::Time),
-        11 => Ok(ValueType::TimeTz),
-        12 => Ok(ValueType::Timestamp),
-        13 => Ok(ValueType::TimestampTz),
-        14 => Ok(ValueType::Interval),
-        15 => Ok(ValueType::Uuid),
-        16 => Ok(ValueType::Json),
-        17 => Ok(ValueType::Inet),
-        18 => Ok(ValueType::Money),
-        _ => Err(Malformed::Damaged),
-    }
-}
+stored_integer!(i16, i32);

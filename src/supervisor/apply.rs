@@ -22,10 +22,12 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::adapt::{Adapted, Adapter, Trigger};
+use super::backfill::{Answer, Backfill, job};
 use super::command::{Command, discard};
 use super::flight::{Crew, Due};
 use super::intake::{Emptied, Intake};
@@ -33,15 +35,18 @@ use super::settle::{Delivered, Extent, Settled, settle};
 use super::status::Status;
 use super::truncate::empty;
 use crate::capture::{Event, Source};
+use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
 use crate::planning::Window;
 use crate::sinks::BoxFuture;
-use crate::store::{Intent, Progress, Recovered, Settlement, ShelfQuery};
+use crate::store::{Intent, Job, JobKind, PageExtent, Progress, Recovered, Settlement, ShelfQuery};
 
 /// How often an idle position is made durable.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often the log tells how a backfill goes.
+const TELL: Duration = Duration::from_secs(10);
 /// How long the window under way may take to come in when the process is asked to end.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -67,13 +72,15 @@ enum Landed {
     },
     /// A window has been delivered; this is what it comes to.
     Delivered(Settled),
+    /// The rules have been made anew, and stored.
+    Adapted(Box<Adapted>),
 }
 
 /// Work in a task of its own, which ends when nobody waits for it any more.
-struct Beside(JoinHandle<Result<Landed>>);
+struct Beside<T>(JoinHandle<Result<T>>);
 
-impl Beside {
-    async fn landed(mut self) -> Result<Landed> {
+impl<T> Beside<T> {
+    async fn landed(mut self) -> Result<T> {
         (&mut self.0).await.unwrap_or_else(|ended| {
             // As if it had happened here.
             let panic = ended.try_into_panic();
@@ -85,7 +92,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl<T> Drop for Beside<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -103,6 +110,10 @@ pub struct Apply {
     pub pace: Pace,
     /// Where others read how it goes.
     pub status: Arc<Status>,
+    /// Existing rows.
+    pub backfill: Backfill,
+    /// Rules that follow both sides.
+    pub adapter: Arc<Adapter>,
     progress: Progress,
     window: Window,
     /// When the first change of the window arrived.
@@ -116,6 +127,12 @@ pub struct Apply {
     /// There may be more on the shelf whose turn it is than `due` could hold.
     rescan: bool,
     discards: Vec<Command>,
+    /// What was seen of either side's schema, to be looked at when its place in the stream has come.
+    triggers: VecDeque<Trigger>,
+    /// Those who asked for a backfill, until it is stored.
+    askers: Vec<(oneshot::Sender<Result<usize>>, usize)>,
+    /// When the page on its way, or live changes, were last told of in the log.
+    told: Instant,
 }
 
 impl Apply {
@@ -126,6 +143,8 @@ impl Apply {
         clock: Clock,
         pace: Pace,
         status: Arc<Status>,
+        backfill: Backfill,
+        adapter: Arc<Adapter>,
         recovered: &Recovered,
     ) -> Self {
         let mut window = Window::default();
@@ -140,6 +159,8 @@ impl Apply {
             clock,
             pace,
             status,
+            backfill,
+            adapter,
             progress: recovered.progress,
             window,
             filling_since: None,
@@ -148,6 +169,9 @@ impl Apply {
             due: VecDeque::new(),
             rescan: false,
             discards: Vec::new(),
+            triggers: VecDeque::new(),
+            askers: Vec::new(),
+            told: Instant::now(),
         }
     }
 
@@ -161,6 +185,8 @@ impl Apply {
     ) -> Result<()> {
         self.receive(self.crew.due().await?);
         let mut flight: Option<BoxFuture<'static, Result<Landed>>> = None;
+        let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
+        self.follow();
         loop {
             self.intake.fill(&mut self.window)?;
             if !self.window.is_quiet() {
@@ -172,7 +198,13 @@ impl Apply {
             if flight.is_none() {
                 flight = self.launch(None).map(|work| self.begin(work));
             }
-            let wake = self.wake(flight.is_some());
+            if reading.is_none() {
+                let calm = self.is_calm();
+                let mapping = Arc::clone(self.adapter.mapping());
+                let step = self.backfill.next(&mut self.intake, &mapping, calm);
+                reading = step.map(|step| self.begin(step));
+            }
+            let wake = self.wake(flight.is_some(), reading.is_some());
             let hungry = self.intake.is_hungry();
             tokio::select! {
                 biased;
@@ -186,6 +218,14 @@ impl Apply {
                     flight = self.land(landed?, source).map(|work| self.begin(work));
                 }
                 Some(command) = commands.recv() => self.command(command),
+                answer = async { match reading.as_mut() {
+                    Some(reading) => reading.await,
+                    None => std::future::pending().await,
+                } } => {
+                    let step = self.backfill.answer(answer?, &mut self.intake);
+                    reading = step.map(|step| self.begin(step));
+                    self.tell();
+                }
                 event = source.next(), if hungry => self.take(event?),
                 () = async { match wake {
                     Some(at) => sleep_until(at).await,
@@ -203,7 +243,7 @@ impl Apply {
                 self.window.commit(lsn);
                 self.urgent |= urgent;
             }
-            Event::Restarted => self.intake.restarted(self.progress.settled),
+            Event::Restarted => self.intake.restarted(),
         }
     }
 
@@ -220,26 +260,157 @@ impl Apply {
                 // The asker may have gone; the work is done all the same.
                 let _ = reply.send(Ok(count));
             }
-            discard => self.discards.push(discard),
+            Command::Backfill {
+                table,
+                column,
+                filter,
+                reply,
+            } => {
+                let job = Job {
+                    column,
+                    filter,
+                    ..job(JobKind::Asked, self.clock.now())
+                };
+                self.backfill.add(&table, job);
+                self.askers.push((reply, 1));
+            }
+            Command::CancelBackfill { table, reply } => {
+                let cancelled = self.backfill.cancel(&table);
+                self.askers.push((reply, usize::from(cancelled)));
+            }
+            Command::Catalog(catalog) => self.triggers.push_back(Trigger::Catalog(catalog)),
+            Command::LookAtCrm => self.look_at_crm(),
+            discard @ Command::Discard { .. } => self.discards.push(discard),
         }
     }
 
-    /// When the loop has to look again although nothing came in.
-    fn wake(&self, flying: bool) -> Option<Instant> {
-        if flying || self.intake.is_replaying() {
+    fn look_at_crm(&mut self) {
+        let asked = |t: &Trigger| matches!(t, Trigger::Crm);
+        if !self.triggers.iter().any(asked) {
+            self.triggers.push_back(Trigger::Crm);
+        }
+    }
+
+    /// Takes the rules in force.
+    fn follow(&mut self) {
+        let (mapping, objects) = (self.adapter.mapping(), self.adapter.objects());
+        self.crew.objects = Arc::clone(objects);
+        self.backfill.follow(mapping, objects, self.clock.now());
+        self.status.rules(&self.adapter);
+        self.tell();
+    }
+
+    /// Live changes are not late: existing rows may be read.
+    fn is_calm(&self) -> bool {
+        if !self.intake.is_hungry() || self.intake.is_again() {
+            return false;
+        }
+        let now = self.clock.now();
+        let late = |since: Timestamp| now.since(since) > self.backfill.patience();
+        !self.intake.oldest.is_some_and(late) && !self.status.under_way().is_some_and(late)
+    }
+
+    /// Shows how the backfills go.
+    fn tell(&mut self) {
+        self.status.backfills(&self.backfill);
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            self.status.tell_backfills();
+        }
+    }
+
+    /// A look at either side's schema whose place in the stream has come.
+    fn due_trigger(&mut self) -> Option<Trigger> {
+        let place = self.triggers.iter().position(|t| self.is_due(t))?;
+        self.triggers.remove(place)
+    }
+
+    fn is_due(&self, trigger: &Trigger) -> bool {
+        match trigger {
+            Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
+            Trigger::News(_) | Trigger::Crm => true,
+        }
+    }
+
+    /// What stands alone between two windows, if that is where we are.
+    fn between(&mut self) -> Option<BoxFuture<'static, Result<Landed>>> {
+        if self.intake.is_again() {
             return None;
+        }
+        if self.window.is_empty() {
+            if let Some(emptied) = self.intake.take_truncate() {
+                return Some(self.run_truncate(emptied));
+            }
+            if let Some(news) = self.intake.take_news() {
+                return Some(self.run_adapt(Trigger::News(news)));
+            }
+            if self.intake.take_stop()
+                && let Some(trigger) = self.due_trigger()
+            {
+                return Some(self.run_adapt(trigger));
+            }
+        }
+        None
+    }
+
+    fn run_adapt(&self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+        let adapter = Arc::clone(&self.adapter);
+        let (progress, now) = (self.progress, self.clock.now());
+        Box::pin(async move {
+            Ok(match adapter.adapt(trigger, now).await? {
+                Some(adapted) => Landed::Adapted(Box::new(adapted)),
+                None => Landed::Settled {
+                    progress,
+                    due: Due::default(),
+                    next: None,
+                },
+            })
+        })
+    }
+
+    /// New rules: from here on they hold, and are stored before anything is sent by them.
+    fn adopt(&mut self, adapted: Adapted) -> BoxFuture<'static, Result<Landed>> {
+        let versions = adapted.versions.iter();
+        let versions: Vec<_> = versions.map(|v| (v.from, v.table.clone())).collect();
+        let mapping = Arc::clone(adapted.adapter.mapping());
+        self.intake.adapt(mapping, versions, adapted.types);
+        self.adapter = adapted.adapter;
+        self.status.changed(&adapted.changes);
+        for (table, job) in adapted.jobs {
+            self.backfill.add(&table, job);
+        }
+        self.rescan |= adapted.mended;
+        self.follow();
+        let mut settlement = only_progress(self.progress);
+        settlement.schemas = adapted.versions;
+        settlement.fields = adapted.fields;
+        settlement.loads = self.backfill.unsaved();
+        self.run_settlement(
+            Settled {
+                settlement,
+                ..Settled::default()
+            },
+            None,
+        )
+    }
+
+    /// When the loop has to look again although nothing came in.
+    fn wake(&self, flying: bool, reading: bool) -> Option<Instant> {
+        let page = match reading {
+            true => None,
+            false => self.backfill.wake(),
+        };
+        if flying || self.intake.is_replaying() {
+            return page;
         }
         let linger = self.filling_since.map(|since| since + self.pace.linger);
         let idle = (!self.window.is_empty()).then(|| self.settled_at + IDLE);
-        match (linger, idle) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [linger, idle, page].into_iter().flatten().min()
     }
 
     /// The window has to go, or may.
     fn is_ready(&self) -> bool {
-        if self.intake.is_full() {
+        if self.intake.is_full() || self.window.page.is_some() {
             return true;
         }
         if self.intake.is_replaying() {
@@ -258,6 +429,10 @@ impl Apply {
     /// Starts what can be started: settles what came in, together with the intent of the window that
     /// goes next.
     fn launch(&mut self, came_in: Option<Settled>) -> Option<BoxFuture<'static, Result<Landed>>> {
+        if self.triggers.iter().any(|t| self.is_due(t)) {
+            // The window has to go first; then it is its turn.
+            self.intake.stop();
+        }
         let ready = self.is_ready();
         if came_in.is_none() {
             // It settles without an intent: not before the window that may have been sent before the
@@ -267,10 +442,18 @@ impl Apply {
             {
                 return Some(self.run_discard(discard));
             }
-            if self.window.is_empty()
-                && let Some(emptied) = self.intake.take_truncate()
-            {
-                return Some(self.run_truncate(emptied));
+            if let Some(alone) = self.between() {
+                return Some(alone);
+            }
+            let unsaved = self.backfill.has_unsaved() || !self.askers.is_empty();
+            if unsaved && !ready && !self.intake.is_again() {
+                let mut settlement = only_progress(self.progress);
+                settlement.loads = self.backfill.unsaved();
+                let settled = Settled {
+                    settlement,
+                    ..Settled::default()
+                };
+                return Some(self.run_settlement(settled, None));
             }
             if !ready {
                 if self.rescan && self.due.is_empty() {
@@ -281,18 +464,24 @@ impl Apply {
         }
         let mut settled = came_in.unwrap_or_else(|| Settled {
             settlement: only_progress(self.progress),
-            released: Vec::new(),
+            ..Settled::default()
         });
+        self.account(&mut settled);
         let next = ready.then(|| self.rotate());
         if let Some(window) = &next {
-            settled.settlement.schemas.append(&mut self.intake.schemas);
             if window.is_quiet() {
-                self.settle_quiet(window, &mut settled.settlement);
+                self.settle_quiet(window, &mut settled);
             } else {
                 let until = window.until.unwrap_or(settled.settlement.progress.settled);
                 settled.settlement.intent = Some(Intent {
                     until,
                     shelf: window.shelf.clone(),
+                    page: window.page.as_ref().and_then(|page| {
+                        Some(PageExtent {
+                            table: page.table.to_string(),
+                            through: page.through.clone()?,
+                        })
+                    }),
                 });
             }
         }
@@ -302,11 +491,13 @@ impl Apply {
     }
 
     /// A window of which nothing has to be sent is settled together with the one before.
-    fn settle_quiet(&self, window: &Window, settlement: &mut Settlement) {
+    fn settle_quiet(&mut self, window: &Window, settled: &mut Settled) {
+        let settlement = &mut settled.settlement;
         let extent = Extent {
             until: window.until,
             checkpoint: window.checkpoint,
             verdicts: window.verdicts.clone(),
+            page: window.page.clone(),
         };
         let quiet = Delivered {
             extent,
@@ -322,6 +513,21 @@ impl Apply {
             *settlement.verdicts.entry(key).or_default() += count;
         }
         settlement.progress = quiet.settlement.progress;
+        settled.page = quiet.page;
+        self.account(settled);
+    }
+
+    /// What the settlement of a page changes in its backfill.
+    fn account(&mut self, settled: &mut Settled) {
+        if let Some((page, rows)) = settled.page.take() {
+            let load = self.backfill.settled(&page, rows);
+            settled.settlement.loads.extend(load);
+            self.tell();
+        }
+        settled.settlement.loads.extend(self.backfill.unsaved());
+        if settled.schema_hint {
+            self.look_at_crm();
+        }
     }
 
     /// Takes the window out and begins the next one.
@@ -335,6 +541,9 @@ impl Apply {
         window.shelf.sort();
         window.shelf.dedup();
         self.status.window(&window, self.intake.oldest);
+        if let Some(page) = &window.page {
+            self.backfill.launched(page);
+        }
         self.filling_since = None;
         self.intake.begin(&mut self.window);
         if !self.window.is_quiet() {
@@ -344,21 +553,28 @@ impl Apply {
     }
 
     fn run_settlement(
-        &self,
+        &mut self,
         settled: Settled,
         next: Option<Window>,
     ) -> BoxFuture<'static, Result<Landed>> {
+        // Whoever asked for something that it stores hears of it when it is stored.
+        let askers = std::mem::take(&mut self.askers);
         let crew = self.crew.clone();
         let status = Arc::clone(&self.status);
         Box::pin(async move {
             let Settled {
                 settlement,
                 released,
+                ..
             } = settled;
             let progress = settlement.progress;
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
             crew.store.settle(settlement).await?;
+            for (asker, count) in askers {
+                // The asker may have gone; the work is done all the same.
+                let _ = asker.send(Ok(count));
+            }
             if touched {
                 let any = ShelfQuery {
                     limit: 1,
@@ -420,10 +636,10 @@ impl Apply {
         })
     }
 
-    fn begin(
+    fn begin<T: Send + 'static>(
         &self,
-        work: BoxFuture<'static, Result<Landed>>,
-    ) -> BoxFuture<'static, Result<Landed>> {
+        work: BoxFuture<'static, Result<T>>,
+    ) -> BoxFuture<'static, Result<T>> {
         match self.pace.beside {
             true => Box::pin(Beside(tokio::spawn(work)).landed()),
             false => work,
@@ -457,6 +673,7 @@ impl Apply {
                 }))
             }
             Landed::Delivered(settled) => self.launch(Some(settled)),
+            Landed::Adapted(adapted) => Some(self.adopt(*adapted)),
         }
     }
 
@@ -483,11 +700,14 @@ impl Apply {
         };
         match landed? {
             Landed::Settled { progress, .. } => self.confirm(progress, source),
-            Landed::Delivered(settled) => {
+            // The stream says it again.
+            Landed::Adapted(_) => {}
+            Landed::Delivered(mut settled) => {
+                self.account(&mut settled);
                 let last = self.run_settlement(settled, None);
                 match tokio::time::timeout_at(deadline + DRAIN / 4, last).await {
                     Ok(Ok(Landed::Settled { progress, .. })) => self.confirm(progress, source),
-                    Ok(Ok(Landed::Delivered(_))) | Err(_) => {}
+                    Ok(Ok(_)) | Err(_) => {}
                     Ok(Err(error)) => return Err(error),
                 }
             }

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::flight::Due;
 use super::status::Status;
+use crate::capture::Catalog;
 use crate::change::Verdict;
 use crate::fault::Result;
 use crate::mapping::RecordId;
@@ -26,6 +27,28 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<Result<usize>>,
     },
+    /// The existing rows of a table are to be read.
+    Backfill {
+        /// The table, in the configuration's words.
+        table: String,
+        /// For this column alone, where the CRM has the record.
+        column: Option<String>,
+        /// Only rows for which this SQL condition is true.
+        filter: Option<String>,
+        /// The answer: 1 when it is stored.
+        reply: oneshot::Sender<Result<usize>>,
+    },
+    /// The backfills of a table are given up.
+    CancelBackfill {
+        /// The table, in the configuration's words.
+        table: String,
+        /// The answer: 1, or 0 when there are none.
+        reply: oneshot::Sender<Result<usize>>,
+    },
+    /// The catalog was read.
+    Catalog(Catalog),
+    /// The CRM's descriptions are to be looked at again.
+    LookAtCrm,
 }
 
 /// What giving up these records changes, beside how many there were. Whoever waited for one of them

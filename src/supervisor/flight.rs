@@ -30,6 +30,7 @@ impl Crew {
             until: window.until,
             checkpoint: window.checkpoint,
             verdicts: std::mem::take(&mut window.verdicts),
+            page: window.page.take(),
         };
         let states = self.states(&window, shelf_in_use).await?;
         let plan = planning::plan(window, &states, &self.objects);

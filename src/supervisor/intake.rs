@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use compact_str::format_compact;
 use hashbrown::HashMap;
 
-use crate::capture::Frame;
-use crate::change::{Change, Lsn, Position, Timestamp, Verdict};
+use super::overlay::{Tracking, Unusable};
+use super::rows::{Arrived, Rows, nameless};
+use crate::capture::{CatalogTable, Frame, WATERMARK};
+use crate::change::{Change, Kind, Lsn, Position, Relation, Span, Timestamp, Verdict};
 use crate::config::OnTruncate;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{Error, ErrorKind, Result, Severity};
-use crate::mapping::{Action, Binding, Fields, Mapped, Mapping, Operation, Target};
+use crate::mapping::{Binding, Mapped, Mapping, ObjectId, TABLE_HALTED, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
-use crate::store::{Intent, SchemaVersion};
+use crate::store::Intent;
+use crate::value::TypeRow;
 
 /// The name under which logical messages are counted.
 pub const MESSAGES: &str = "(logical messages)";
@@ -34,8 +38,18 @@ pub struct Intake {
     /// What did not fit any more, and comes first in the next window.
     blocked: Option<Blocked>,
     full: bool,
-    /// New schema versions, to be stored with the window.
-    pub schemas: Vec<SchemaVersion>,
+    /// The open transaction.
+    xid: u32,
+    /// Descriptions of tables that say something new, and came while a window was sent again.
+    later_news: VecDeque<News>,
+    /// Notes what is streamed while existing rows are read.
+    tracking: Option<Tracking>,
+    /// The watermark from which on that is done, and for whom.
+    opening: Option<(String, ObjectId)>,
+    /// A page that waits for its watermark.
+    expected: Option<Arrived>,
+    /// What became of the last page that arrived and could not be used.
+    pub unusable: Option<Unusable>,
     /// When the oldest change of the window that fills was committed.
     pub oldest: Option<Timestamp>,
     /// Changes taken so far, each once.
@@ -50,6 +64,30 @@ struct Table {
 enum Blocked {
     Item(Box<Item>, Timestamp),
     Truncate(Emptied),
+    /// The watermark of a page that is here.
+    Page(Box<Arrived>, Place),
+    News(News),
+    /// The rules are to be looked at.
+    Stop,
+}
+
+/// Where a page takes its place in the stream.
+struct Place {
+    position: Position,
+    commit_time: Timestamp,
+    xid: u32,
+}
+
+/// A table was described as it was not known before. Until the rules are made anew, none of its rows
+/// is taken.
+#[derive(Clone, Debug)]
+pub struct News {
+    /// As it is from here on.
+    pub relation: Arc<Relation>,
+    /// From here on.
+    pub position: Position,
+    /// The transaction that says so.
+    pub xid: u32,
 }
 
 /// A table whose records are all to go.
@@ -85,7 +123,12 @@ impl Intake {
             replay: intent.map(|i| i.until).filter(|until| *until > settled),
             blocked: None,
             full: false,
-            schemas: Vec::new(),
+            xid: 0,
+            later_news: VecDeque::new(),
+            tracking: None,
+            opening: None,
+            expected: None,
+            unusable: None,
             oldest: None,
             taken: 0,
         }
@@ -97,8 +140,8 @@ impl Intake {
     }
 
     /// The connection was made again: the open transaction comes again from its Begin.
-    pub fn restarted(&mut self, settled: Position) {
-        self.decoder.reset(settled);
+    pub fn restarted(&mut self) {
+        self.decoder.reset();
         self.tables.clear();
     }
 
@@ -142,6 +185,85 @@ impl Intake {
         }
     }
 
+    /// A description of a table that has to be dealt with stands next, alone.
+    pub fn take_news(&mut self) -> Option<News> {
+        match self.blocked.take() {
+            Some(Blocked::News(news)) => {
+                self.full = false;
+                Some(news)
+            }
+            other => {
+                self.blocked = other;
+                self.later_news
+                    .pop_front()
+                    .filter(|_| self.replay.is_none())
+            }
+        }
+    }
+
+    /// Whether [`Intake::stop`] may be called.
+    pub fn can_stop(&self) -> bool {
+        !self.full && self.replay.is_none()
+    }
+
+    /// The window ends here; what follows waits for [`Intake::take_stop`].
+    pub fn stop(&mut self) {
+        if self.can_stop() {
+            self.blocked = Some(Blocked::Stop);
+            self.full = true;
+        }
+    }
+
+    /// It was stopped, and goes on now.
+    pub fn take_stop(&mut self) -> bool {
+        let stopped = matches!(self.blocked, Some(Blocked::Stop));
+        if stopped {
+            self.blocked = None;
+            self.full = false;
+        }
+        stopped
+    }
+
+    /// Goes on with new rules, and with what is known of the tables from these positions on.
+    pub fn adapt(
+        &mut self,
+        mapping: Arc<Mapping>,
+        versions: impl IntoIterator<Item = (Position, CatalogTable)>,
+        types: Vec<TypeRow>,
+    ) {
+        self.decoder.add_types(types);
+        for (from, table) in versions {
+            self.decoder.adopt(from, table);
+        }
+        self.mapping = mapping;
+        let oids: Vec<u32> = self.tables.keys().copied().collect();
+        for oid in oids {
+            if let Some(relation) = self.decoder.relation(oid) {
+                self.bind(&relation);
+            }
+        }
+    }
+
+    /// What is known of the tables.
+    pub fn known(&self, oid: u32, schema: &str, name: &str) -> Option<&CatalogTable> {
+        self.decoder.newest(oid, schema, name)
+    }
+
+    /// Notes what is streamed about this object from that watermark on.
+    pub fn track(&mut self, watermark: String, object: ObjectId) {
+        self.opening = Some((watermark, object));
+    }
+
+    /// No rows are read any more.
+    pub fn untrack(&mut self) {
+        (self.opening, self.tracking, self.expected) = (None, None, None);
+    }
+
+    /// A page that takes its place when its watermark comes by.
+    pub fn expect(&mut self, page: Arrived) {
+        self.expected = Some(page);
+    }
+
     /// Starts the next window with what did not fit into the last.
     pub fn begin(&mut self, window: &mut Window) {
         self.oldest = None;
@@ -154,8 +276,12 @@ impl Intake {
                 self.full = false;
                 self.push(window, *item, time);
             }
+            Some(Blocked::Page(page, place)) => {
+                self.full = false;
+                self.page(window, *page, &place);
+            }
             // It waits until everything before it is settled.
-            truncate => self.blocked = truncate,
+            alone => self.blocked = alone,
         }
     }
 
@@ -171,7 +297,10 @@ impl Intake {
             };
             match self.decoder.decode(&frame)? {
                 None | Some(Decoded::Origin { .. }) => {}
-                Some(Decoded::Begin { commit, .. }) => self.pass_replay(commit, window),
+                Some(Decoded::Begin { commit, xid, .. }) => {
+                    self.xid = xid;
+                    self.pass_replay(commit, window);
+                }
                 Some(Decoded::Change(change)) => self.change(change, window)?,
                 Some(Decoded::Truncate(changes)) => self.later.extend(changes),
                 Some(Decoded::Schema {
@@ -179,20 +308,23 @@ impl Intake {
                     position,
                     changed,
                 }) => {
-                    let binding = self.mapping.bind(&relation);
-                    check(&binding)?;
-                    let name = relation.qualified().into_boxed_str();
-                    self.tables.insert(relation.oid, Table { name, binding });
-                    if changed {
-                        tracing::info!(
-                            table = %relation.qualified(), at = %position,
-                            columns = relation.columns.len(), "schema version"
-                        );
-                        let relation = (*relation).clone();
-                        self.schemas.push(SchemaVersion {
-                            from: position,
+                    self.bind(&relation);
+                    let ours = self.mapping.of(&relation).is_some();
+                    if changed && ours && position > self.seen {
+                        let xid = self.xid;
+                        let news = News {
                             relation,
-                        });
+                            position,
+                            xid,
+                        };
+                        match self.replay {
+                            // A window is sent again as it was the first time.
+                            Some(_) => self.later_news.push_back(news),
+                            None => {
+                                self.blocked = Some(Blocked::News(news));
+                                self.full = true;
+                            }
+                        }
                     }
                 }
                 Some(Decoded::Commit { end, .. }) => window.commit(end),
@@ -218,8 +350,7 @@ impl Intake {
         let time = change.commit_time;
         self.taken += 1;
         let Some(relation) = &change.relation else {
-            self.pass(window, MESSAGES, position, time);
-            return Ok(());
+            return self.message(change, window);
         };
         let Some(table) = self.tables.get(&relation.oid) else {
             // The decoder has checked that the table was described.
@@ -227,16 +358,28 @@ impl Intake {
             return Ok(());
         };
         let item = match table.binding.map(&change) {
-            Mapped::Operation(operation) => Item::new(operation, None),
+            Mapped::Operation(operation) => {
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.note(&operation, is_partial(&change));
+                }
+                Item::new(operation, None)
+            }
             Mapped::Rejected(rejected) => {
                 let operation = rejected.operation.or_else(|| {
-                    let target = table.binding.table()?.target.clone();
-                    let key = rejected.record.map(|r| r.key);
-                    Some(nameless(&change, target, key))
+                    let key = match (rejected.record, &*rejected.fault.code) {
+                        (Some(record), _) => record.key,
+                        // One place for all that happens to a table whose rows have lost their names.
+                        (None, TABLE_HALTED) => format_compact!("?{}", table.name),
+                        (None, _) => format_compact!("?{}", change.position),
+                    };
+                    nameless(&table.binding, &change, key)
                 });
                 let Some(operation) = operation else {
                     return Ok(());
                 };
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.note(&operation, false);
+                }
                 Item::new(operation, Some(rejected.fault))
             }
             Mapped::Ignored(_) => {
@@ -261,6 +404,81 @@ impl Intake {
         };
         self.push(window, item, time);
         Ok(())
+    }
+
+    fn bind(&mut self, relation: &Arc<Relation>) {
+        let binding = self.mapping.bind(relation);
+        tell(&binding);
+        let name = match binding.table() {
+            // It may have been renamed: it is counted under the configuration's name.
+            Some(table) => table.target.table.clone(),
+            None => relation.qualified().into_boxed_str(),
+        };
+        self.tables.insert(relation.oid, Table { name, binding });
+    }
+
+    fn message(&mut self, change: Change, window: &mut Window) -> Result<()> {
+        let position = change.position;
+        if let Kind::Message {
+            prefix, content, ..
+        } = &change.kind
+            && **prefix == *WATERMARK
+        {
+            if let Some((watermark, object)) = &self.opening
+                && watermark.as_bytes() == content.as_ref()
+            {
+                self.tracking = Some(Tracking::new(*object));
+                self.opening = None;
+            }
+            // One that nobody waits for is from an earlier life.
+            if let Some(page) = self
+                .expected
+                .take_if(|page| page.watermark.as_bytes() == content.as_ref())
+            {
+                let place = Place {
+                    position,
+                    commit_time: change.commit_time,
+                    xid: change.xid,
+                };
+                if window.is_quiet() && self.replay.is_none() {
+                    self.page(window, page, &place);
+                } else {
+                    self.blocked = Some(Blocked::Page(Box::new(page), place));
+                    self.full = true;
+                }
+                return Ok(());
+            }
+        }
+        self.pass(window, MESSAGES, position, change.commit_time);
+        Ok(())
+    }
+
+    /// The rows of a page, where their watermark stands.
+    fn page(&mut self, window: &mut Window, page: Arrived, place: &Place) {
+        let relation = Arc::new(self.decoder.relation_of(&page.page.table));
+        let binding = self.mapping.bind(&relation);
+        let overlay = match &mut self.tracking {
+            Some(tracking) => tracking.overlay(&page.page.snapshot),
+            None => Err(Unusable::Lost),
+        };
+        match overlay {
+            Ok(overlay) => {
+                let rows = Rows {
+                    binding: &binding,
+                    relation: &relation,
+                    position: place.position,
+                    commit_time: place.commit_time,
+                    xid: place.xid,
+                };
+                if !rows.enter(page, &overlay, window) {
+                    window.page = None;
+                    self.unusable = Some(Unusable::Again);
+                }
+            }
+            Err(unusable) => self.unusable = Some(unusable),
+        }
+        // The page was taken into account where it was cut off, too.
+        self.pass(window, MESSAGES, place.position, place.commit_time);
     }
 
     fn pass(&mut self, window: &mut Window, table: &str, position: Position, time: Timestamp) {
@@ -299,34 +517,25 @@ impl Intake {
     }
 }
 
-/// The place on the shelf of a row whose record cannot be named.
-fn nameless(change: &Change, target: Arc<Target>, key: Option<crate::mapping::Key>) -> Operation {
-    Operation {
-        target,
-        key: key.unwrap_or_else(|| compact_str::format_compact!("?{}", change.position)),
-        action: Action::Upsert,
-        fields: Fields::default(),
-        position: change.position,
-        commit_time: change.commit_time,
-        xid: change.xid,
+/// Whether a change left out something of its row that the row has: unchanged TOAST.
+fn is_partial(change: &Change) -> bool {
+    match &change.kind {
+        Kind::Update { new, .. } => new.spans.contains(&Span::Unchanged),
+        _ => false,
     }
 }
 
-/// A schema version whose rows must not be delivered stops delivery before the first of them.
-fn check(binding: &Binding) -> Result<()> {
+/// What is to be said of a version of a table's schema.
+fn tell(binding: &Binding) {
     for finding in &binding.findings {
         match finding.severity {
-            Severity::Problem => {
-                let what = format!("{}: {}", finding.place, finding.what);
-                return Err(
-                    Error::new(ErrorKind::SourceRefused, what).remedy(finding.remedy.clone())
-                );
-            }
+            Severity::Problem => tracing::error!(
+                place = %finding.place, remedy = %finding.remedy, "{}", finding.what
+            ),
             Severity::Warning => tracing::warn!(place = %finding.place, "{}", finding.what),
             Severity::Note => tracing::info!(place = %finding.place, "{}", finding.what),
         }
     }
-    Ok(())
 }
 
 fn truncated(table: &str, position: Position) -> Error {

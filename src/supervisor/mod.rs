@@ -8,10 +8,14 @@
 //! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
 //! [`crate::capture::Source`], [`crate::sinks::Sink`], [`crate::store::Store`].
 
+pub mod adapt;
 pub mod apply;
+pub mod backfill;
 pub mod command;
 pub mod flight;
 pub mod intake;
+pub mod overlay;
+pub mod rows;
 pub mod settle;
 pub mod start;
 pub mod status;

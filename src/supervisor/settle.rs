@@ -9,9 +9,10 @@ use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
+    WindowPage,
 };
 use crate::sinks::Outcome;
-use crate::store::{Progress, Settlement, Verdicts};
+use crate::store::{Progress, Rowcount, Settlement, Verdicts};
 
 /// How far a window reaches, and what of it was certain before it was planned.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Extent {
     pub checkpoint: Option<Lsn>,
     /// Verdicts of the changes that needed no operation of their own.
     pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
+    /// The page of existing rows in it.
+    pub page: Option<WindowPage>,
 }
 
 /// What became of one entry of a plan.
@@ -54,6 +57,10 @@ pub struct Settled {
     pub settlement: Settlement,
     /// Records for which others may have waited: they exist now, or are no longer on the shelf.
     pub released: Vec<RecordId>,
+    /// The page of existing rows that it settles, and what became of them.
+    pub page: Option<(WindowPage, Rowcount)>,
+    /// The CRM refused something in a way that makes one look at its schema again.
+    pub schema_hint: bool,
 }
 
 /// Turns what became of a window into a settlement.
@@ -74,8 +81,10 @@ pub fn settle(
         shelf: HashMap::new(),
         bearers: Vec::new(),
         refused_removals: HashMap::new(),
+        rows: Rowcount::default(),
         settled: Settled::default(),
     };
+    let page = extent.page;
     for (table, verdicts) in extent.verdicts {
         for (verdict, count) in verdicts {
             desk.count(&table, verdict, i64::try_from(count).unwrap_or(i64::MAX));
@@ -87,6 +96,11 @@ pub fn settle(
         desk.entry(entry, fates.next().unwrap_or_default());
     }
     desk.mark_bearers();
+    desk.settled.page = page.map(|page| {
+        desk.rows.read = page.rows;
+        desk.rows.overtaken += page.overtaken;
+        (page, desk.rows)
+    });
     for (record, pending) in desk.shelf {
         match pending {
             Some(pending) => desk.settled.settlement.shelved.push(pending),
@@ -119,6 +133,8 @@ struct Desk<'a> {
     bearers: Vec<(RecordId, RecordId, Option<Pending>)>,
     /// Records that were to make room for a re-key, and why they are still there.
     refused_removals: HashMap<RecordId, Fault>,
+    /// What became of the rows of a backfill.
+    rows: Rowcount,
     settled: Settled,
 }
 
@@ -150,6 +166,16 @@ impl Desk<'_> {
             self.shelf.insert(marker.record.clone(), Some(marker));
         }
         let course = std::mem::replace(&mut entry.course, Course::Drop);
+        if entry.row {
+            *match (&course, &fate) {
+                (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
+                    &mut self.rows.written
+                }
+                (Course::Unchanged, _) => &mut self.rows.unchanged,
+                (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
+                _ => &mut self.rows.pending,
+            } += 1;
+        }
         match (course, fate) {
             (Course::Drop, _) => self.verdict(&entry, None),
             (Course::Stale, _) => self.verdict(&entry, Some(Verdict::Stale)),
@@ -189,7 +215,7 @@ impl Desk<'_> {
                 self.verdict(&entry, Some(Verdict::Applied));
             }
             (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
-                if !entry.change && entry.pending.is_none() {
+                if !entry.change && !entry.row && entry.pending.is_none() {
                     self.refused_removals.insert(record, fault.clone());
                 }
                 self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);

@@ -11,22 +11,27 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 
-use super::apply::{Apply, Pace};
+use super::adapt::{Adapter, World};
+use super::apply::{Apply, Pace, only_progress};
+use super::backfill::{self, Backfill};
 use super::command::Command;
 use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
 use crate::backoff::Backoff;
-use crate::capture::{self, CatalogTable, Conninfo, Replication, Sql, preflight, prepare};
+use crate::capture::{
+    self, Catalog, CatalogTable, Conninfo, Reader, Replication, Sql, SqlReader, preflight, prepare,
+};
+use crate::change::Position;
 use crate::clock::Clock;
 use crate::config::{self, Config, DestinationKind};
-use crate::decode::{Decoder, Types};
+use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
-use crate::mapping::{Compiled, Mapping, ObjectDescription, Remembered, compile};
-use crate::planning::{Bounds, Objects};
+use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
+use crate::planning::Bounds;
 use crate::sinks::salesforce::Salesforce;
 use crate::sinks::{Delivery, Discard, Settings, Sink};
-use crate::store::{Progress, ShelfQuery, Store};
+use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
@@ -36,6 +41,9 @@ const EXPLAIN: Duration = Duration::from_secs(3);
 
 /// How often the WAL kept by the slot is looked at.
 const WAL_WATCH: Duration = Duration::from_secs(30);
+
+/// Schemas are not looked at more often than this.
+const LEAST_WATCH: Duration = Duration::from_millis(200);
 
 /// What others see of a running process.
 #[derive(Clone)]
@@ -50,8 +58,10 @@ pub struct Handle {
     pub capture: watch::Receiver<capture::Status>,
     /// Where progress is kept.
     pub store: Arc<dyn Store>,
-    /// The rules.
-    pub mapping: Arc<Mapping>,
+    /// The way to what is read beside the stream.
+    pub reader: Arc<dyn Reader>,
+    /// The rules at the start.
+    pub adapter: Arc<Adapter>,
 }
 
 /// Both sides, looked at.
@@ -83,20 +93,35 @@ pub async fn run(
         survey = survey_patiently(config, &delivery) => survey?,
         _ = stop.wait_for(|stop| *stop) => return store.close().await,
     };
-    let compiled = compile_survey(config, &survey);
-    for finding in &compiled.findings {
-        tell(finding);
-    }
-    let Some(mapping) = compiled.mapping else {
-        return Err(unfit(
-            ErrorKind::Usage,
-            "the configuration does not fit",
-            &compiled.findings,
-        ));
+    let config = Arc::new(config.clone());
+    let info = Conninfo::from_config(&config.source)?;
+    let reader: Arc<dyn Reader> = Arc::new(SqlReader::new(
+        info.clone(),
+        config.source.publication.clone(),
+    ));
+    let (world, seen_now) = world(&config, &*store, &survey, &*reader).await?;
+    let making = Adapter::new(
+        Arc::clone(&config),
+        Arc::clone(&reader),
+        Arc::clone(&delivery),
+        world,
+    );
+    let adapter = tokio::select! {
+        adapter = making => match adapter? {
+            Ok(adapter) => Arc::new(adapter),
+            Err(findings) => {
+                let what = "the configuration does not fit";
+                return Err(unfit(ErrorKind::Usage, what, &findings));
+            }
+        },
+        _ = stop.wait_for(|stop| *stop) => return store.close().await,
     };
-    let mapping = Arc::new(mapping);
+    for finding in adapter.findings() {
+        tell_all(finding);
+    }
 
-    let names: Vec<String> = config.tables.keys().cloned().collect();
+    let tables = adapter.tables().iter();
+    let names: Vec<String> = tables.map(|t| format!("{}.{}", t.schema, t.name)).collect();
     if recovered.identity.is_none() {
         // Before the publication is made, not when the slot turns out to be impossible.
         let findings = preflight(&survey.sql, &config.source, &names).await?;
@@ -134,23 +159,17 @@ pub async fn run(
         progress,
         ..recovered
     };
+    let known = known_tables(&*store, &adapter, progress).await?;
 
-    let info = Conninfo::from_config(&config.source)?;
     let start = progress.checkpoint;
     let mut source = Replication::start(info, &config.source, &prepared.identity, start).await?;
-    let stored = store
-        .schemas()
-        .await?
-        .into_iter()
-        .map(|v| (v.from, v.relation))
-        .collect();
     let bounds = Bounds {
         rows: config.delivery.max_rows.max(1),
         bytes: usize::try_from(config.delivery.max_bytes.0).unwrap_or(usize::MAX),
     };
     let intake = Intake::new(
-        Decoder::new(survey.types, stored),
-        Arc::clone(&mapping),
+        Decoder::new(survey.types.clone(), known),
+        Arc::clone(adapter.mapping()),
         bounds,
         progress.settled,
         recovered.intent.as_ref(),
@@ -170,40 +189,174 @@ pub async fn run(
     let crew = Crew {
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
-        objects: Arc::new(Objects::new(&mapping)),
+        objects: Arc::clone(adapter.objects()),
     };
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,
         beside: true,
     };
+    let backfill = Backfill::new(
+        Arc::clone(&reader),
+        backfill::Settings::new(&config),
+        rand::rng().random(),
+        store.loads().await?,
+        recovered.intent.as_ref().and_then(|i| i.page.clone()),
+    );
     let apply = Apply::new(
         intake,
         crew,
         Clock::System,
         pace,
         Arc::clone(&status),
+        backfill,
+        Arc::clone(&adapter),
         &recovered,
     );
     let (commands, mut receiver) = mpsc::channel(COMMANDS);
+    if let Some(catalog) = seen_now {
+        // What was changed while we were not running takes its place when the stream has come so far.
+        let _ = commands.send(Command::Catalog(catalog)).await;
+    }
     started(Handle {
         status,
-        commands,
+        commands: commands.clone(),
         delivery,
         capture: source.watch(),
         store: Arc::clone(&store),
-        mapping,
+        reader: Arc::clone(&reader),
+        adapter: Arc::clone(&adapter),
     });
     // Alarms are told by the log; the loop does not wait for them.
-    let watch = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
+    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
+    let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
     let ended = apply.run(&mut source, &mut receiver, stop).await;
-    watch.abort();
+    wal.abort();
+    schemas.abort();
     source.stop().await;
     // After an error of the store there is nothing left to close.
     match ended {
         Ok(()) => store.close().await,
         Err(error) if error.kind == ErrorKind::Store => Err(error),
         Err(error) => store.close().await.and(Err(error)),
+    }
+}
+
+/// What the rules are compiled from at the start: the tables as they are where the stream stands. If
+/// they have changed since, the catalog of today comes with it.
+async fn world(
+    config: &Config,
+    store: &dyn Store,
+    survey: &Survey,
+    reader: &dyn Reader,
+) -> Result<(World, Option<Catalog>)> {
+    let history = store.schema_history().await?;
+    let names: Vec<String> = config.tables.keys().cloned().collect();
+    // A table may have been renamed.
+    let mut oids: Vec<u32> = history.iter().map(|v| v.table.oid).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    let catalog = backfill::patiently("reading the catalog", || reader.catalog(&names, &oids));
+    let catalog = catalog.await?;
+    let now = catalog.tables.clone();
+    let mut tables = Vec::new();
+    let mut changed = false;
+    for table in &now {
+        let latest = |same: &dyn Fn(&CatalogTable) -> bool| {
+            let mut versions = history.iter().map(|v| &v.table);
+            versions.rfind(|t| same(t))
+        };
+        let known = latest(&|t| t.oid == table.oid)
+            .or_else(|| latest(&|t| t.schema == table.schema && t.name == table.name));
+        if let Some(known) = known.filter(|known| *known != table) {
+            for change in compare(known, table) {
+                tracing::info!(
+                    table = %known.name,
+                    "changed while we were not running: {change}; it counts from its place in the stream"
+                );
+            }
+            changed = true;
+        }
+        tables.push(known.unwrap_or(table).clone());
+    }
+    let fields = store.fields().await?;
+    let fields = fields.into_iter().map(|(o, f)| (o.into(), f.into()));
+    let world = World {
+        tables,
+        types: survey.types.clone(),
+        crm: survey.crm.clone(),
+        remembered: Remembered {
+            versions: history.into_iter().map(|v| v.table).collect(),
+            fields: fields.collect(),
+            columns: BTreeMap::new(),
+            coming: now,
+        },
+        brought: BTreeMap::new(),
+        unmade: BTreeMap::new(),
+    };
+    Ok((world, changed.then_some(catalog)))
+}
+
+/// The versions of the tables that the stream is read with. Those seen for the first time are stored.
+async fn known_tables(
+    store: &dyn Store,
+    adapter: &Adapter,
+    progress: Progress,
+) -> Result<Vec<(Position, CatalogTable)>> {
+    let mut known: Vec<(Position, CatalogTable)> = store
+        .schemas()
+        .await?
+        .into_iter()
+        .map(|v| (v.from, v.table))
+        .collect();
+    let from = Position {
+        commit: progress.checkpoint,
+        ordinal: 0,
+    };
+    let mut settlement = only_progress(progress);
+    for table in adapter.tables() {
+        if !known.iter().any(|(_, t)| t.oid == table.oid) {
+            known.push((from, table.clone()));
+            settlement.schemas.push(SchemaVersion {
+                from,
+                at: Clock::System.now(),
+                table: table.clone(),
+            });
+        }
+    }
+    settlement.fields = adapter.new_fields();
+    if !settlement.schemas.is_empty() || settlement.fields.is_some() {
+        // The window that may have been sent is still to be sent again.
+        settlement.intent = store.recover().await?.intent;
+        store.settle(settlement).await?;
+    }
+    Ok(known)
+}
+
+/// Looks at both sides' schemas now and then.
+async fn watch_schemas(
+    config: Arc<Config>,
+    reader: Arc<dyn Reader>,
+    adapter: Arc<Adapter>,
+    commands: mpsc::Sender<Command>,
+) {
+    let names: Vec<String> = config.tables.keys().cloned().collect();
+    let oids: Vec<u32> = adapter.tables().iter().map(|t| t.oid).collect();
+    let mut catalog = tokio::time::interval(config.watch.catalog.0.max(LEAST_WATCH));
+    let mut crm = tokio::time::interval(config.watch.crm.0.max(LEAST_WATCH));
+    crm.reset();
+    loop {
+        let command = tokio::select! {
+            _ = catalog.tick() => match reader.catalog(&names, &oids).await {
+                Ok(catalog) => Command::Catalog(catalog),
+                // The replication connection tells what is wrong with the source.
+                Err(_) => continue,
+            },
+            _ = crm.tick() => Command::LookAtCrm,
+        };
+        if commands.send(command).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -297,7 +450,7 @@ async fn survey_patiently(config: &Config, delivery: &Delivery) -> Result<Survey
     }
 }
 
-async fn describe(
+pub(super) async fn describe(
     config: &Config,
     delivery: &Delivery,
 ) -> Result<BTreeMap<String, ObjectDescription>> {
@@ -333,7 +486,7 @@ fn explain_wait(config: &Config, delivery: &Delivery) {
 }
 
 /// The CRM does not let us in.
-fn refused(fault: Fault) -> Error {
+pub(super) fn refused(fault: Fault) -> Error {
     let kind = match fault.class {
         Class::Service | Class::Unknown => ErrorKind::DestinationUnreachable,
         _ => ErrorKind::DestinationRefused,
@@ -346,7 +499,7 @@ fn refused(fault: Fault) -> Error {
 }
 
 /// Every problem at once: a person mends them in one go.
-fn unfit(kind: ErrorKind, what: &str, findings: &[Finding]) -> Error {
+pub(super) fn unfit(kind: ErrorKind, what: &str, findings: &[Finding]) -> Error {
     let problems: Vec<&Finding> = findings
         .iter()
         .filter(|f| f.severity == Severity::Problem)
@@ -364,7 +517,7 @@ fn unfit(kind: ErrorKind, what: &str, findings: &[Finding]) -> Error {
     Error::new(kind, what).remedy("nothing was started or made; `syncline check` tells more")
 }
 
-fn tell(finding: &Finding) {
+pub(super) fn tell(finding: &Finding) {
     match finding.severity {
         // Told by the error that follows.
         Severity::Problem => {}
@@ -373,4 +526,12 @@ fn tell(finding: &Finding) {
         }
         Severity::Note => tracing::info!(place = %finding.place, "{}", finding.what),
     }
+}
+
+/// Says it, however bad it is.
+pub(super) fn tell_all(finding: &Finding) {
+    if finding.severity == Severity::Problem {
+        tracing::error!(place = %finding.place, remedy = %finding.remedy, "{}", finding.what);
+    }
+    tell(finding);
 }

@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::time::Instant;
+
+use super::adapt::Adapter;
+use super::backfill::Backfill;
 
 use crate::change::{Lsn, Position, Timestamp, Verdict};
+use crate::decode::SchemaChange;
+use crate::fault::Finding;
 use crate::planning::{Reason, Window};
-use crate::store::{Progress, Settlement, ShelfCounts, Verdicts};
+use crate::store::{JobKind, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
 
 /// What is known of the running process.
 #[derive(Debug, Default)]
@@ -31,9 +37,74 @@ pub struct Snapshot {
     pub verdicts: Verdicts,
     /// What is on the shelf, by reason.
     pub shelf: ShelfCounts,
+    /// Existing rows, by table.
+    pub backfills: Vec<Progression>,
+    /// What is to be said of the rules in force.
+    pub findings: Vec<Finding>,
+    /// Schema changes since the start, by kind.
+    pub schema_changes: BTreeMap<&'static str, u64>,
+    /// When and from where each backfill went on in this life.
+    #[serde(skip)]
+    meters: BTreeMap<String, (Instant, u64)>,
     /// Something may be on the shelf.
     #[serde(skip)]
     shelf_in_use: bool,
+}
+
+/// How far the existing rows of a table have been read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Progression {
+    /// The table, in the configuration's words.
+    pub table: String,
+    /// Where it stands.
+    pub state: Reading,
+    /// Why rows are read; none when none are.
+    pub kind: Option<JobKind>,
+    /// For this column alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Only rows for which this SQL condition is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Rows read, and what became of them.
+    pub rows: Rowcount,
+    /// Rows there are, about.
+    pub expected: u64,
+    /// Pages settled.
+    pub pages: u64,
+    /// Rows read a second, in this life of the process.
+    pub rows_per_second: f64,
+    /// Seconds to go, about.
+    pub seconds_left: Option<u64>,
+    /// What it waits for, or why it does not go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Where the reading of a table's existing rows stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// Nothing was asked for, and nothing has been read.
+    None,
+    /// Its turn comes.
+    Queued,
+    /// It is being read.
+    Running,
+    /// It cannot go on by itself.
+    Stopped,
+    /// All of it has been read.
+    Loaded,
+}
+
+impl Progression {
+    /// How much of it is read, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        match self.state {
+            Reading::Loaded => 1.0,
+            _ => (self.rows.read as f64 / self.expected.max(1) as f64).min(1.0),
+        }
+    }
 }
 
 fn by_table<S: serde::Serializer>(verdicts: &Verdicts, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,6 +176,50 @@ impl Status {
         }
     }
 
+    /// Commit time of the oldest change under way.
+    pub(super) fn under_way(&self) -> Option<Timestamp> {
+        self.lock().oldest_under_way
+    }
+
+    /// These rules hold now.
+    pub(super) fn rules(&self, adapter: &Adapter) {
+        self.lock().findings = adapter.findings().to_vec();
+    }
+
+    /// Schemas changed.
+    pub(super) fn changed(&self, changes: &[(String, SchemaChange)]) {
+        let mut inner = self.lock();
+        for (_, change) in changes {
+            *inner.schema_changes.entry(change.word()).or_default() += 1;
+        }
+    }
+
+    /// How the backfills go.
+    pub(super) fn backfills(&self, backfill: &Backfill) {
+        let mut inner = self.lock();
+        let loads = backfill.loads();
+        inner.backfills = loads
+            .map(|(load, turn, why)| progression(&mut inner.meters, load, turn, why))
+            .collect();
+    }
+
+    /// Tells the log how the backfills go.
+    pub(super) fn tell_backfills(&self) {
+        let inner = self.lock();
+        let running = |p: &&Progression| p.state == Reading::Running;
+        for backfill in inner.backfills.iter().filter(running) {
+            tracing::info!(
+                table = backfill.table,
+                rows = backfill.rows.read,
+                of = backfill.expected,
+                percent = (backfill.share() * 100.0) as u64,
+                rows_per_second = backfill.rows_per_second as u64,
+                seconds_left = backfill.seconds_left,
+                "backfill goes on"
+            );
+        }
+    }
+
     /// What the shelf holds now.
     pub(super) fn shelf(&self, counts: ShelfCounts, in_use: bool) {
         let mut inner = self.lock();
@@ -120,5 +235,52 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
         // A panic elsewhere leaves counters, not broken state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn progression(
+    meters: &mut BTreeMap<String, (Instant, u64)>,
+    load: &Load,
+    turn: bool,
+    why: Option<String>,
+) -> Progression {
+    let job = load.job();
+    let read = job.map_or(0, |j| j.rows.read);
+    let state = match (job, turn) {
+        (None, _) if load.loaded => Reading::Loaded,
+        (None, _) => Reading::None,
+        (Some(_), true) => Reading::Running,
+        (Some(_), false) if why.is_some() => Reading::Stopped,
+        (Some(_), false) => Reading::Queued,
+    };
+    let rate = match state {
+        Reading::Running => {
+            let meter = meters
+                .entry(load.table.clone())
+                .or_insert_with(|| (Instant::now(), read));
+            if read < meter.1 {
+                // The next one.
+                *meter = (Instant::now(), read);
+            }
+            (read - meter.1) as f64 / meter.0.elapsed().as_secs_f64().max(0.1)
+        }
+        _ => {
+            meters.remove(&load.table);
+            0.0
+        }
+    };
+    let expected = job.map_or(0, |j| j.expected.max(read));
+    Progression {
+        table: load.table.clone(),
+        state,
+        kind: job.map(|j| j.kind),
+        column: job.and_then(|j| j.column.clone()),
+        filter: job.and_then(|j| j.filter.clone()),
+        rows: job.map(|j| j.rows).unwrap_or_default(),
+        expected,
+        pages: job.map_or(0, |j| j.pages),
+        rows_per_second: rate,
+        seconds_left: (rate > 0.0).then(|| ((expected - read) as f64 / rate) as u64),
+        why,
     }
 }

@@ -68,13 +68,10 @@ async fn refusals_of_the_whole_request_are_classed() {
         (Reply::json(413, ""), Class::Split),
         (Reply::json(414, "<html>"), Class::Split),
         (Reply::json(431, ""), Class::Split),
+        // A field of no record that was sent: the guilty one is looked for.
         (
             Reply::error(400, "INVALID_FIELD", "No such column 'X'"),
-            Class::Configuration,
-        ),
-        (
-            Reply::error(404, "NOT_FOUND", "The requested resource does not exist"),
-            Class::Configuration,
+            Class::Split,
         ),
         (Reply::error(503, "SERVER_UNAVAILABLE", "x"), Class::Service),
         (

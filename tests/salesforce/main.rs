@@ -8,8 +8,10 @@
 )]
 
 mod answers;
+mod fields;
 mod login;
 mod records;
+mod schema;
 mod server;
 
 use std::sync::Arc;

@@ -116,6 +116,8 @@ struct State {
     script: VecDeque<Reply>,
     requests: Vec<Request>,
     tokens: u32,
+    /// A request beyond the script waits for its answer.
+    hold: bool,
 }
 
 #[derive(Clone)]
@@ -161,6 +163,11 @@ impl Server {
         self.state.lock().unwrap().script.push_back(reply);
     }
 
+    /// From now on a request waits until there is an answer for it.
+    pub fn hold(&self) {
+        self.state.lock().unwrap().hold = true;
+    }
+
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state.lock().unwrap().requests.clone()
@@ -179,14 +186,28 @@ impl Server {
         requests
     }
 
-    fn answer(&self, request: Request) -> Reply {
+    async fn answer(&self, request: Request) -> Reply {
+        let held = self.first_answer(request);
+        if let Some(reply) = held {
+            return reply;
+        }
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if let Some(reply) = self.state.lock().unwrap().script.pop_front() {
+                return reply;
+            }
+        }
+    }
+
+    /// None while the answer is not known yet.
+    fn first_answer(&self, request: Request) -> Option<Reply> {
         let mut state = self.state.lock().unwrap();
         let target = request.target.clone();
         state.requests.push(request);
-        match target.as_str() {
+        Some(match target.as_str() {
             "/services/oauth2/token" => {
                 if let Some(reply) = state.logins.pop_front() {
-                    return reply;
+                    return Some(reply);
                 }
                 state.tokens += 1;
                 let body = serde_json::json!({
@@ -203,17 +224,17 @@ impl Server {
                     {"label":"Spring '26","url":"/services/data/v66.0","version":"66.0"},
                     {"label":"Spring '27","url":"/services/data/v69.0","version":"69.0"}]"#,
             ),
-            _ => state
-                .script
-                .pop_front()
-                .unwrap_or_else(|| Reply::error(400, "SCRIPT_IS_OVER", &target)),
-        }
+            _ => match state.script.pop_front() {
+                None if state.hold => return None,
+                reply => reply.unwrap_or_else(|| Reply::error(400, "SCRIPT_IS_OVER", &target)),
+            },
+        })
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
         while let Some(request) = read(&mut stream).await? {
-            let (status, headers, body, length) = match self.answer(request) {
+            let (status, headers, body, length) = match self.answer(request).await {
                 Reply::Full(status, headers, body) => {
                     let length = body.len();
                     (status, headers, body, length)

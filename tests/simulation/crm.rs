@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use syncline::fault::{Class, Fault};
-use syncline::mapping::{Assignment, FieldValue, Key, ObjectDescription, Target};
+use syncline::mapping::{Assignment, FieldSpec, FieldValue, Key, ObjectDescription, Target};
 use syncline::planning::{Batch, BatchAction, Write};
 use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
 
@@ -295,6 +295,14 @@ impl Sink for Crm {
         _fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
         Box::pin(async move { Ok(vec![None; keys.len()]) })
+    }
+
+    fn create_fields<'a>(
+        &'a self,
+        _: &'a str,
+        specs: &'a [FieldSpec],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
+        Box::pin(async move { Ok(vec![Ok(()); specs.len()]) })
     }
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {

@@ -14,6 +14,7 @@
 )]
 
 mod crm;
+mod database;
 mod run;
 mod schema;
 mod script;

@@ -6,16 +6,14 @@ pub mod process;
 use std::collections::BTreeMap;
 
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
-use syncline::change::{
-    Column, Identity, Lsn, Position, Relation, ReplicaIdentity, Timestamp, Verdict,
-};
+use syncline::capture::{CatalogColumn, CatalogTable};
+use syncline::change::{Identity, Lsn, Position, ReplicaIdentity, Timestamp, Verdict};
 use syncline::fault::{Class, Fault, Result};
 use syncline::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId, RecordId};
 use syncline::store::{
     Existence, Intent, LedgerEntry, Pending, PendingOperation, Progress, Reason, SchemaVersion,
     Settlement, ShelfCounts, ShelfQuery, Store, Verdicts,
 };
-use syncline::value::ValueType;
 
 pub const ACCOUNT: ObjectId = ObjectId(0x0A0B_0C0D);
 pub const CONTACT: ObjectId = ObjectId(0x0A0B_0C0E);
@@ -127,27 +125,30 @@ pub fn waiting(record: RecordId, parent: RecordId, number: u64) -> Pending {
 }
 
 pub fn schema(oid: u32, from: u64, columns: usize) -> SchemaVersion {
+    let columns: Vec<_> = (1_i16..)
+        .take(columns)
+        .map(|attnum| CatalogColumn {
+            attnum,
+            name: format!("a_column_with_quite_a_long_name_{attnum}").into(),
+            type_oid: 25,
+            type_name: "text".into(),
+            typmod: -1,
+            not_null: attnum == 1,
+        })
+        .collect();
     SchemaVersion {
         from: at(from, 0),
-        relation: Relation {
+        at: Timestamp(1_700_000_000_000_000 + from as i64),
+        table: CatalogTable {
             oid,
             schema: "public".into(),
             name: format!("table_{oid}").into(),
             identity: ReplicaIdentity::Full,
-            columns: (0..columns)
-                .map(|n| Column {
-                    attnum: 0,
-                    name: format!("a_column_with_quite_a_long_name_{n}").into(),
-                    type_oid: 25,
-                    typmod: -1,
-                    key: n == 0,
-                    value_type: match n % 3 {
-                        0 => ValueType::Text,
-                        1 => ValueType::Array(Box::new(ValueType::Int), b','),
-                        _ => ValueType::Other("ltree".into()),
-                    },
-                })
-                .collect(),
+            identity_columns: columns.iter().map(|column| column.name.clone()).collect(),
+            primary_key: vec!["a_column_with_quite_a_long_name_1".into()],
+            published: true,
+            columns,
+            dropped: vec![-1, i16::MAX],
         },
     }
 }
@@ -181,7 +182,7 @@ pub struct World {
     pub ledger: Model,
     pub shelf: BTreeMap<RecordId, Pending>,
     pub verdicts: Verdicts,
-    pub schemas: BTreeMap<u32, SchemaVersion>,
+    pub schemas: BTreeMap<(Position, u32), SchemaVersion>,
 }
 
 impl World {
@@ -216,7 +217,8 @@ impl World {
         }
         self.verdicts.retain(|_, total| *total != 0);
         for version in settlement.schemas {
-            self.schemas.insert(version.relation.oid, version);
+            let key = (version.from, version.table.oid);
+            self.schemas.insert(key, version);
         }
     }
 
@@ -252,9 +254,16 @@ impl World {
         for (reason, count) in counts {
             assert_eq!(store.shelf(all(Some(reason))).await?.len() as u64, count);
         }
-        for version in store.schemas().await? {
-            world.schemas.insert(version.relation.oid, version);
+        for version in store.schema_history().await? {
+            let key = (version.from, version.table.oid);
+            world.schemas.insert(key, version);
         }
+        let mut latest = BTreeMap::new();
+        for version in world.schemas.values() {
+            latest.insert(version.table.oid, version.clone());
+        }
+        let latest: Vec<_> = latest.into_values().collect();
+        assert_eq!(store.schemas().await?, latest);
         let records: Vec<RecordId> = world.ledger.keys().cloned().collect();
         for (record, state) in records.iter().zip(store.records(&records).await?) {
             assert_eq!(state.ledger.as_ref(), world.ledger.get(record));

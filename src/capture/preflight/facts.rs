@@ -1,7 +1,6 @@
 //! What the check looks at, read from the catalog.
 
 use crate::capture::sql::Sql;
-use crate::config;
 use crate::fault::{Error, ErrorKind, Result};
 
 pub(super) struct Server {
@@ -14,6 +13,8 @@ pub(super) struct Server {
     pub(super) standby: bool,
     pub(super) may_replicate: bool,
     pub(super) may_create: bool,
+    /// The function that writes watermarks, if the role may not run it.
+    pub(super) no_watermarks: Option<String>,
 }
 
 pub(super) struct Publication {
@@ -28,6 +29,12 @@ pub(super) struct TableFacts {
     pub(super) is_partition: bool,
     pub(super) may_use_schema: bool,
     pub(super) may_select: bool,
+    /// Some of the columns, at least.
+    pub(super) may_select_some: bool,
+    /// Columns that the publication sends and the role may not read.
+    pub(super) unreadable: Vec<String>,
+    /// Policies decide which rows the role sees.
+    pub(super) row_security: bool,
     pub(super) ours: bool,
     pub(super) row_filter: Option<String>,
     pub(super) listed: bool,
@@ -51,6 +58,7 @@ pub(super) async fn server(sql: &Sql) -> Result<Server> {
             standby: row.try_get(6)?,
             may_replicate: row.try_get(7)?,
             may_create: row.try_get(8)?,
+            no_watermarks: row.try_get(9)?,
         }))
     };
     read()
@@ -84,7 +92,7 @@ pub(super) async fn publication(sql: &Sql, name: &str) -> Result<Option<Publicat
 
 pub(super) async fn table_facts(
     sql: &Sql,
-    source: &config::Source,
+    publication: &str,
     tables: &[String],
 ) -> Result<Vec<TableFacts>> {
     let (schemas, names): (Vec<&str>, Vec<&str>) = tables
@@ -94,7 +102,7 @@ pub(super) async fn table_facts(
     let rows = sql
         .rows(
             include_str!("../../../sql/preflight_tables.sql"),
-            &[&schemas, &names, &source.publication],
+            &[&schemas, &names, &publication],
         )
         .await?;
     let mut facts = vec![TableFacts::default(); tables.len()];
@@ -111,6 +119,9 @@ pub(super) async fn table_facts(
                     ours: row.try_get(6)?,
                     row_filter: row.try_get(7)?,
                     listed: row.try_get::<_, Option<bool>>(8)?.unwrap_or(false),
+                    unreadable: row.try_get(9)?,
+                    may_select_some: row.try_get(10)?,
+                    row_security: row.try_get(11)?,
                 },
             ))
         };

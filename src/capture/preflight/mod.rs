@@ -1,8 +1,10 @@
 //! What `syncline check` says of the Postgres side: each finding with its remedy, ready to be run.
 
 mod facts;
+mod rights;
 
 use self::facts::{Publication, Server, TableFacts, publication, server, table_facts};
+pub(super) use self::rights::missing_rights;
 use super::catalog::CatalogTable;
 use super::identity::{SlotInfo, check_slot};
 use super::refusal::{ident, literal, lost_remedy};
@@ -68,7 +70,7 @@ pub async fn preflight(
     let slot = sql.slot(&source.slot).await?;
     let publication = publication(sql, &source.publication).await?;
     let catalog = sql.tables(tables, &source.publication).await?;
-    let facts = table_facts(sql, source, tables).await?;
+    let facts = table_facts(sql, &source.publication, tables).await?;
 
     check_server(&mut findings, sql, &server, slot.as_ref());
     if server.may_replicate {
@@ -129,6 +131,13 @@ fn check_server(findings: &mut Findings, sql: &Sql, server: &Server, slot: Optio
             "server",
             "this is a standby: no publication, heartbeat or watermark can be written here",
             "connect to the primary",
+        );
+    }
+    if let Some(function) = &server.no_watermarks {
+        findings.warning(
+            &format!("role {user}"),
+            "the role may not write watermarks: changes arrive, but existing rows cannot be read, and an idle slot does not advance",
+            format!("GRANT EXECUTE ON FUNCTION {function} TO {};", ident(user)),
         );
     }
     if !server.may_replicate {
@@ -355,15 +364,18 @@ fn check_table(
             "REPLICA IDENTITY FULL: every update and delete writes the whole old row to the WAL",
         );
     }
-    if !(facts.may_use_schema && facts.may_select) {
-        let user = ident(&sql.conninfo().user);
+    if let Some((what, remedy)) = rights::missing(&sql.conninfo().user, table, facts) {
         findings.warning(
             &place,
-            "the role may not read the table: changes arrive, but existing rows cannot be read",
-            format!(
-                "GRANT USAGE ON SCHEMA {} TO {user}; GRANT SELECT ON {quoted} TO {user};",
-                ident(&table.schema)
-            ),
+            format!("{what}: changes arrive, but existing rows cannot be read"),
+            remedy,
+        );
+    }
+    if table.primary_key.is_empty() && table.identity == ReplicaIdentity::Full {
+        findings.warning(
+            &place,
+            "the table has no key: changes arrive, but existing rows cannot be read page by page",
+            format!("ALTER TABLE {quoted} ADD PRIMARY KEY (...);"),
         );
     }
     if facts.row_filter.is_some() {

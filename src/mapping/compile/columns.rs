@@ -8,7 +8,7 @@ use super::fields::{Draft, required};
 use super::history::Found;
 use super::keys::longest;
 use super::{Compiler, Prepared};
-use crate::capture::CatalogColumn;
+use crate::capture::{CatalogColumn, CatalogTable};
 use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop};
 use crate::fault::Severity;
 use crate::mapping::bind::null_by_default;
@@ -19,6 +19,15 @@ use crate::mapping::{Assignment, FieldDescription, FieldKind, FieldValue};
 use crate::value::ValueType;
 
 impl<'a> Compiler<'a> {
+    /// The column is there, but the stream has not come as far.
+    fn is_coming(&self, source: &CatalogTable, name: &str) -> bool {
+        let tables = self.remembered.coming.iter();
+        let mut columns = tables
+            .filter(|t| t.oid == source.oid)
+            .flat_map(|t| &t.columns);
+        columns.any(|c| *c.name == *name)
+    }
+
     pub(super) fn columns(
         &mut self,
         table: &Prepared<'a>,
@@ -54,6 +63,7 @@ impl<'a> Compiler<'a> {
                     gone.push((name, column, was, attnum, hidden));
                     continue;
                 }
+                Found::Never if self.is_coming(table.source, name) => continue,
                 Found::Never => {
                     self.no_column(table.name, table.source, name, &line);
                     continue;

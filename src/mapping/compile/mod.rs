@@ -61,6 +61,9 @@ pub struct Remembered {
     /// and the attribute number, and the field in lower case. Of a table of which it says nothing the
     /// fields above are taken for those that its columns' first names suggest.
     pub columns: BTreeMap<(u32, i16), Box<str>>,
+    /// The tables as they will be when the stream has come as far as the database: columns of theirs
+    /// that are not there yet are no mistake.
+    pub coming: Vec<CatalogTable>,
 }
 
 /// A field to be made.

@@ -82,6 +82,14 @@ impl Sink for Fake {
         })
     }
 
+    fn create_fields<'a>(
+        &'a self,
+        _: &'a str,
+        specs: &'a [FieldSpec],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
+        Box::pin(async move { Ok(vec![Ok(()); specs.len()]) })
+    }
+
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
         Box::pin(async move {
             let keys = batch.writes.iter().map(|w| w.key.to_string()).collect();

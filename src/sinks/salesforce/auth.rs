@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) token: String,
     /// Scheme, host and port of every call; no path.
     pub(super) instance: Url,
+    /// Salesforce's id of our user, where the login tells it.
+    pub(super) user: Option<String>,
     number: u64,
 }
 
@@ -153,11 +155,12 @@ impl Auth {
             return Err(fault.clone());
         }
         match self.login(http).await {
-            Ok((token, instance)) => {
+            Ok((token, instance, user)) => {
                 state.number += 1;
                 let session = Arc::new(Session {
                     token,
                     instance,
+                    user,
                     number: state.number,
                 });
                 state.session = Some(session.clone());
@@ -171,11 +174,14 @@ impl Auth {
         }
     }
 
-    async fn login(&self, http: &Http) -> Result<(String, Url), Fault> {
+    async fn login(&self, http: &Http) -> Result<(String, Url, Option<String>), Fault> {
         #[derive(Deserialize)]
         struct Granted {
             access_token: String,
             instance_url: String,
+            /// Identity URL.
+            #[serde(default)]
+            id: Option<String>,
         }
         let mut url = self.login.clone();
         url.set_path("/services/oauth2/token");
@@ -199,8 +205,17 @@ impl Auth {
             .map_err(|_| unreadable(Call::Token, "the login's answer is not a token"))?;
         let instance = instance_url(&self.login, &granted.instance_url)?;
         tracing::info!(instance = %instance, "logged in to Salesforce");
-        Ok((granted.access_token, instance))
+        let user = granted.id.as_deref().and_then(user_of);
+        Ok((granted.access_token, instance, user))
     }
+}
+
+/// The user's id in an identity URL, `https://login.salesforce.com/id/{org}/{user}`.
+pub(super) fn user_of(identity: &str) -> Option<String> {
+    let id = identity.rsplit('/').next()?;
+    let id = id.split_once('?').map_or(id, |(id, _)| id);
+    let whole = matches!(id.len(), 15 | 18) && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    whole.then(|| id.to_owned())
 }
 
 fn secret(config: &Destination) -> Result<Secret> {
@@ -360,6 +375,24 @@ mod tests {
             (&local, "/services", false),
         ] {
             assert_eq!(instance_url(login, instance).is_ok(), ok, "{instance}");
+        }
+    }
+
+    #[test]
+    fn the_user_stands_in_the_identity_url() {
+        let url = "https://login.salesforce.com/id/00DWs0000004AbCMAU/005Ws000001XyZ1IAK";
+        assert_eq!(user_of(url).unwrap(), "005Ws000001XyZ1IAK");
+        assert_eq!(
+            user_of(&format!("{url}?x=1")).unwrap(),
+            "005Ws000001XyZ1IAK"
+        );
+        for bad in [
+            "",
+            "https://login.salesforce.com/id/00D/",
+            "005' OR 1",
+            "005Ws000001XyZ'",
+        ] {
+            assert_eq!(user_of(bad), None, "{bad}");
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Rule {
     /// A right that may be missing for one record or for all of them: after a run of records
     /// refused for it, with none accepted between, it is a matter of configuration.
     pub(super) right: bool,
+    /// It may mean that the org's objects, fields or rights have changed since they were described.
+    pub(super) schema: bool,
     /// What it means and what to do, for a person.
     pub(super) advice: &'static str,
 }
@@ -39,6 +41,7 @@ const fn rule(code: &'static str, record: Class, request: Class, advice: &'stati
         record,
         request,
         right: false,
+        schema: false,
         advice,
     }
 }
@@ -51,6 +54,12 @@ impl Rule {
 
     const fn right(mut self) -> Rule {
         self.right = true;
+        self.schema = true;
+        self
+    }
+
+    const fn schema(mut self) -> Rule {
+        self.schema = true;
         self
     }
 }
@@ -63,6 +72,16 @@ pub(super) fn find(code: &str, message: &str) -> Option<&'static Rule> {
     })
 }
 
+/// Code of ours: our user may not make fields, or not grant them.
+pub(super) const CANNOT_MAKE_FIELDS: &str = "cannot_make_fields";
+/// Code of ours: the field that we were to make is there, and is another.
+pub(super) const FIELD_IS_ANOTHER: &str = "field_is_another";
+/// Code of ours: the field is there, but our user could not be given the rights to it.
+pub(super) const FIELD_NOT_GRANTED: &str = "field_not_granted";
+/// Code of Salesforce: there is no room for another field.
+pub(super) const FIELD_LIMIT: &str = "CUSTOM_ENTITY_OR_FIELD_LIMIT";
+/// Code of Salesforce: a field of that name is there.
+pub(super) const FIELD_EXISTS: &str = "DUPLICATE_DEVELOPER_NAME";
 /// Code of ours: the external id is empty.
 pub(super) const EMPTY_KEY: &str = "empty_external_id";
 /// Code of ours: the external id has white space around it.
@@ -132,21 +151,21 @@ pub(super) static RULES: &[Rule] = &[
     rule("INVALID_FIELD", P, Split, "The record it refers to is not in Salesforce yet. It waits and is written when the parent is.").when(&["Foreign key external ID"]),
     rule("INVALID_CROSS_REFERENCE_KEY", R, Split, "It refers to a record that is gone, or that the integration user may not see."),
     // Values.
-    rule("JSON_PARSER_ERROR", R, Split, "A value has not the form its field wants (a date, a number). Check the mapping of the column."),
-    rule("REQUIRED_FIELD_MISSING", R, Split, "A field that Salesforce requires is empty. Map it, give it a constant, or fill the column."),
+    rule("JSON_PARSER_ERROR", R, Split, "A value has not the form its field wants (a date, a number). Check the mapping of the column.").schema(),
+    rule("REQUIRED_FIELD_MISSING", R, Split, "A field that Salesforce requires is empty. Map it, give it a constant, or fill the column.").schema(),
     rule("FIELD_CUSTOM_VALIDATION_EXCEPTION", R, Split, "A validation rule of the org refused the record. Change the row or the rule, and retry."),
     rule("FIELD_INTEGRITY_EXCEPTION", R, Split, "A value does not fit the org's rules for the field. The message names it."),
     rule("FIELD_FILTER_VALIDATION_EXCEPTION", R, Split, "The lookup filter of the field does not allow this parent."),
-    rule("STRING_TOO_LONG", R, Split, "A text is longer than its field. Lengthen the field, or shorten the value in the mapping."),
+    rule("STRING_TOO_LONG", R, Split, "A text is longer than its field. Lengthen the field, or shorten the value in the mapping.").schema(),
     rule("INVALID_EMAIL_ADDRESS", R, Split, "A value is not an e-mail address to Salesforce. Correct it in the row."),
-    rule("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", R, Split, "A value is not in the field's list. Add it to the picklist, or map it to one that is."),
+    rule("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", R, Split, "A value is not in the field's list. Add it to the picklist, or map it to one that is.").schema(),
     rule("TOO_MANY_ENUM_VALUE", R, Split, "A multi-select field got too many values."),
-    rule("NUMBER_OUTSIDE_VALID_RANGE", R, Split, "A number has more digits than its field. Widen the field."),
-    rule("INVALID_TYPE_ON_FIELD_IN_RECORD", R, Split, "A value has not the type of its field. Check the mapping of the column."),
+    rule("NUMBER_OUTSIDE_VALID_RANGE", R, Split, "A number has more digits than its field. Widen the field.").schema(),
+    rule("INVALID_TYPE_ON_FIELD_IN_RECORD", R, Split, "A value has not the type of its field. Check the mapping of the column.").schema(),
     rule("MALFORMED_ID", R, Split, "A value is not the id of a record of the right object."),
     rule("INVALID_ID_FIELD", R, Split, "A value is not the id of a record of the right object."),
     rule("DUPLICATES_DETECTED", R, Split, "A duplicate rule of the org blocked the record. Merge or change the record it names, or exempt the integration user from the rule."),
-    rule("DUPLICATE_EXTERNAL_ID", R, Split, "Several records bear this external id. Merge them, and make the field unique."),
+    rule("DUPLICATE_EXTERNAL_ID", R, Split, "Several records bear this external id. Merge them, and make the field unique.").schema(),
     rule("DUPLICATE_VALUE", R, Split, "Two rows have external ids that Salesforce takes for the same one. Make the field case-sensitive.").when(&["Duplicate external id specified"]),
     rule("DUPLICATE_VALUE", T, Split, "Two rows lead to one Salesforce record. They are sent apart.").when(&["Duplicate id specified"]),
     rule("DUPLICATE_VALUE", R, Split, "Another record already has this value in a field that must be unique."),
@@ -168,15 +187,15 @@ pub(super) static RULES: &[Rule] = &[
     rule("INSUFFICIENT_ACCESS_OR_READONLY", R, C, "The integration user may not write this record. Check its permission set and the org's sharing.").right(),
     rule("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", R, C, "The integration user may not use the parent record or the record type. Check its permission set and the org's sharing.").right(),
     // Configuration.
-    rule("INVALID_FIELD", C, C, "The field does not exist, or the integration user cannot see it. Create it and grant it in a permission set (field-level security), or take it out of the mapping.").when(&["No such column"]),
-    rule("INVALID_FIELD", R, Split, "A field of the record was refused. The message names it."),
-    rule("INVALID_FIELD_FOR_INSERT_UPDATE", C, C, "The field cannot be written by the integration user. Grant edit rights on it, or take it out of the mapping."),
-    rule("INVALID_TYPE", C, C, "The object does not exist, or the integration user cannot see it."),
-    rule("INVALID_TYPE_FOR_OPERATION", C, C, "Records of this object cannot be written in this way."),
-    rule("INVALID_ENTITY_FOR_UPSERT", C, C, "Records of this object cannot be upserted."),
-    rule("INVALID_EXTERNAL_ID_FIELD_NAME", C, C, "The key field is not an external id of the object. Mark it as External ID and Unique."),
+    rule("INVALID_FIELD", R, C, "The field does not exist, or the integration user cannot see it. Create it and grant it in a permission set (field-level security), or take it out of the mapping.").when(&["No such column"]).schema(),
+    rule("INVALID_FIELD", R, Split, "A field of the record was refused. The message names it.").schema(),
+    rule("INVALID_FIELD_FOR_INSERT_UPDATE", R, C, "The field cannot be written by the integration user. Grant edit rights on it, or take it out of the mapping.").schema(),
+    rule("INVALID_TYPE", R, C, "The object does not exist, or the integration user cannot see it.").schema(),
+    rule("INVALID_TYPE_FOR_OPERATION", R, C, "Records of this object cannot be written in this way.").schema(),
+    rule("INVALID_ENTITY_FOR_UPSERT", R, C, "Records of this object cannot be upserted.").schema(),
+    rule("INVALID_EXTERNAL_ID_FIELD_NAME", R, C, "The key field is not an external id of the object. Mark it as External ID and Unique.").schema(),
     rule("INVALIDJOB", C, C, "A bulk job was refused. The message says why."),
-    rule("NOT_FOUND", R, C, "The object or its external-id field does not exist, or the integration user cannot see it."),
+    rule("NOT_FOUND", R, C, "The object or its external-id field does not exist, or the integration user cannot see it.").schema(),
     rule("METHOD_NOT_ALLOWED", C, C, "The address does not take this request. Check destination.url."),
     rule("UNSUPPORTED_API_VERSION", C, C, "The org does not speak this API version. Remove destination.api_version, or choose another."),
     rule("INVALID_VERSION", C, C, "The org does not speak this API version. Remove destination.api_version, or choose another."),
@@ -191,8 +210,8 @@ pub(super) static RULES: &[Rule] = &[
     rule("TRIAL_EXPIRED", C, C, "The org's trial has expired."),
     rule("ORG_LOCKED", C, C, "The org is locked."),
     rule("MIXED_DML_OPERATION", C, C, "Setup objects and data objects cannot be written together."),
-    rule("CUSTOM_ENTITY_OR_FIELD_LIMIT", C, C, "The object has as many custom fields as the org's edition allows."),
-    rule("DUPLICATE_DEVELOPER_NAME", C, C, "A field of this name exists already."),
+    rule(FIELD_LIMIT, C, C, "The object has as many custom fields as the org's edition allows. Delete fields that nobody uses (and erase them in Setup, Deleted Fields), or ignore columns."),
+    rule(FIELD_EXISTS, C, C, "A field of this name exists already."),
     rule("INVALID_REPLICATION_DATE", C, C, "The range of time asked for is not valid."),
     // Authentication.
     rule("INVALID_SESSION_ID", A, A, "The session was not accepted, even after a new login. Check the connected app's policies."),
@@ -223,5 +242,8 @@ pub(super) static RULES: &[Rule] = &[
         Split,
         "The row's key begins or ends with white space, which Salesforce removes: the record could not be found again, or would be another's. Correct the key column.",
     ),
+    rule(CANNOT_MAKE_FIELDS, C, C, "The integration user needs \"Customize Application\", \"Manage Permission Sets\" (or \"Assign Permission Sets\") and \"View Setup and Configuration\" to make fields. Grant them, or make the field by hand."),
+    rule(FIELD_IS_ANOTHER, C, C, "A field of this name exists, and cannot hold the column. Map the column to another field, or change the field in Setup."),
+    rule(FIELD_NOT_GRANTED, C, C, "The field exists, but the integration user got no rights to it. Give it edit access to the field in a permission set.").schema(),
     rule(OUT_OF_REACH, R, Split, "The record exists, but Salesforce refuses to change it. Check the integration user's rights on it."),
 ];

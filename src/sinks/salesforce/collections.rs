@@ -22,6 +22,7 @@ use super::Salesforce;
 use super::codes::{EMPTY_KEY, OUT_OF_REACH, PADDED_KEY};
 use super::errors::{self, ApiError};
 use super::http::{Call, unreadable};
+use super::refusal;
 use super::soql::encode;
 use super::write::{self, Identified};
 use crate::fault::{Class, Fault};
@@ -58,8 +59,8 @@ impl Salesforce {
             ));
         }
         let mut outcomes: Vec<Option<Outcome>> = batch.writes.iter().map(unwritable).collect();
-        match batch.action {
-            BatchAction::Upsert => self.upsert(batch, &mut outcomes).await?,
+        let sent = match batch.action {
+            BatchAction::Upsert => self.upsert(batch, &mut outcomes).await,
             BatchAction::Delete { hard: true } => {
                 let fault = Fault::new(
                     Class::Configuration,
@@ -67,16 +68,24 @@ impl Salesforce {
                     "Salesforce deletes for good only through its bulk API, which is not used yet",
                 );
                 outcomes.fill(Some(Outcome::Refused(fault)));
+                Ok(())
             }
             BatchAction::Update | BatchAction::Delete { hard: false } => {
-                self.by_id(batch, &mut outcomes).await?;
+                self.by_id(batch, &mut outcomes).await
             }
+        };
+        if let Err(fault) = sent {
+            refusal::settle(batch, fault, &mut outcomes)?;
         }
         let mut outcomes: Vec<Outcome> = outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or(Outcome::Absent))
             .collect();
         self.rights.judge(batch, &mut outcomes);
+        let outdated = |o: &Outcome| matches!(o, Outcome::Refused(f) if errors::hints_at_schema(f));
+        if outcomes.iter().any(outdated) {
+            self.forget_description(&batch.target.object);
+        }
         Ok(outcomes)
     }
 

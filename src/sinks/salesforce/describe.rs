@@ -1,12 +1,79 @@
 //! What Salesforce says of an object, in our words.
 //!
 //! A field that the user cannot see by field-level security is simply not in the answer.
+//!
+//! A description that Salesforce says has not changed (`If-Modified-Since`, answered with 304) is not
+//! sent again. The guide promises that for changes of the object; of changes to our user's rights it
+//! says nothing. So a description is asked for whole when a refusal hints at a change, after we made a
+//! field, and now and then in any case ([`Descriptions`]).
+//!
+//! <https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/sobject_describe_with_ifmodified_header.htm>
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::http::{Call, unreadable};
 use crate::fault::Fault;
 use crate::mapping::{FieldDescription, FieldKind, ObjectDescription};
+
+/// Age from which a description may be asked about by its time. Who asks more often waits for a change
+/// that may still be on its way through the org, and the times have seconds only.
+const SETTLED: Duration = Duration::from_secs(60);
+/// Age from which a description is asked for whole, for what its time does not tell.
+const WHOLE_AGAIN: Duration = Duration::from_secs(600);
+
+/// The last whole descriptions, by the object's name in lower case.
+#[derive(Debug, Default)]
+pub(super) struct Descriptions(Mutex<HashMap<String, Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    known: Known,
+    at: Instant,
+}
+
+/// A description, and when the object last changed, in Salesforce's words.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) description: ObjectDescription,
+    pub(super) last_modified: String,
+}
+
+impl Descriptions {
+    /// The description that may be asked about by its time at `now`.
+    pub(super) fn known(&self, object: &str, now: Instant) -> Option<Known> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.get(&object.to_ascii_lowercase())?;
+        let age = now.saturating_duration_since(kept.at);
+        (SETTLED..WHOLE_AGAIN)
+            .contains(&age)
+            .then(|| kept.known.clone())
+    }
+
+    pub(super) fn keep(
+        &self,
+        object: &str,
+        description: &ObjectDescription,
+        last_modified: String,
+        at: Instant,
+    ) {
+        let known = Known {
+            description: description.clone(),
+            last_modified,
+        };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(object.to_ascii_lowercase(), Kept { known, at });
+    }
+
+    pub(super) fn forget(&self, object: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(&object.to_ascii_lowercase());
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -54,6 +54,44 @@ pub(super) fn is_right(fault: &Fault) -> bool {
     codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.right)
 }
 
+/// Whether the fault may mean that what we know of the org's schema is out of date.
+pub(crate) fn hints_at_schema(fault: &Fault) -> bool {
+    codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.schema)
+}
+
+/// Whether the refusal is about fields that are not there, or not writable, for our user.
+pub(super) fn is_field(fault: &Fault) -> bool {
+    match fault.code.as_ref() {
+        "INVALID_FIELD" => hints_at_schema(fault),
+        code => code == "INVALID_FIELD_FOR_INSERT_UPDATE",
+    }
+}
+
+/// The names that such a refusal tells: those in quotes (`No such column 'Nope__c' on …`), or those
+/// of a list (`Unable to create/update fields: A, B. Please …`).
+pub(super) fn named_fields(message: &str) -> Vec<String> {
+    let is_name = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic())
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+    };
+    // A refused query stands before these words, and the object in quotes behind them.
+    let (text, most) = match message.rsplit_once("No such column") {
+        Some((_, text)) => (text, 1),
+        None => (message, usize::MAX),
+    };
+    let quoted = text.split(['\'', '"']).skip(1).step_by(2);
+    let mut names: Vec<&str> = quoted.filter(is_name).take(most).collect();
+    if names.is_empty()
+        && let Some((_, list)) = message.split_once(':')
+    {
+        let list = list.split_once(". ").map_or(list, |(list, _)| list);
+        names = list.split(',').map(str::trim).filter(is_name).collect();
+    }
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// The errors in a body of any shape; none in a page of HTML, in an empty body, in other JSON.
 pub(super) fn parse(body: &[u8]) -> Vec<ApiError> {
     #[derive(Deserialize)]
@@ -79,7 +117,13 @@ pub(super) fn record_fault(errors: Vec<ApiError>, own_key: Option<&str>) -> Faul
         }
         codes::find(&e.code, message).map_or(Class::Record, |rule| rule.record)
     };
-    fault(errors, class).unwrap_or_else(|| {
+    let named = |mut fault: Fault| {
+        if fault.fields.is_empty() && is_field(&fault) {
+            fault.fields = named_fields(&fault.message);
+        }
+        fault
+    };
+    fault(errors, class).map(named).unwrap_or_else(|| {
         Fault::new(
             Class::RecordTransient,
             "no_reason_given",
@@ -251,7 +295,17 @@ mod tests {
             (
                 "INVALID_FIELD",
                 "No such column 'Nope__c' on sobject of type Contact",
-                Configuration,
+                Record,
+            ),
+            (
+                "INVALID_FIELD_FOR_INSERT_UPDATE",
+                "Unable to create/update fields: Level__c. Please check",
+                Record,
+            ),
+            (
+                "INVALID_TYPE",
+                "sObject type 'Gone__c' is not supported.",
+                Record,
             ),
             (
                 "INVALID_FIELD",
@@ -427,6 +481,62 @@ mod tests {
         assert_eq!(fault.message, "too long; locked");
         assert_eq!(fault.fields, ["LastName"]);
         assert_eq!(record_fault(vec![], None).class, Class::RecordTransient);
+    }
+
+    #[test]
+    fn the_fields_of_a_refusal_are_told() {
+        let body = br#"[{"statusCode":"INVALID_FIELD","message":"No such column 'Nope__c' on sobject of type Contact","fields":[]}]"#;
+        assert_eq!(record_fault(parse(body), None).fields, ["Nope__c"]);
+        for (message, names) in [
+            (
+                "Unable to create/update fields: A__c, MasterRecordId. Please check the security \
+                 settings of this field and verify that it is read/write for your profile.",
+                &["A__c", "MasterRecordId"][..],
+            ),
+            ("Colonne inexistante \"X__c\" sur Contact", &["X__c"]),
+            (
+                "SELECT Id,Ext__c FROM Contact WHERE Ext__c IN ('a\\'b','abc') ERROR at Row:1:Column:8\n\
+                 No such column 'Ext__c' on entity 'Contact'. Be sure to append the '__c'",
+                &["Ext__c"],
+            ),
+            ("No such column ''", &[]),
+            ("No such column 'a b' on x", &[]),
+            ("'", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(named_fields(message), names, "{message}");
+        }
+    }
+
+    #[test]
+    fn some_refusals_hint_at_a_changed_schema() {
+        for (code, message, hint) in [
+            ("INVALID_FIELD", "No such column 'X__c' on Contact", true),
+            (
+                "INVALID_FIELD",
+                "Foreign key external ID: p-7 not found",
+                false,
+            ),
+            ("INVALID_FIELD", "something else", true),
+            ("INVALID_FIELD_FOR_INSERT_UPDATE", "", true),
+            ("STRING_TOO_LONG", "", true),
+            ("REQUIRED_FIELD_MISSING", "", true),
+            ("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "", true),
+            ("INSUFFICIENT_ACCESS", "", true),
+            ("INSUFFICIENT_ACCESS_OR_READONLY", "", true),
+            ("INVALID_TYPE", "", true),
+            ("NUMBER_OUTSIDE_VALID_RANGE", "", true),
+            ("NOT_FOUND", "", true),
+            ("INVALID_EXTERNAL_ID_FIELD_NAME", "", true),
+            ("UNABLE_TO_LOCK_ROW", "", false),
+            ("DUPLICATE_VALUE", "", false),
+            ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "", false),
+            ("table_halted", "", false),
+            ("timeout", "", false),
+        ] {
+            let fault = Fault::new(Class::Record, code, message);
+            assert_eq!(hints_at_schema(&fault), hint, "{code}: {message}");
+        }
     }
 
     #[test]

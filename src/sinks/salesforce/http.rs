@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, LAST_MODIFIED, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -38,10 +38,14 @@ pub(super) enum Call {
     Update,
     Delete,
     Check,
+    /// Making a field, or taking it away.
+    Field,
+    /// Giving our user rights.
+    Grant,
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 8] = [
+    const ALL: [(Call, &'static str); 10] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -50,10 +54,15 @@ impl Call {
         (Call::Update, "update"),
         (Call::Delete, "delete"),
         (Call::Check, "check"),
+        (Call::Field, "field"),
+        (Call::Grant, "grant"),
     ];
 
     pub(super) fn writes(self) -> bool {
-        matches!(self, Call::Upsert | Call::Update | Call::Delete)
+        matches!(
+            self,
+            Call::Upsert | Call::Update | Call::Delete | Call::Field | Call::Grant
+        )
     }
 }
 
@@ -64,6 +73,8 @@ pub(super) struct Answer {
     pub(super) html: bool,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
+    /// When what was asked for last changed, as it came.
+    pub(super) last_modified: Option<String>,
     call: Call,
 }
 
@@ -181,6 +192,7 @@ impl Http {
                 .and_then(|t| retry_after(t, SystemTime::now()))
                 .map(|d| d.min(MAX_RETRY_AFTER)),
             body: Bytes::new(),
+            last_modified: text(LAST_MODIFIED).map(str::to_owned),
             call,
         };
         let mut body = BytesMut::new();

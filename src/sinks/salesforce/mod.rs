@@ -1,7 +1,7 @@
 //! Salesforce, through its REST API.
 //!
 //! ```text
-//! collections, read, describe        what to ask, what the answer means
+//! collections, read, describe, fields   what to ask, what the answer means
 //!       │        write, soql, keys   how records, queries and external ids are spelt
 //!       ▼
 //!     call ──► auth, version         a session, renewed when refused; the version spoken
@@ -36,10 +36,12 @@ mod codes;
 mod collections;
 mod describe;
 mod errors;
+mod fields;
 mod http;
 mod keys;
 mod limits;
 mod read;
+mod refusal;
 mod soql;
 mod version;
 mod write;
@@ -49,19 +51,22 @@ use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use reqwest::{Method, Url};
+use tokio::time::Instant;
 
 use self::auth::{Auth, Session};
 use self::collections::{MAX_RECORDS, Rights};
+use self::describe::Descriptions;
 use self::http::{Answer, Call, Http};
 use self::keys::KeyKind;
 use self::version::Version;
 use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{FieldDescription, FieldKind, Key, ObjectDescription, Target};
+use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescription, Target};
 use crate::planning::Batch;
 
 pub use self::errors::advice;
+pub(crate) use self::errors::hints_at_schema;
 
 /// Bytes of one request that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;
@@ -82,6 +87,7 @@ pub struct Salesforce {
     /// Kinds of the fields that can be keys, by object and field in lower case, as far as objects
     /// have been described.
     keys: RwLock<HashMap<(String, String), KeyKind>>,
+    descriptions: Descriptions,
     rights: Rights,
 }
 
@@ -114,6 +120,7 @@ impl Salesforce {
             pinned,
             version: RwLock::default(),
             keys: RwLock::default(),
+            descriptions: Descriptions::default(),
             rights: Rights::default(),
         })
     }
@@ -187,7 +194,7 @@ impl Salesforce {
     ) -> Result<Answer, Fault> {
         let url = match place {
             Place::Host(path) => at(&session.instance, path)?,
-            Place::Api(path) => {
+            Place::Api(path) | Place::ApiSince(path, _) => {
                 let version = self.version(session).await?;
                 at(
                     &session.instance,
@@ -207,6 +214,9 @@ impl Salesforce {
             )
             .header("sforce-auto-assign", "FALSE")
             .header("sforce-mru", "updateMru=false");
+        if let Place::ApiSince(_, time) = place {
+            request = request.header("if-modified-since", time);
+        }
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/json; charset=UTF-8")
@@ -260,9 +270,25 @@ impl Salesforce {
         keys.get(&name).copied().unwrap_or_default()
     }
 
+    /// The next description of the object is asked for whole.
+    fn forget_description(&self, object: &str) {
+        self.descriptions.forget(object);
+    }
+
     async fn describe_object(&self, object: &str) -> Result<Option<ObjectDescription>, Fault> {
         let path = format!("/sobjects/{}/describe", soql::encode(object));
-        let answer = self.call(Call::Describe, Method::GET, &path, None).await?;
+        let known = self.descriptions.known(object, Instant::now());
+        let place = match &known {
+            Some(known) => Place::ApiSince(&path, &known.last_modified),
+            None => Place::Api(&path),
+        };
+        let answer = self
+            .with_session(Call::Describe, Method::GET, place, None)
+            .await?;
+        if let (304, Some(known)) = (answer.status, known) {
+            return Ok(Some(known.description));
+        }
+        self.descriptions.forget(object);
         if !answer.is_success() {
             let fault = answer.fault();
             return match fault.code.as_ref() {
@@ -282,6 +308,11 @@ impl Salesforce {
             keys.insert(name, KeyKind::of(field));
         }
         drop(keys);
+        if let Some(last_modified) = answer.last_modified {
+            let now = Instant::now();
+            self.descriptions
+                .keep(object, &description, last_modified, now);
+        }
         Ok(Some(description))
     }
 }
@@ -291,6 +322,8 @@ impl Salesforce {
 enum Place<'a> {
     /// After the version's root.
     Api(&'a str),
+    /// After the version's root, if it has changed since a time that Salesforce told.
+    ApiSince(&'a str, &'a str),
     /// After the host.
     Host(&'a str),
 }
@@ -346,6 +379,14 @@ impl Sink for Salesforce {
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn create_fields<'a>(
+        &'a self,
+        object: &'a str,
+        specs: &'a [FieldSpec],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
+        Box::pin(self.make_fields(object, specs))
     }
 
     fn usage(&self) -> Usage {

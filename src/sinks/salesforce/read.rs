@@ -118,18 +118,23 @@ impl Salesforce {
         let literals: Vec<String> = keys.iter().map(|key| kind.literal(key)).collect();
         let mut rows = Vec::with_capacity(keys.len());
         for query in soql::by_key(&select, &target.key_field, &literals) {
-            let path = format!("/query?q={query}");
-            let mut page = Page::parse(&self.get(Call::Query, &path).await?)?;
-            loop {
-                rows.append(&mut page.records);
-                match page.next_records_url {
-                    Some(next) if !page.done => {
-                        page = Page::parse(&self.get_path(Call::Query, &next).await?)?;
-                    }
-                    _ => break,
-                }
-            }
+            rows.append(&mut self.rows(&format!("/query?q={query}")).await?);
         }
         Ok(rows)
+    }
+
+    /// All rows of a query, page by page. `path` stands after the version's root.
+    pub(super) async fn rows(&self, path: &str) -> Result<Vec<Row>, Fault> {
+        let mut rows = Vec::new();
+        let mut page = Page::parse(&self.get(Call::Query, path).await?)?;
+        loop {
+            rows.append(&mut page.records);
+            match page.next_records_url {
+                Some(next) if !page.done => {
+                    page = Page::parse(&self.get_path(Call::Query, &next).await?)?;
+                }
+                _ => return Ok(rows),
+            }
+        }
     }
 }

@@ -27,9 +27,9 @@ pub use open::Opening;
 use owner::{Ending, Gauges, QUEUE, Request};
 
 use super::{
-    Checkpoints, Ledger, LedgerEntry, Pending, Progress, RecordState, Recovered, SchemaVersion,
-    Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply, keys, ledger,
-    shelf,
+    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered,
+    SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply,
+    keys, ledger, load, shelf,
 };
 use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
@@ -288,6 +288,20 @@ impl Shelf for SledStore {
 impl Schemas for SledStore {
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
         Box::pin(self.ask(apply::schemas))
+    }
+
+    fn schema_history(&self) -> BoxFuture<'_, Result<Vec<SchemaVersion>>> {
+        Box::pin(self.ask(apply::schema_history))
+    }
+}
+
+impl Loads for SledStore {
+    fn loads(&self) -> BoxFuture<'_, Result<Vec<Load>>> {
+        Box::pin(self.ask(load::loads))
+    }
+
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, String)>>> {
+        Box::pin(self.ask(load::fields))
     }
 }
 

@@ -1,0 +1,632 @@
+//! Reading existing rows beside the stream: which table, from where, how fast.
+//!
+//! ```text
+//!            ┌── open: watermark, wait for writers ──┐
+//!  Load ─► choose ─► read a page ─► expect ─► mark ─► (the stream reaches the mark) ─► window
+//!   ▲                                                                                   │
+//!   └───────────────────────────── settled with the window ◄───────────────────────────┘
+//! ```
+//!
+//! One page is read, marked and waits for its mark at a time; the next is read while the window that
+//! holds it is on its way. Live changes go first: while they are late, no page is read, but for one
+//! now and then, so that a backfill ends however busy the database is.
+//!
+//! Invariants
+//! - A page is marked only after it stands where the stream will look for it.
+//! - What is stored of a backfill never runs ahead of what is settled: it moves in the settlement of
+//!   the window that held the page.
+//! - Before the first page every transaction that was writing when the backfill was opened has ended:
+//!   one of them may have been streamed before its changes were noted (see [`super::overlay`]).
+//! - Nothing waits for a page: every step is one future, polled beside the loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::intake::Intake;
+use super::overlay::Unusable;
+use super::rows::Arrived;
+use crate::backoff::Backoff;
+use crate::capture::{Page, PageKey, PageRequest, Reader};
+use crate::change::Timestamp;
+use crate::config;
+use crate::fault::{Error, Result};
+use crate::mapping::Mapping;
+use crate::planning::{Objects, WindowPage};
+use crate::sinks::BoxFuture;
+use crate::store::{Job, JobKind, Load, PageExtent, Rowcount};
+
+/// How long a window with a page should be on its way.
+const PAGE_TIME: Duration = Duration::from_millis(250);
+/// The smallest page.
+const LEAST_ROWS: usize = 100;
+/// However late live changes are, a page is read this often.
+const AT_LEAST: Duration = Duration::from_secs(5);
+/// How often it is looked whether a writer has ended.
+const WRITERS: Duration = Duration::from_millis(250);
+/// How often a wait for writers is explained.
+const EXPLAIN: Duration = Duration::from_secs(10);
+
+/// How pages are read.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Tables that have not been loaded are, at the start.
+    pub first_load: bool,
+    /// Rows a second; 0 for no limit.
+    pub rows_per_second: u64,
+    /// Most rows in a page.
+    pub page_rows: usize,
+    /// Most bytes in a page, roughly.
+    pub page_bytes: usize,
+    /// Live changes older than this go first.
+    pub patience: Duration,
+}
+
+impl Settings {
+    /// As configured.
+    pub fn new(config: &config::Config) -> Self {
+        Settings {
+            first_load: config.backfill.first_load,
+            rows_per_second: config.backfill.rows_per_second,
+            page_rows: config.backfill.page_rows.max(1),
+            page_bytes: usize::try_from(config.delivery.max_bytes.0).unwrap_or(usize::MAX),
+            patience: config.delivery.linger.0 + Duration::from_millis(500),
+        }
+    }
+}
+
+/// What reading came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// The opening watermark is written, by this transaction.
+    Opened {
+        /// Whoever wrote before it has to end first.
+        horizon: u64,
+        /// Rows there are, about.
+        expected: u64,
+    },
+    /// A page.
+    Page(Page),
+    /// Somebody still writes who did when the backfill was opened.
+    Writers(Vec<String>),
+    /// The page's watermark is written.
+    Marked,
+    /// It cannot be read until a person acts.
+    Refused(Error),
+}
+
+/// Where the backfill of a table stands.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing is asked.
+    Idle,
+    /// The opening watermark is being written.
+    Opening,
+    /// A page is being read, or the watermark of the last one written.
+    Reading,
+    /// A page waits for its watermark in the stream.
+    Placed,
+}
+
+/// The table whose rows are read.
+#[derive(Debug)]
+struct Current {
+    table: Box<str>,
+    /// Behind the last row that is in a window.
+    cursor: Option<PageKey>,
+    /// Every row is in a window.
+    ended: bool,
+    /// Since the opening watermark.
+    horizon: Option<u64>,
+    /// When a page was last read.
+    read_at: Option<Instant>,
+    /// The rows read last count against the throttle until then.
+    not_before: Instant,
+    rows: usize,
+    explained: Option<Instant>,
+}
+
+/// All backfills.
+pub struct Backfill {
+    reader: Arc<dyn Reader>,
+    settings: Settings,
+    /// Marks our watermarks: those of an earlier life are not ours.
+    run: u64,
+    number: u64,
+    loads: BTreeMap<Box<str>, Load>,
+    /// Parents first.
+    order: Vec<Box<str>>,
+    /// Halted tables wait.
+    halted: Vec<Box<str>>,
+    refused: BTreeMap<Box<str>, String>,
+    current: Option<Current>,
+    phase: Phase,
+    /// The page that a window held when the process ended.
+    again: Option<PageExtent>,
+    /// To be stored with the next settlement.
+    unsaved: Vec<Box<str>>,
+    /// When the window with a page went.
+    launched: Option<Instant>,
+    waits_for: Vec<String>,
+}
+
+impl Backfill {
+    /// From what is stored. `run` differs from life to life.
+    pub fn new(
+        reader: Arc<dyn Reader>,
+        settings: Settings,
+        run: u64,
+        stored: Vec<Load>,
+        again: Option<PageExtent>,
+    ) -> Self {
+        let loads = stored.into_iter().map(|l| (l.table.as_str().into(), l));
+        Backfill {
+            reader,
+            settings,
+            run,
+            number: 0,
+            loads: loads.collect(),
+            order: Vec::new(),
+            halted: Vec::new(),
+            refused: BTreeMap::new(),
+            current: None,
+            phase: Phase::Idle,
+            again,
+            unsaved: Vec::new(),
+            launched: None,
+            waits_for: Vec::new(),
+        }
+    }
+
+    /// Follows the rules: which tables there are, which come first, which are halted. Tables that
+    /// have never been loaded get their first load.
+    pub fn follow(&mut self, mapping: &Mapping, objects: &Objects, now: Timestamp) {
+        let depth = |table: &str| {
+            let target = mapping.by_name(table).map(|t| t.target.id);
+            target.and_then(|id| objects.depth.get(&id)).copied()
+        };
+        let mut order: Vec<Box<str>> = mapping.tables().map(|t| t.target.table.clone()).collect();
+        order.sort_by_key(|table| depth(table));
+        self.order = order;
+        self.halted.clear();
+        for table in mapping.tables() {
+            let name = &table.target.table;
+            if table.halted.is_some() {
+                self.halted.push(name.clone());
+            }
+            let load = self.loads.entry(name.clone()).or_insert_with(|| Load {
+                table: name.to_string(),
+                ..Load::default()
+            });
+            if load.oid != table.oid {
+                // Made anew: its rows are others.
+                load.oid = table.oid;
+                load.loaded = false;
+            }
+            let first = |job: &Job| job.kind == JobKind::FirstLoad;
+            if self.settings.first_load && !load.loaded && !load.jobs.iter().any(first) {
+                load.jobs.insert(0, job(JobKind::FirstLoad, now));
+                self.unsaved.push(name.clone());
+            }
+        }
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|c| self.halted.contains(&c.table))
+        {
+            self.leave();
+        }
+    }
+
+    /// One more backfill.
+    pub fn add(&mut self, table: &str, job: Job) {
+        let Some(load) = self.loads.get_mut(table) else {
+            return;
+        };
+        let same = |j: &&mut Job| {
+            (j.kind, &j.column, &j.filter, &j.after) == (job.kind, &job.column, &job.filter, &None)
+        };
+        if load.jobs.iter_mut().find(same).is_none() {
+            load.jobs.push(job);
+        }
+        self.refused.remove(table);
+        self.unsaved.push(table.into());
+    }
+
+    /// Gives up the backfills of a table. False: there are none.
+    pub fn cancel(&mut self, table: &str) -> bool {
+        let Some(load) = self.loads.get_mut(table).filter(|l| !l.jobs.is_empty()) else {
+            return false;
+        };
+        // What was not loaded would be begun again at the next start, and is said to be done.
+        load.loaded |= load.jobs.iter().any(|j| j.kind == JobKind::FirstLoad);
+        load.jobs.clear();
+        self.unsaved.push(table.into());
+        if self.current.as_ref().is_some_and(|c| *c.table == *table) {
+            self.leave();
+        }
+        true
+    }
+
+    /// The next step, if there is one to take now. `calm`: live changes are not late.
+    pub fn next(
+        &mut self,
+        intake: &mut Intake,
+        mapping: &Mapping,
+        calm: bool,
+    ) -> Option<BoxFuture<'static, Result<Answer>>> {
+        self.take_unusable(intake);
+        if !matches!(self.phase, Phase::Idle) {
+            return None;
+        }
+        if self.current.as_ref().is_none_or(|c| c.ended) && self.launched.is_none() {
+            self.choose(intake);
+        }
+        let run = self.run;
+        let again = self.again.clone();
+        let current = self.current.as_mut().filter(|c| !c.ended)?;
+        let reader = Arc::clone(&self.reader);
+        let Some(horizon) = current.horizon else {
+            let object = mapping.by_name(&current.table)?.target.id;
+            self.number += 1;
+            let watermark = format!("{run:016x}/{}", self.number);
+            intake.track(watermark.clone(), object);
+            self.phase = Phase::Opening;
+            let load = self.loads.get(&current.table)?;
+            let filter = load.job()?.filter.clone();
+            let oid = load.oid;
+            return Some(Box::pin(async move {
+                let opened = open(&*reader, &watermark, oid, filter.as_deref()).await;
+                Ok(opened.unwrap_or_else(Answer::Refused))
+            }));
+        };
+        let now = Instant::now();
+        let overdue = current.read_at.is_none_or(|at| now >= at + AT_LEAST);
+        if now < current.not_before || !(calm || overdue) {
+            return None;
+        }
+        let load = self.loads.get(&current.table)?;
+        let job = load.job()?;
+        let through = again.filter(|a| a.table == load.table).map(|a| a.through);
+        let request = PageRequest {
+            table: load.oid,
+            after: current.cursor.clone(),
+            through,
+            filter: job.filter.clone(),
+            rows: current.rows,
+            bytes: self.settings.page_bytes,
+        };
+        self.phase = Phase::Reading;
+        Some(Box::pin(async move {
+            Ok(match read(&*reader, &request, horizon).await {
+                Ok(Ok(page)) => Answer::Page(page),
+                Ok(Err(writers)) => Answer::Writers(writers),
+                Err(error) => Answer::Refused(error),
+            })
+        }))
+    }
+
+    /// When to look for a next step although nothing came in.
+    pub fn wake(&self) -> Option<Instant> {
+        let current = self.current.as_ref().filter(|c| !c.ended)?;
+        if !matches!(self.phase, Phase::Idle) {
+            return None;
+        }
+        let overdue = current.read_at.map(|at| at + AT_LEAST);
+        let soon = Instant::now() + Duration::from_millis(50);
+        Some(
+            current
+                .not_before
+                .max(soon)
+                .min(overdue.unwrap_or(soon).max(soon)),
+        )
+    }
+
+    /// A step was taken; perhaps the next one follows at once.
+    pub fn answer(
+        &mut self,
+        answer: Answer,
+        intake: &mut Intake,
+    ) -> Option<BoxFuture<'static, Result<Answer>>> {
+        let Some(current) = self.current.as_mut() else {
+            self.phase = Phase::Idle;
+            return None;
+        };
+        match answer {
+            Answer::Opened { horizon, expected } => {
+                current.horizon = Some(horizon);
+                let load = self.loads.get_mut(&current.table);
+                if let Some(job) = load.and_then(|l| l.jobs.first_mut())
+                    && job.expected == 0
+                {
+                    job.expected = expected;
+                    tracing::info!(
+                        table = %current.table, rows = expected, "backfill begins ({})",
+                        job.kind.word()
+                    );
+                }
+                self.phase = Phase::Idle;
+                None
+            }
+            Answer::Writers(writers) => {
+                let told = current.explained.is_some_and(|at| at.elapsed() < EXPLAIN);
+                if !told && current.explained.is_some() {
+                    tracing::info!(
+                        table = %current.table, writers = writers.join("; "),
+                        "the backfill begins when the transactions that were writing have ended"
+                    );
+                }
+                if !told {
+                    current.explained = Some(Instant::now());
+                }
+                current.not_before = Instant::now() + WRITERS;
+                self.waits_for = writers;
+                self.phase = Phase::Idle;
+                None
+            }
+            Answer::Page(page) => {
+                self.waits_for.clear();
+                let load = self.loads.get(&current.table)?;
+                let job = load.job()?;
+                self.number += 1;
+                let watermark = format!("{:016x}/{}", self.run, self.number);
+                let again = self.again.as_ref().is_some_and(|a| a.table == load.table);
+                current.read_at = Some(Instant::now());
+                let pause = match self.settings.rows_per_second {
+                    0 => Duration::ZERO,
+                    rate => Duration::from_secs_f64(page.rows.len() as f64 / rate as f64),
+                };
+                current.not_before = Instant::now() + pause;
+                intake.expect(Arrived {
+                    watermark: watermark.clone(),
+                    table: current.table.clone(),
+                    column: job.column.clone(),
+                    again,
+                    bounded: again,
+                    page,
+                });
+                self.phase = Phase::Placed;
+                let reader = Arc::clone(&self.reader);
+                Some(Box::pin(async move {
+                    Ok(match mark(&*reader, &watermark).await {
+                        Ok(_) => Answer::Marked,
+                        Err(error) => Answer::Refused(error),
+                    })
+                }))
+            }
+            Answer::Marked => None,
+            Answer::Refused(error) => {
+                tracing::error!(
+                    table = %current.table, %error,
+                    "the backfill stops; it goes on at the next start, or when it is asked for again"
+                );
+                self.refused
+                    .insert(current.table.clone(), error.to_string());
+                self.leave();
+                intake.untrack();
+                None
+            }
+        }
+    }
+
+    /// A window with a page goes.
+    pub fn launched(&mut self, page: &WindowPage) {
+        self.launched = Some(Instant::now());
+        self.phase = Phase::Idle;
+        let Some(current) = self.current.as_mut() else {
+            return;
+        };
+        if let Some(through) = &page.through {
+            current.cursor = Some(through.clone());
+        }
+        current.ended |= page.end;
+        let load = self.loads.get(&current.table);
+        let done = self
+            .again
+            .take_if(|again| load.is_some_and(|l| l.table == again.table) && page.bound_reached);
+        if let Some(again) = done {
+            // Rows behind it were not in that page.
+            current.cursor = Some(again.through);
+        }
+    }
+
+    /// A window with a page is about to be settled: what is to be stored of it.
+    pub fn settled(&mut self, page: &WindowPage, rows: Rowcount) -> Option<Load> {
+        let took = self.launched.take().map(|at| at.elapsed());
+        let load = self.loads.get_mut(&page.table)?;
+        let job = load.jobs.first_mut()?;
+        job.rows += rows;
+        job.pages += 1;
+        if let Some(through) = &page.through {
+            job.after = Some(through.clone());
+        }
+        if let (Some(took), Some(current)) = (took, self.current.as_mut()) {
+            current.rows = next_size(current.rows, took, self.settings.page_rows);
+        }
+        if page.end {
+            tracing::info!(
+                table = load.table,
+                rows = job.rows.read,
+                written = job.rows.written,
+                unchanged = job.rows.unchanged,
+                overtaken = job.rows.overtaken,
+                pending = job.rows.pending,
+                pages = job.pages,
+                "backfill ended ({})",
+                job.kind.word()
+            );
+            load.loaded |= job.kind == JobKind::FirstLoad;
+            load.jobs.remove(0);
+        }
+        Some(load.clone())
+    }
+
+    /// What has to be stored beside that.
+    pub fn unsaved(&mut self) -> Vec<Load> {
+        let mut names = std::mem::take(&mut self.unsaved);
+        names.sort();
+        names.dedup();
+        names
+            .iter()
+            .filter_map(|n| self.loads.get(n).cloned())
+            .collect()
+    }
+
+    /// Something has to be stored that no window brings along.
+    pub fn has_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// All tables, in the order in which they are read; whether it is this one's turn, and why it
+    /// does not go on.
+    pub fn loads(&self) -> impl Iterator<Item = (&Load, bool, Option<String>)> {
+        self.order.iter().filter_map(|name| {
+            let load = self.loads.get(name)?;
+            let current = self.current.as_ref().is_some_and(|c| c.table == *name);
+            let why = match self.refused.get(name) {
+                Some(error) => Some(error.clone()),
+                None if self.halted.contains(name) => Some("the table is halted".to_owned()),
+                None if current && !self.waits_for.is_empty() => Some(format!(
+                    "it waits for transactions that were writing when it began: {}",
+                    self.waits_for.join("; ")
+                )),
+                None => None,
+            };
+            Some((load, current, why))
+        })
+    }
+
+    /// Live changes older than this go first.
+    pub fn patience(&self) -> Duration {
+        self.settings.patience
+    }
+
+    /// Nothing is left to read, or can be.
+    pub fn is_done(&self) -> bool {
+        self.order.iter().all(|name| {
+            self.loads.get(name).is_none_or(|l| l.jobs.is_empty())
+                || self.refused.contains_key(name)
+                || self.halted.contains(name)
+        })
+    }
+
+    fn take_unusable(&mut self, intake: &mut Intake) {
+        let Some(unusable) = intake.unusable.take() else {
+            return;
+        };
+        self.phase = Phase::Idle;
+        if let (Unusable::Lost, Some(current)) = (unusable, self.current.as_mut()) {
+            current.horizon = None;
+        }
+    }
+
+    fn choose(&mut self, intake: &mut Intake) {
+        let free = |name: &&Box<str>| {
+            let load = self.loads.get(*name);
+            load.is_some_and(|l| !l.jobs.is_empty())
+                && !self.halted.contains(*name)
+                && !self.refused.contains_key(*name)
+        };
+        let next = self.order.iter().find(free).cloned();
+        if self.current.is_some() || next.is_some() {
+            intake.untrack();
+        }
+        self.current = next.map(|table| Current {
+            cursor: self
+                .loads
+                .get(&table)
+                .and_then(|l| l.job())
+                .and_then(|j| j.after.clone()),
+            table,
+            ended: false,
+            horizon: None,
+            read_at: None,
+            not_before: Instant::now(),
+            rows: self.settings.page_rows.min(LEAST_ROWS * 5),
+            explained: None,
+        });
+    }
+
+    /// What is under way counts for nothing: the table is chosen anew, or another.
+    fn leave(&mut self) {
+        self.current = None;
+        self.phase = Phase::Idle;
+        self.waits_for.clear();
+    }
+}
+
+/// A backfill of a whole table.
+pub fn job(kind: JobKind, since: Timestamp) -> Job {
+    Job {
+        kind,
+        column: None,
+        filter: None,
+        after: None,
+        expected: 0,
+        rows: Rowcount::default(),
+        pages: 0,
+        since,
+    }
+}
+
+/// Towards pages that are on their way for [`PAGE_TIME`], by steps of at most two.
+fn next_size(rows: usize, took: Duration, most: usize) -> usize {
+    let ratio = PAGE_TIME.as_secs_f64() / took.as_secs_f64().max(0.001);
+    let rows = (rows as f64 * ratio.clamp(0.5, 2.0)) as usize;
+    rows.clamp(LEAST_ROWS.min(most), most)
+}
+
+/// Again and again while that may help.
+pub(super) async fn patiently<T, F>(what: &str, mut step: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let backoff = Backoff {
+        base: Duration::from_millis(200),
+        cap: Duration::from_secs(15),
+    };
+    let mut attempt = 0;
+    loop {
+        match step().await {
+            Err(error) if error.is_transient() => {
+                attempt += 1;
+                tracing::warn!(%error, attempt, "{what} failed, trying again");
+                let delay = backoff.delay(attempt, &mut rand::rng());
+                sleep(delay).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn mark(reader: &dyn Reader, content: &str) -> Result<u64> {
+    // Written twice, the second one means nothing.
+    patiently("writing a watermark", || reader.mark(content)).await
+}
+
+async fn open(
+    reader: &dyn Reader,
+    watermark: &str,
+    table: u32,
+    filter: Option<&str>,
+) -> Result<Answer> {
+    let count = || reader.rows(table, filter);
+    let expected = patiently("counting existing rows", count).await?;
+    let horizon = mark(reader, watermark).await?;
+    Ok(Answer::Opened { horizon, expected })
+}
+
+/// A page, or those who still write.
+async fn read(
+    reader: &dyn Reader,
+    request: &PageRequest,
+    horizon: u64,
+) -> Result<Result<Page, Vec<String>>> {
+    let page = patiently("reading existing rows", || reader.page(request)).await?;
+    if page.snapshot.running.iter().any(|xid| *xid < horizon) {
+        return Ok(Err(reader.writers().await.unwrap_or_default()));
+    }
+    Ok(Ok(page))
+}
