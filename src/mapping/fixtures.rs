@@ -367,10 +367,8 @@ impl Case {
 
     /// It has run as it is now, and remembers that.
     pub(super) fn run(&mut self) {
-        let fields: Vec<_> = self.mapping().fields_used().collect();
-        self.remembered.fields.extend(fields);
-        let columns: Vec<_> = self.mapping().columns_used().collect();
-        self.remembered.columns.extend(columns);
+        let mapping = self.mapping();
+        self.remembered.learn(&mapping);
         for table in &self.catalog {
             if self.remembered.versions.last() != Some(table) {
                 self.remembered.versions.push(table.clone());

@@ -66,6 +66,48 @@ pub struct Remembered {
     pub coming: Vec<CatalogTable>,
 }
 
+impl Remembered {
+    /// Adds what a mapping writes, and where its automatic columns go. Whether any of it is new.
+    pub fn learn(&mut self, mapping: &Mapping) -> bool {
+        let fields = self.fields.len();
+        self.fields.extend(mapping.fields_used());
+        let mut new = self.fields.len() > fields;
+        for (column, field) in mapping.columns_used() {
+            let before = self.columns.insert(column, field.clone());
+            new |= before != Some(field);
+        }
+        new
+    }
+
+    /// Fields and columns, to be stored: object and field; and, for a column, its table's oid and its
+    /// number as `#16401/7`, which is no object's name, and the field.
+    pub fn to_pairs(&self) -> Vec<(String, String)> {
+        let fields = self.fields.iter();
+        let fields = fields.map(|(object, field)| (object.to_string(), field.to_string()));
+        let columns = self.columns.iter();
+        let columns = columns.map(|((oid, number), f)| (format!("#{oid}/{number}"), f.to_string()));
+        fields.chain(columns).collect()
+    }
+
+    /// What [`Remembered::to_pairs`] gave; versions are not among it.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut remembered = Remembered::default();
+        for (name, field) in pairs {
+            let column = name.strip_prefix('#').and_then(|c| c.split_once('/'));
+            let column = column.map(|(oid, number)| (oid.parse(), number.parse()));
+            match column {
+                Some((Ok(oid), Ok(number))) => {
+                    remembered.columns.insert((oid, number), field.into());
+                }
+                _ => {
+                    remembered.fields.insert((name.into(), field.into()));
+                }
+            }
+        }
+        remembered
+    }
+}
+
 /// A field to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MissingField {

@@ -510,6 +510,17 @@ fn a_table_that_never_ran_has_no_drift() {
 }
 
 #[test]
+fn what_is_remembered_is_read_as_it_was_stored() {
+    let mut remembered = ran().remembered;
+    remembered.versions.clear();
+    let number = remembered.columns.keys().next().unwrap();
+    assert_eq!((number.1, remembered.columns.len()), (6, 1));
+    assert_eq!(Remembered::from_pairs(remembered.to_pairs()), remembered);
+    assert!(!remembered.clone().learn(&ran().mapping()));
+    assert!(Remembered::default().learn(&ran().mapping()));
+}
+
+#[test]
 fn the_fields_that_are_used_are_named() {
     let case = ran();
     let used: BTreeSet<_> = case
