@@ -95,6 +95,7 @@ fn target(object: &str, fields: &[&str]) -> Arc<Target> {
         name: (*name).into(),
         reference: None,
         unique: false,
+        broken: None,
     };
     Arc::new(Target {
         id: ObjectId::new(object, "Ext_Id__c"),
@@ -102,6 +103,7 @@ fn target(object: &str, fields: &[&str]) -> Arc<Target> {
         object: object.into(),
         key_field: "Ext_Id__c".into(),
         removal: Removal::Ignore,
+        halted: None,
         fields: fields.iter().map(plain).collect(),
     })
 }

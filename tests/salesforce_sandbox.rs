@@ -38,7 +38,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         object: "Account".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
-        halted: false,
+        halted: None,
         fields: vec![plain("Name"), plain("Phone")],
     })
 }
@@ -57,7 +57,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         object: "Contact".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
-        halted: false,
+        halted: None,
         fields: vec![
             plain("LastName"),
             plain("Email"),
