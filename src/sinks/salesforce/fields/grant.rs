@@ -9,8 +9,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::refusal::{Step, passes, told};
-use super::{Answers, put};
+use super::refusal::{is_right, passes};
 use crate::fault::{Class, Fault};
 use crate::mapping::FieldSpec;
 use crate::sinks::salesforce::auth::user_of;
@@ -74,41 +73,43 @@ impl Salesforce {
         Ok(set)
     }
 
-    /// Rights to read and edit the fields that are there, as far as the set does not give them yet.
-    pub(super) async fn grant(
+    /// Gives the rights to read and edit these fields, as far as the set does not give them yet; yields
+    /// those that were refused.
+    pub(super) async fn grant<'a>(
         &self,
         set: &str,
         object: &str,
-        specs: &[FieldSpec],
-        answers: &mut Answers,
-    ) -> Result<(), Fault> {
-        if answers.iter().all(Result::is_err) {
-            return Ok(());
+        wanted: &[(usize, &'a FieldSpec)],
+    ) -> Result<Vec<(usize, &'a FieldSpec, Fault)>, Fault> {
+        let mut refused = Vec::new();
+        if wanted.is_empty() {
+            return Ok(refused);
         }
+        let refuse = |fault: &Fault, rest: &[(usize, &'a FieldSpec)]| -> Vec<_> {
+            let of = |(place, spec): &(usize, &'a FieldSpec)| (*place, *spec, fault.clone());
+            rest.iter().map(of).collect()
+        };
         let given = match self.given(set, object).await {
             Ok(given) => given,
-            Err(fault) => {
-                let fault = passes(fault)?;
-                super::refuse_all(object, specs, Step::Rights, &fault, answers);
-                return Ok(());
-            }
+            Err(fault) => return Ok(refuse(&passes(fault)?, wanted)),
         };
-        for (place, spec) in specs.iter().enumerate() {
-            if answers.get(place).is_none_or(Result::is_err) {
-                continue;
-            }
+        for (done, (place, spec)) in wanted.iter().enumerate() {
             let field = format!("{object}.{}", spec.name);
             let granted = match given.get(&field.to_ascii_lowercase()) {
                 Some(given) if given.whole => Ok(()),
                 Some(given) => self.widen(&given.id).await,
                 None => self.give(set, object, &field).await,
             };
-            if let Err(fault) = granted {
-                let fault = told(Step::Rights, object, spec, &passes(fault)?);
-                put(answers, place, Err(fault));
+            let Err(fault) = granted else { continue };
+            let fault = passes(fault)?;
+            if is_right(&fault) {
+                // It would be said of each of them.
+                refused.extend(refuse(&fault, wanted.get(done..).unwrap_or_default()));
+                return Ok(refused);
             }
+            refused.push((*place, *spec, fault));
         }
-        Ok(())
+        Ok(refused)
     }
 
     async fn give(&self, set: &str, object: &str, field: &str) -> Result<(), Fault> {

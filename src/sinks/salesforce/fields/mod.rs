@@ -10,8 +10,9 @@
 //! Invariants:
 //! - Nothing is made unless there is room for all that is missing. Where Salesforce does not tell the
 //!   room, a field refused for want of it takes those of this call with it.
-//! - A field is made only once our user has the permission set that will grant it: who may make
-//!   fields but not grant them leaves nothing behind that nobody can see.
+//! - A field is made only once our user has the permission set that will grant it, and is taken away
+//!   again if it may not be granted: who may make fields but not grant them leaves nothing behind
+//!   that nobody can see.
 //! - Every step looks first and takes what it finds: ended at any point and called again, it
 //!   completes. A field of that name that somebody else made is ours to use if it can hold what is
 //!   wanted, and is never changed.
@@ -101,8 +102,24 @@ impl Salesforce {
         };
         // Whatever is changed from here on, the description that we know is not the one that comes.
         self.forget_description(object);
-        self.make_missing(object, &missing, &mut answers).await?;
-        self.grant(&set, object, specs, &mut answers).await?;
+        let made = self.make_missing(object, &missing, &mut answers).await?;
+        let wanted = specs.iter().enumerate();
+        let wanted: Vec<_> = wanted
+            .filter(|(place, _)| answers.get(*place).is_some_and(Result::is_ok))
+            .collect();
+        let refused = self.grant(&set, object, &wanted).await?;
+        let hidden = |spec: &FieldSpec| {
+            let mut refused = refused.iter();
+            refused.any(|(_, of, fault)| of.name == spec.name && refusal::is_right(fault))
+        };
+        let (taken, _): (Vec<_>, Vec<_>) = made.into_iter().partition(|(spec, _)| hidden(spec));
+        let left = self.take_away(object, &taken).await;
+        for (place, spec, fault) in &refused {
+            let gone =
+                taken.iter().any(|(of, _)| of.name == spec.name) && !left.contains(&&*spec.name);
+            let step = if gone { Step::Grant } else { Step::Rights };
+            put(&mut answers, *place, Err(told(step, object, spec, fault)));
+        }
         Ok(answers)
     }
 
@@ -209,13 +226,14 @@ impl Salesforce {
         }))
     }
 
-    /// Makes them all. If one is refused for want of room, those made before it are taken away again.
-    async fn make_missing(
+    /// Makes them all; gives those made. If one is refused for want of room, those made before it are
+    /// taken away again.
+    async fn make_missing<'a>(
         &self,
         object: &str,
-        missing: &[(usize, &FieldSpec)],
+        missing: &[(usize, &'a FieldSpec)],
         answers: &mut Answers,
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<(&'a FieldSpec, String)>, Fault> {
         let mut made: Vec<(&FieldSpec, String)> = Vec::new();
         for (done, (place, spec)) in missing.iter().enumerate() {
             let refused = match self.make(object, spec).await {
@@ -248,7 +266,7 @@ impl Salesforce {
                     }
                     put(answers, *place, Err(fault));
                 }
-                return Ok(());
+                return Ok(Vec::new());
             }
             if refusal::is_right(&refused) {
                 // It would be said of each of them.
@@ -259,7 +277,7 @@ impl Salesforce {
                         Err(told(Step::Make, object, spec, &refused)),
                     );
                 }
-                return Ok(());
+                return Ok(made);
             }
             put(
                 answers,
@@ -267,7 +285,7 @@ impl Salesforce {
                 Err(told(Step::Make, object, spec, &refused)),
             );
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Makes one; `None` if its name is taken.
