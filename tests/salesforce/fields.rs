@@ -68,10 +68,16 @@ pub fn root() -> Reply {
 
 /// Permission set and assignment are there.
 pub fn allowed() -> Vec<Reply> {
+    allowed_with(json!([]))
+}
+
+/// With these rights to fields.
+pub fn allowed_with(given: Value) -> Vec<Reply> {
     vec![
         rows(json!([{"Id": SET}])),
         root(),
         rows(json!([{"Id": "0Pa1"}])),
+        rows(given),
     ]
 }
 
@@ -138,10 +144,10 @@ async fn a_field_is_made_and_granted_to_our_user() {
         root(),
         none(),
         made("0Pa1"),
-        made("00N1"),
-        made("00N2"),
         none(),
+        made("00N1"),
         made("01k1"),
+        made("00N2"),
         made("01k2"),
     ])
     .await;
@@ -161,10 +167,10 @@ async fn a_field_is_made_and_granted_to_our_user() {
             "GET /",
             "? PermissionSetAssignment",
             "POST PermissionSetAssignment",
-            "POST CustomField",
-            "POST CustomField",
             "? FieldPermissions",
+            "POST CustomField",
             "POST FieldPermissions",
+            "POST CustomField",
             "POST FieldPermissions",
         ]
     );
@@ -184,12 +190,12 @@ async fn a_field_is_made_and_granted_to_our_user() {
         json!({"AssigneeId": USER, "PermissionSetId": SET})
     );
     assert_eq!(
-        api[7].json(),
+        api[8].json(),
         json!({"FullName": "Contact.Vat_Number__c", "Metadata": {
             "type": "Text", "label": "Vat Number", "length": 80, "inlineHelpText": "From Vat_Number__c"}})
     );
     assert_eq!(
-        api[10].json(),
+        api[9].json(),
         json!({"ParentId": SET, "SobjectType": "Contact", "Field": "Contact.Vat_Number__c",
             "PermissionsRead": true, "PermissionsEdit": true})
     );
@@ -319,13 +325,13 @@ async fn a_lost_answer_is_asked_for_again() {
             field(json!({"type": "Text", "length": 80})),
         ],
         allowed(),
-        vec![none(), Reply::error(503, "SERVER_UNAVAILABLE", "x")],
+        vec![Reply::error(503, "SERVER_UNAVAILABLE", "x")],
         vec![
             there(&[("00N1", "A")]),
             field(json!({"type": "Text", "length": 80})),
         ],
         allowed(),
-        vec![none(), made("01k1")],
+        vec![made("01k1")],
     ]))
     .await;
     assert_eq!(create(&server, &[text("A__c")]).await, [Ok(())]);
@@ -353,7 +359,7 @@ async fn without_room_nothing_is_made() {
             room(500, 0),
         ],
         allowed(),
-        vec![none(), made("01k1")],
+        vec![made("01k1")],
     ]))
     .await;
     let answers = create(&server, &specs[..2]).await;
@@ -380,7 +386,13 @@ async fn where_the_room_is_not_told_a_field_too_many_takes_the_others_with_it() 
         let server = Server::start(script(vec![
             vec![there(&[]), untold],
             allowed(),
-            vec![made("00N1"), made("00N2"), limit()],
+            vec![
+                made("00N1"),
+                made("01k1"),
+                made("00N2"),
+                made("01k2"),
+                limit(),
+            ],
             vec![
                 if deleted {
                     gone()
@@ -443,7 +455,7 @@ async fn a_field_of_that_name_is_taken_if_it_can_hold_the_column() {
             } else {
                 vec![found, allowed()]
             };
-            parts.push(vec![none(), made("01k1")]);
+            parts.push(vec![made("01k1")]);
             let server = Server::start(script(parts)).await;
             let answers = create(&server, &[text("A__c")]).await;
             match difference {
@@ -476,7 +488,6 @@ async fn another_refusal_concerns_its_field_alone() {
                 "The Name field can contain only",
             ),
             made("00N2"),
-            none(),
             made("01k2"),
         ],
     ]))
@@ -501,7 +512,7 @@ async fn a_custom_object_is_looked_up_by_its_id() {
             room(500, 9),
         ],
         allowed(),
-        vec![made("00N1"), none(), made("01k1")],
+        vec![made("00N1"), made("01k1")],
     ]))
     .await;
     let delivery = delivery(&server);

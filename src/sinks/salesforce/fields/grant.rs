@@ -9,7 +9,6 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::refusal::{is_right, passes};
 use crate::fault::{Class, Fault};
 use crate::mapping::FieldSpec;
 use crate::sinks::salesforce::auth::user_of;
@@ -21,6 +20,12 @@ use crate::sinks::salesforce::{Place, Salesforce};
 /// API name and label of the permission set.
 const PERMISSION_SET: &str = "Syncline";
 
+/// Our permission set, and what it gives on an object by `Object.Field` in lower case.
+pub(super) struct OwnSet {
+    id: String,
+    given: HashMap<String, Given>,
+}
+
 /// A right to a field that our set gives already.
 struct Given {
     id: String,
@@ -28,8 +33,8 @@ struct Given {
 }
 
 impl Salesforce {
-    /// The id of our permission set, found or made, and assigned to our user.
-    pub(super) async fn own_permission_set(&self) -> Result<String, Fault> {
+    /// Our permission set, found or made, and assigned to our user.
+    pub(super) async fn own_permission_set(&self, object: &str) -> Result<OwnSet, Fault> {
         let find = format!(
             "SELECT Id FROM PermissionSet WHERE Name = {} AND IsOwnedByProfile = false",
             quoted(PERMISSION_SET)
@@ -70,46 +75,23 @@ impl Salesforce {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(set)
+        let given = self.given(&set, object).await?;
+        Ok(OwnSet { id: set, given })
     }
 
-    /// Gives the rights to read and edit these fields, as far as the set does not give them yet; yields
-    /// those that were refused.
-    pub(super) async fn grant<'a>(
+    /// Gives the rights to read and edit the field, as far as the set does not give them yet.
+    pub(super) async fn grant(
         &self,
-        set: &str,
+        set: &OwnSet,
         object: &str,
-        wanted: &[(usize, &'a FieldSpec)],
-    ) -> Result<Vec<(usize, &'a FieldSpec, Fault)>, Fault> {
-        let mut refused = Vec::new();
-        if wanted.is_empty() {
-            return Ok(refused);
+        spec: &FieldSpec,
+    ) -> Result<(), Fault> {
+        let field = format!("{object}.{}", spec.name);
+        match set.given.get(&field.to_ascii_lowercase()) {
+            Some(given) if given.whole => Ok(()),
+            Some(given) => self.widen(&given.id).await,
+            None => self.give(&set.id, object, &field).await,
         }
-        let refuse = |fault: &Fault, rest: &[(usize, &'a FieldSpec)]| -> Vec<_> {
-            let of = |(place, spec): &(usize, &'a FieldSpec)| (*place, *spec, fault.clone());
-            rest.iter().map(of).collect()
-        };
-        let given = match self.given(set, object).await {
-            Ok(given) => given,
-            Err(fault) => return Ok(refuse(&passes(fault)?, wanted)),
-        };
-        for (done, (place, spec)) in wanted.iter().enumerate() {
-            let field = format!("{object}.{}", spec.name);
-            let granted = match given.get(&field.to_ascii_lowercase()) {
-                Some(given) if given.whole => Ok(()),
-                Some(given) => self.widen(&given.id).await,
-                None => self.give(set, object, &field).await,
-            };
-            let Err(fault) = granted else { continue };
-            let fault = passes(fault)?;
-            if is_right(&fault) {
-                // It would be said of each of them.
-                refused.extend(refuse(&fault, wanted.get(done..).unwrap_or_default()));
-                return Ok(refused);
-            }
-            refused.push((*place, *spec, fault));
-        }
-        Ok(refused)
     }
 
     async fn give(&self, set: &str, object: &str, field: &str) -> Result<(), Fault> {
@@ -147,7 +129,7 @@ impl Salesforce {
         answer.accepted().map(drop)
     }
 
-    /// What the set gives on the object, by `Object.Field` in lower case.
+    /// What the set gives on the object.
     async fn given(&self, set: &str, object: &str) -> Result<HashMap<String, Given>, Fault> {
         let query = format!(
             "SELECT Id,Field,PermissionsRead,PermissionsEdit FROM FieldPermissions \
