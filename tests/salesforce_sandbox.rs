@@ -18,8 +18,7 @@ use syncline::mapping::{
     TargetField,
 };
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
-use syncline::sinks::salesforce::Salesforce;
-use syncline::sinks::{Delivery, Outcome, Settings, Sink, hints_at_schema};
+use syncline::sinks::{Delivery, Outcome, Sink, hints_at_schema};
 
 fn plain(name: &str) -> TargetField {
     TargetField {

@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod field_rights;
 mod fields;
 mod login;
 mod records;
