@@ -75,7 +75,7 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         after,
         request.through.as_deref(),
         request.filter.as_deref(),
-        request.rows,
+        most,
     );
     let hints = if request.filter.is_none() {
         BY_INDEX
