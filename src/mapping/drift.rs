@@ -244,11 +244,11 @@ impl<'a> Changes<'a> {
         if new.kind != FieldKind::Reference || old.kind != FieldKind::Reference {
             return;
         }
-        let still = |object: &Box<str>| {
+        let still = |object: &str| {
             let mut objects = new.reference_to.iter();
             objects.any(|o| o.eq_ignore_ascii_case(object))
         };
-        if let Some(gone) = old.reference_to.iter().find(|object| !still(object)) {
+        if let Some(gone) = old.reference_to.iter().find(|o| !still(o)) {
             self.problem(format!("no longer refers to {gone}"), BACK);
         } else if old.relationship != new.relationship {
             self.warning(

@@ -56,6 +56,8 @@ fn lookup(relationship: &str, to: &[&str]) -> FieldDescription {
 }
 
 type Edit = fn(&mut FieldDescription);
+/// A field, a change of it, and what is told.
+type Row = (FieldDescription, Edit, &'static [(Severity, &'static str)]);
 
 #[test]
 fn a_change_of_a_used_field_is_told_by_what_it_does_to_rows() {
@@ -65,7 +67,7 @@ fn a_change_of_a_used_field_is_told_by_what_it_does_to_rows() {
     };
     let text = || x(FieldKind::Text);
     let number = || x(FieldKind::Decimal);
-    let cases: &[(FieldDescription, Edit, &[(Severity, &str)])] = &[
+    let cases: &[Row] = &[
         (text(), |_| {}, &[]),
         (text(), |f| f.label = "Other".into(), &[]),
         (
