@@ -114,16 +114,18 @@ pub(super) const KEYS: &[KeyInfo] = &[
         "missing_field",
         Shape::Choice(&["ignore", "halt"]),
     ),
+    key("contract", "path", Shape::Text),
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 7] = [
+pub(super) const SECTIONS: [&str; 8] = [
     "source",
     "state",
     "destination",
     "delivery",
     "admin",
     "routing",
+    "contract",
     "tables",
 ];
 
@@ -136,7 +138,19 @@ pub(super) const TABLE_KEYS: [&str; 6] = [
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 4] = ["field", "references", "ignore", "null"];
+pub(super) const COLUMN_KEYS: [&str; 11] = [
+    "field",
+    "references",
+    "ignore",
+    "null",
+    "trim",
+    "empty",
+    "controls",
+    "unicode",
+    "values",
+    "otherwise",
+    "time_zone",
+];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.

@@ -232,6 +232,7 @@ impl Binder {
                     slot,
                     field: field.clone(),
                     null: null_by_default(field),
+                    normal: None,
                     parent: None,
                     value_type: column.value_type.clone(),
                     automatic: true,
@@ -279,7 +280,12 @@ impl Binder {
             }
             return;
         }
-        match fit(&rule.field, &column.value_type) {
+        // A value map that has a place for every value does not mind where they come from.
+        let fit = match &rule.normal {
+            Some(normal) if normal.covers() => Fit::Whole,
+            _ => fit(&rule.field, &column.value_type),
+        };
+        match fit {
             Fit::Whole => self.find(
                 Severity::Note,
                 place.to_owned(),

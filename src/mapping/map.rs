@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::bind::{Binding, Bound, StepSource};
+use super::bind::{Binding, Bound, StepSource, null_by_default};
 use super::coerce::{Refusal, coerce};
 use super::key::BadKey;
+use super::normalize::Outcome;
 use super::table::{FieldRule, NullAction};
 use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Removal, Target};
 use crate::change::{Change, Datum, Kind, OldRow, Tuple};
@@ -238,6 +239,13 @@ fn assign(
         Datum::Null => return null(rule),
     };
     if let Some(parent) = &rule.parent {
+        let normal = rule.normal.as_ref();
+        match normal.and_then(|n| n.reference(value_type, bytes)) {
+            None => {}
+            Some(Ok(Outcome::Set(value))) => return Ok(Some(Assignment::Set(value))),
+            Some(Ok(Outcome::Empty | Outcome::Null)) => return null(rule),
+            Some(Err(refusal)) => return Err(Wrong::Value(refusal)),
+        }
         let parts = std::iter::once((Datum::Text(bytes), value_type));
         let key = parent
             .build(parts)
@@ -245,10 +253,26 @@ fn assign(
         return Ok(Some(Assignment::Set(FieldValue::Reference(key))));
     }
     let value = decode::value(value_type, bytes).map_err(|_| Wrong::Value(Refusal::Unreadable))?;
+    if let Some(normal) = &rule.normal {
+        return match normal.assign(&rule.field, value_type, value) {
+            Ok(Outcome::Set(value)) => Ok(Some(Assignment::Set(value))),
+            Ok(Outcome::Empty) if normal.keep_empty => empty(rule),
+            Ok(Outcome::Empty | Outcome::Null) => null(rule),
+            Err(refusal) => Err(Wrong::Value(refusal)),
+        };
+    }
     match coerce(&rule.field, value_type, &value).map_err(Wrong::Value)? {
         Some(value) => Ok(Some(Assignment::Set(value))),
         // Nothing is left of it in the CRM: the same as NULL.
         None => null(rule),
+    }
+}
+
+/// An empty text that is a value: the CRM makes the same of it.
+fn empty(rule: &FieldRule) -> Result<Option<Assignment>, Wrong> {
+    match null_by_default(&rule.field) {
+        NullAction::Clear => Ok(Some(Assignment::Clear)),
+        _ => Err(Wrong::Value(Refusal::Null)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::key::KeyRule;
+use super::normalize::Normal;
 use super::{Assigned, FieldDescription, FieldValue, ObjectId, Target};
 use crate::config::{OnTruncate, Routing};
 use crate::value::ValueType;
@@ -107,6 +108,8 @@ pub struct FieldRule {
     pub field: Arc<FieldDescription>,
     /// What a NULL does.
     pub null: NullAction,
+    /// How its values are made uniform; none where nothing is said of it.
+    pub normal: Option<Arc<Normal>>,
     /// For a reference: how the parent's external id is made from this one column.
     pub parent: Option<Arc<KeyRule>>,
     /// The type that the rule was checked against.

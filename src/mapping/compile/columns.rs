@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fields::{Draft, undescribed};
 use super::keys::longest;
+use super::normal::zoned;
 use super::{Compiler, Prepared};
 use crate::capture::CatalogColumn;
 use crate::config::{Column, ColumnRule, NullRule, Unmapped as Route};
@@ -111,7 +112,10 @@ impl<'a> Compiler<'a> {
             },
         };
         self.writable(table, &at, &field);
-        let fits = parent.is_some() || self.fits(table, column, &field, &value_type);
+        let normal = self.normal(&at, rule, &field, &value_type);
+        let fits = parent.is_some()
+            || normal.as_ref().is_some_and(|n| n.covers())
+            || self.fits(table, column, &field, &zoned(normal.as_deref(), &value_type));
         let null = self.null(&at, column, &field, &rule.null, parent.is_some());
         let writer = format!("columns.{}", column.name);
         if let Some(other) = draft.claim(&field.name, writer) {
@@ -131,6 +135,7 @@ impl<'a> Compiler<'a> {
                 slot,
                 field,
                 null,
+                normal,
                 parent,
                 value_type,
                 automatic: false,
@@ -161,6 +166,7 @@ impl<'a> Compiler<'a> {
                 slot,
                 field,
                 null,
+                normal: None,
                 parent: None,
                 value_type,
                 automatic: true,

@@ -8,6 +8,7 @@ mod columns;
 mod delete;
 mod fields;
 mod keys;
+mod normal;
 mod references;
 #[cfg(test)]
 mod tests;

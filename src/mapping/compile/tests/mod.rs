@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod columns;
+mod normal;
 mod tables;
 
 use super::super::fixtures::{Case, config, key_field, table, types};
