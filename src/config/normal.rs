@@ -23,7 +23,9 @@ pub(super) fn check(layers: &mut Layers, key: &str, name: &str, value: &Value) -
             Value::Table(values) if !values.is_empty() => scalars(layers, key, values),
             _ => layers.mistake(
                 key,
-                format!("{key} says what stands for what: {{ new = \"New\", won = \"Closed Won\" }}"),
+                format!(
+                    "{key} says what stands for what: {{ new = \"New\", won = \"Closed Won\" }}"
+                ),
             ),
         },
         "otherwise" => otherwise(layers, key, value),
@@ -53,7 +55,8 @@ fn otherwise(layers: &mut Layers, key: &str, value: &Value) {
 
 /// What the keys of one rule have to say together.
 pub(super) fn together(layers: &mut Layers, at: &str, rule: &Table) {
-    if rule.contains_key("otherwise") && !rule.contains_key("values") {
+    let said = rule.get("otherwise");
+    if said.is_some_and(|o| o.as_str() != Some("keep")) && !rule.contains_key("values") {
         let key = dotted(at, "otherwise");
         layers.mistake(
             &key,

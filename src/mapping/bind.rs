@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::coerce::{Fit, fit};
+use super::contract::Check;
 use super::key::can_be_key;
 use super::naming;
 use super::table::{ColumnMapping, FieldRule, Mapping, NullAction, TableMapping, Unmapped};
@@ -37,6 +38,8 @@ pub(super) struct Bound {
     pub(super) key: SmallVec<[KeyColumn; 2]>,
     /// A key column is gone: no row can be named.
     pub(super) keyless: bool,
+    /// What the contract says, beside each step; empty without one.
+    pub(super) checks: Vec<Option<Check>>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,9 +79,11 @@ impl Mapping {
             findings: Vec::new(),
             unmapped: Vec::new(),
         };
-        let bound = self
-            .table(&relation.schema, &relation.name)
-            .map(|table| binder.bind(table, relation));
+        let bound = self.table(&relation.schema, &relation.name).map(|table| {
+            binder
+                .bind(table, relation)
+                .under(&self.contracts, relation)
+        });
         Binding {
             relation: relation.clone(),
             findings: binder.findings,
@@ -171,6 +176,7 @@ impl Binder {
             steps,
             key,
             keyless,
+            checks: Vec::new(),
         }
     }
 

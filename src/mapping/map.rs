@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bind::{Binding, Bound, StepSource, null_by_default};
 use super::coerce::{Refusal, coerce};
+use super::contract::{Breach, Check};
 use super::key::BadKey;
 use super::normalize::Outcome;
 use super::table::{FieldRule, NullAction};
@@ -176,14 +177,17 @@ impl Bound {
     fn fields(&self, tuple: &Tuple) -> (Vec<Assigned>, Option<Fault>) {
         let mut fields = Vec::with_capacity(self.steps.len());
         let mut fault: Option<Fault> = None;
-        for step in &self.steps {
+        for (place, step) in self.steps.iter().enumerate() {
             let assignment = match &step.source {
                 StepSource::Constant(assignment) => Ok(Some(assignment.clone())),
                 StepSource::Column {
                     index,
                     value_type,
                     rule,
-                } => assign(rule, value_type, tuple.get(*index)),
+                } => {
+                    let check = self.checks.get(place).and_then(Option::as_ref);
+                    assign(rule, value_type, check, tuple.get(*index))
+                }
             };
             match assignment {
                 Ok(Some(assignment)) => fields.push(Assigned {
@@ -205,6 +209,7 @@ impl Bound {
 /// What is wrong with one field.
 enum Wrong {
     Value(Refusal),
+    Contract(Breach),
     Parent(super::key::KeyRefusal),
 }
 
@@ -216,6 +221,11 @@ impl Wrong {
                 Class::Record,
                 refusal.code(),
                 format!("{field} {}", refusal.words()),
+            ),
+            Wrong::Contract(breach) => Fault::new(
+                Class::Record,
+                "contract",
+                format!("the column of {field} {}", breach.words()),
             ),
             Wrong::Parent(refusal) => Fault::new(
                 Class::Record,
@@ -231,8 +241,16 @@ impl Wrong {
 fn assign(
     rule: &FieldRule,
     value_type: &ValueType,
+    check: Option<&Check>,
     datum: Datum<'_>,
 ) -> Result<Option<Assignment>, Wrong> {
+    // What is read below anyway is checked below.
+    if let Some(check) = check
+        && (rule.parent.is_some() || datum == Datum::Null)
+        && let Some(breach) = check.datum(value_type, datum)
+    {
+        return Err(Wrong::Contract(breach));
+    }
     let bytes = match datum {
         Datum::Text(bytes) => bytes,
         Datum::Unchanged => return Ok(None),
@@ -253,6 +271,9 @@ fn assign(
         return Ok(Some(Assignment::Set(FieldValue::Reference(key))));
     }
     let value = decode::value(value_type, bytes).map_err(|_| Wrong::Value(Refusal::Unreadable))?;
+    if let Some(breach) = check.and_then(|check| check.value(&value)) {
+        return Err(Wrong::Contract(breach));
+    }
     if let Some(normal) = &rule.normal {
         return match normal.assign(&rule.field, value_type, value) {
             Ok(Outcome::Set(value)) => Ok(Some(Assignment::Set(value))),

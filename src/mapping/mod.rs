@@ -32,6 +32,7 @@
 mod bind;
 mod coerce;
 mod compile;
+pub mod contract;
 mod description;
 #[cfg(test)]
 mod fixtures;

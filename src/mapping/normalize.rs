@@ -232,13 +232,11 @@ impl Normal {
             true => Cow::Owned(text.replace(refused, "")),
             false => Cow::Borrowed(text),
         };
-        let text = match self.nfc
-            && !text.is_ascii()
-            && is_nfc_quick(text.chars()) != IsNormalized::Yes
-        {
-            true => Cow::Owned(text.nfc().collect()),
-            false => text,
-        };
+        let text =
+            match self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+                true => Cow::Owned(text.nfc().collect()),
+                false => text,
+            };
         match (self.trim, text) {
             (Trim::None, text) => text,
             (Trim::Ends, Cow::Borrowed(text)) => Cow::Borrowed(trim(text)),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::contract::Contracts;
 use super::key::KeyRule;
 use super::normalize::Normal;
 use super::{Assigned, FieldDescription, FieldValue, ObjectId, Target};
@@ -14,6 +15,8 @@ use crate::value::ValueType;
 pub struct Mapping {
     pub(super) tables: BTreeMap<Box<str>, Arc<TableMapping>>,
     pub(super) hash: u64,
+    /// What rows are checked against; empty: nothing.
+    pub(super) contracts: Arc<Contracts>,
 }
 
 impl Mapping {
@@ -47,6 +50,13 @@ impl Mapping {
         pairs.sort_unstable();
         pairs.dedup();
         pairs
+    }
+
+    /// The same rules, with every row checked against the contract of its table. A table or a column
+    /// that has none is not checked.
+    #[must_use]
+    pub fn under(self, contracts: Arc<Contracts>) -> Mapping {
+        Mapping { contracts, ..self }
     }
 
     /// A number that changes when what is written where changes. It stands on every verdict.

@@ -503,7 +503,10 @@ fn values_are_made_uniform_before_they_are_written() {
     // What differs only in its raw form has the same fingerprints.
     let two = operation(row(Is("Zoë Lee"), Is(""), Is("7"), Is("ok"), july));
     let prints = |o: &Operation| -> Vec<_> {
-        o.fields.iter().map(|f| f.assignment.fingerprint()).collect()
+        o.fields
+            .iter()
+            .map(|f| f.assignment.fingerprint())
+            .collect()
     };
     assert_eq!(prints(&one), prints(&two));
     let three = operation(row(Is("Lee"), Null, Is("0"), Null, Null));

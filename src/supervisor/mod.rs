@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod command;
+pub mod contracts;
 pub mod flight;
 pub mod intake;
 pub mod settle;

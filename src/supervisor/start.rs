@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::apply::{Apply, Pace};
 use super::command::Command;
+use super::contracts;
 use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
@@ -78,6 +79,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let recovered = store.recover().await?;
+    let contracts = contracts::configured(config)?;
     let delivery = Arc::new(connect(config)?);
     let survey = tokio::select! {
         survey = survey_patiently(config, &delivery) => survey?,
@@ -94,7 +96,7 @@ pub async fn run(
             &compiled.findings,
         ));
     };
-    let mapping = Arc::new(mapping);
+    let mapping = Arc::new(mapping.under(contracts));
 
     let names: Vec<String> = config.tables.keys().cloned().collect();
     if recovered.identity.is_none() {

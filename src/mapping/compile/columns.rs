@@ -115,7 +115,12 @@ impl<'a> Compiler<'a> {
         let normal = self.normal(&at, rule, &field, &value_type);
         let fits = parent.is_some()
             || normal.as_ref().is_some_and(|n| n.covers())
-            || self.fits(table, column, &field, &zoned(normal.as_deref(), &value_type));
+            || self.fits(
+                table,
+                column,
+                &field,
+                &zoned(normal.as_deref(), &value_type),
+            );
         let null = self.null(&at, column, &field, &rule.null, parent.is_some());
         let writer = format!("columns.{}", column.name);
         if let Some(other) = draft.claim(&field.name, writer) {

@@ -80,6 +80,7 @@ pub fn compile(
     let mapping = (!failed).then(|| Mapping {
         hash: hash(&tables),
         tables,
+        contracts: Arc::default(),
     });
     Compiled {
         mapping,

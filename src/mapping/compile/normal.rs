@@ -73,10 +73,12 @@ impl<'a> Compiler<'a> {
             (ValueType::Date, FieldKind::DateTime) | (ValueType::TimestampTz, FieldKind::Date) => {
                 None
             }
-            (ValueType::TimestampTz, _) => {
-                Some("a timestamp with time zone is an instant already; only a date field asks for its day")
+            (ValueType::TimestampTz, _) => Some(
+                "a timestamp with time zone is an instant already; only a date field asks for its day",
+            ),
+            (ValueType::Date, _) => {
+                Some("a date has no time; only a date-time field asks for its zone")
             }
-            (ValueType::Date, _) => Some("a date has no time; only a date-time field asks for its zone"),
             _ => Some("it is for timestamps, and the column is none"),
         };
         if let Some(wrong) = wrong {

@@ -9,8 +9,8 @@ fn text(normal: &Normal, cases: &[(&str, &str)]) {
         let made = normal.text(raw);
         assert_eq!(made, *expected, "{raw:?}");
         // Nothing that is only cut at its ends is copied.
-        let within = raw.contains(*expected);
-        assert_eq!(matches!(made, Cow::Borrowed(_)), within, "{raw:?}");
+        let changed = normal.drop_controls || trim(raw) != *expected;
+        assert!(changed || matches!(made, Cow::Borrowed(_)), "{raw:?}");
     }
 }
 
@@ -97,7 +97,9 @@ fn told(normal: &Normal, kind: FieldKind, value_type: &T, raw: &str) -> String {
     };
     match normal.assign(&field, value_type, value) {
         Ok(Outcome::Set(FieldValue::Bool(b))) => format!("={b}"),
-        Ok(Outcome::Set(FieldValue::Number(s) | FieldValue::Text(s) | FieldValue::Reference(s))) => {
+        Ok(Outcome::Set(
+            FieldValue::Number(s) | FieldValue::Text(s) | FieldValue::Reference(s),
+        )) => {
             format!("={s}")
         }
         Ok(Outcome::Empty) => "empty".into(),
@@ -158,7 +160,10 @@ fn a_value_map_says_what_stands_for_what() {
     }
     let named = map(&[("", "Unknown")], Some(Written::Reject));
     assert_eq!(told(&named, FieldKind::Text, &T::Text, "  "), "=Unknown");
-    let flags = map(&[("true", "Active"), ("false", "Left")], Some(Written::Reject));
+    let flags = map(
+        &[("true", "Active"), ("false", "Left")],
+        Some(Written::Reject),
+    );
     assert_eq!(told(&flags, FieldKind::Text, &T::Bool, "t"), "=Active");
     assert_eq!(told(&flags, FieldKind::Text, &T::Bool, "f"), "=Left");
     let numbers = map(&[("0", "Low"), ("-1", "None")], Some(Written::Null));
@@ -186,28 +191,130 @@ fn readings_get_their_zone() {
     assert_eq!(Zone::find("Europe/Atlantis"), None);
     use FieldKind::{Date as Day, DateTime as Instant, Text};
     for (normal, kind, value_type, raw, expected) in [
-        (&berlin, Instant, T::Timestamp, "2026-01-15 12:00:00", "=2026-01-15T11:00:00.000Z"),
-        (&berlin, Instant, T::Timestamp, "2026-07-15 12:00:00.9", "=2026-07-15T10:00:00.000Z"),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "2026-01-15 12:00:00",
+            "=2026-01-15T11:00:00.000Z",
+        ),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "2026-07-15 12:00:00.9",
+            "=2026-07-15T10:00:00.000Z",
+        ),
         // Skipped on 29 March 2026 between 02:00 and 03:00: moved on by an hour.
-        (&berlin, Instant, T::Timestamp, "2026-03-29 02:30:00", "=2026-03-29T01:30:00.000Z"),
-        (&berlin, Instant, T::Timestamp, "2026-03-29 03:30:00", "=2026-03-29T01:30:00.000Z"),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "2026-03-29 02:30:00",
+            "=2026-03-29T01:30:00.000Z",
+        ),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "2026-03-29 03:30:00",
+            "=2026-03-29T01:30:00.000Z",
+        ),
         // Twice on 25 October 2026: the earlier, still in summer time.
-        (&berlin, Instant, T::Timestamp, "2026-10-25 02:30:00", "=2026-10-25T00:30:00.000Z"),
-        (&new_york, Instant, T::Timestamp, "2026-11-01 01:30:00", "=2026-11-01T05:30:00.000Z"),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "2026-10-25 02:30:00",
+            "=2026-10-25T00:30:00.000Z",
+        ),
+        (
+            &new_york,
+            Instant,
+            T::Timestamp,
+            "2026-11-01 01:30:00",
+            "=2026-11-01T05:30:00.000Z",
+        ),
         // Local mean time, before there were zones.
-        (&berlin, Instant, T::Timestamp, "1850-01-01 00:00:00", "=1849-12-31T23:06:32.000Z"),
-        (&berlin, Instant, T::Date, "2026-07-15", "=2026-07-14T22:00:00.000Z"),
-        (&berlin, Text, T::Timestamp, "2026-01-15 12:00:00.25", "=2026-01-15T11:00:00.25Z"),
-        (&new_york, Day, T::TimestampTz, "2026-01-15 02:00:00+00", "=2026-01-14"),
-        (&berlin, Day, T::TimestampTz, "2026-01-15 23:30:00+00", "=2026-01-16"),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "1850-01-01 00:00:00",
+            "=1849-12-31T23:06:32.000Z",
+        ),
+        (
+            &berlin,
+            Instant,
+            T::Date,
+            "2026-07-15",
+            "=2026-07-14T22:00:00.000Z",
+        ),
+        (
+            &berlin,
+            Text,
+            T::Timestamp,
+            "2026-01-15 12:00:00.25",
+            "=2026-01-15T11:00:00.25Z",
+        ),
+        (
+            &new_york,
+            Day,
+            T::TimestampTz,
+            "2026-01-15 02:00:00+00",
+            "=2026-01-14",
+        ),
+        (
+            &berlin,
+            Day,
+            T::TimestampTz,
+            "2026-01-15 23:30:00+00",
+            "=2026-01-16",
+        ),
         // The day of a reading is the one that was read.
-        (&berlin, Day, T::Timestamp, "2026-01-15 00:30:00", "=2026-01-15"),
-        (&berlin, Instant, T::TimestampTz, "2026-01-15 12:00:00+00", "=2026-01-15T12:00:00.000Z"),
+        (
+            &berlin,
+            Day,
+            T::Timestamp,
+            "2026-01-15 00:30:00",
+            "=2026-01-15",
+        ),
+        (
+            &berlin,
+            Instant,
+            T::TimestampTz,
+            "2026-01-15 12:00:00+00",
+            "=2026-01-15T12:00:00.000Z",
+        ),
         (&berlin, Instant, T::Timestamp, "infinity", "out_of_range"),
-        (&berlin, Instant, T::Timestamp, "0044-03-15 12:00:00 BC", "out_of_range"),
-        (&berlin, Instant, T::Timestamp, "12345-01-01 00:00:00", "out_of_range"),
-        (&berlin, Instant, T::Timestamp, "294276-01-01 00:00:00", "out_of_range"),
-        (&berlin, Day, T::TimestampTz, "12345-01-01 00:00:00+00", "out_of_range"),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "0044-03-15 12:00:00 BC",
+            "out_of_range",
+        ),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "12345-01-01 00:00:00",
+            "out_of_range",
+        ),
+        (
+            &berlin,
+            Instant,
+            T::Timestamp,
+            "294276-01-01 00:00:00",
+            "out_of_range",
+        ),
+        (
+            &berlin,
+            Day,
+            T::TimestampTz,
+            "12345-01-01 00:00:00+00",
+            "out_of_range",
+        ),
     ] {
         assert_eq!(
             told(normal, kind.clone(), &value_type, raw),

@@ -24,7 +24,12 @@ fn every_mistake_has_its_finding() {
             "a value that the list lacks",
             |c| {
                 listed(c);
-                with(c, "mood", "mood", "field = 'Mood__c', values = { ok = 'Fine' }")
+                with(
+                    c,
+                    "mood",
+                    "mood",
+                    "field = 'Mood__c', values = { ok = 'Fine' }",
+                )
             },
             (
                 Problem,
@@ -48,45 +53,112 @@ fn every_mistake_has_its_finding() {
         ),
         (
             "a value of the wrong type",
-            |c| with(c, "born", "text", "field = 'Birthdate', values = { x = true }"),
+            |c| {
+                with(
+                    c,
+                    "born",
+                    "text",
+                    "field = 'Birthdate', values = { x = true }",
+                )
+            },
             (Problem, "columns.born.values.\"x\"", "Birthdate", ""),
         ),
         (
             "no such boolean",
-            |c| with(c, "vip", "bool", "field = 'FirstName', values = { t = 'Yes' }"),
-            (Problem, "columns.vip.values.\"t\"", "never occurs", "correct"),
+            |c| {
+                with(
+                    c,
+                    "vip",
+                    "bool",
+                    "field = 'FirstName', values = { t = 'Yes' }",
+                )
+            },
+            (
+                Problem,
+                "columns.vip.values.\"t\"",
+                "never occurs",
+                "correct",
+            ),
         ),
         (
             "no such number",
-            |c| with(c, "rank", "int4", "field = 'FirstName', values = { 01 = 'Yes' }"),
+            |c| {
+                with(
+                    c,
+                    "rank",
+                    "int4",
+                    "field = 'FirstName', values = { 01 = 'Yes' }",
+                )
+            },
             (Problem, "columns.rank.values.\"01\"", "whole numbers", ""),
         ),
         (
             "a value that is trimmed away",
-            |c| with(c, "nick", "text", "field = 'FirstName', values = { ' a' = 'A' }"),
+            |c| {
+                with(
+                    c,
+                    "nick",
+                    "text",
+                    "field = 'FirstName', values = { ' a' = 'A' }",
+                )
+            },
             (Problem, "columns.nick.values.\" a\"", "never occurs", ""),
         ),
         (
             "a map of dates",
-            |c| with(c, "born", "date", "field = 'Birthdate', values = { x = '' }"),
-            (Problem, "columns.born.values", "whole numbers and booleans", ""),
+            |c| {
+                with(
+                    c,
+                    "born",
+                    "date",
+                    "field = 'Birthdate', values = { x = '' }",
+                )
+            },
+            (
+                Problem,
+                "columns.born.values",
+                "whole numbers and booleans",
+                "",
+            ),
         ),
         (
             "a zone for text",
             |c| with(c, "born", "text", "field = 'Birthdate', time_zone = 'UTC'"),
-            (Problem, "columns.born.time_zone", "for timestamps", "take it away"),
+            (
+                Problem,
+                "columns.born.time_zone",
+                "for timestamps",
+                "take it away",
+            ),
         ),
         (
             "a zone for the day of a reading",
-            |c| with(c, "born", "timestamp", "field = 'Birthdate', time_zone = 'UTC'"),
+            |c| {
+                with(
+                    c,
+                    "born",
+                    "timestamp",
+                    "field = 'Birthdate', time_zone = 'UTC'",
+                )
+            },
             (Problem, "columns.born.time_zone", "in every zone", ""),
         ),
         (
             "a zone that is none",
             |c| {
-                with(c, "born", "timestamptz", "field = 'Birthdate', time_zone = 'Europe/Berln'")
+                with(
+                    c,
+                    "born",
+                    "timestamptz",
+                    "field = 'Birthdate', time_zone = 'Europe/Berln'",
+                )
             },
-            (Problem, "columns.born.time_zone", "did you mean \"Europe/Berlin\"?", "IANA"),
+            (
+                Problem,
+                "columns.born.time_zone",
+                "did you mean \"Europe/Berlin\"?",
+                "IANA",
+            ),
         ),
         (
             "trimming a number",
@@ -116,26 +188,34 @@ fn every_mistake_has_its_finding() {
                     "references = \"public.company\", values = { 0 = true }",
                 )
             },
-            (Problem, "columns.company_id.values.\"0\"", "key of a row", ""),
+            (
+                Problem,
+                "columns.company_id.values.\"0\"",
+                "key of a row",
+                "",
+            ),
         ),
         (
             "an open map does not make a type fit",
             |c| {
-                c.crm.get_mut("Contact").unwrap().fields.push(super::super::super::fixtures::field(
-                    "Vip__c",
-                    FieldKind::Boolean,
-                ));
-                with(c, "vip", "int4", "field = 'Vip__c', values = { 1 = true, 0 = false }")
+                c.crm.get_mut("Contact").unwrap().fields.push(
+                    super::super::super::fixtures::field("Vip__c", FieldKind::Boolean),
+                );
+                with(
+                    c,
+                    "vip",
+                    "int4",
+                    "field = 'Vip__c', values = { 1 = true, 0 = false }",
+                )
             },
             (Problem, "columns.vip", "a boolean field takes bool", ""),
         ),
         (
             "a reading without its zone",
             |c| {
-                c.crm.get_mut("Contact").unwrap().fields.push(super::super::super::fixtures::field(
-                    "Seen__c",
-                    FieldKind::DateTime,
-                ));
+                c.crm.get_mut("Contact").unwrap().fields.push(
+                    super::super::super::fixtures::field("Seen__c", FieldKind::DateTime),
+                );
                 with(c, "seen", "timestamp", "field = 'Seen__c'")
             },
             (Warning, "columns.seen", "taken as UTC", ""),
@@ -151,7 +231,10 @@ fn every_mistake_has_its_finding() {
 fn what_a_rule_settles_is_no_finding() {
     let mut case = Case::default();
     listed(&mut case);
-    for (name, kind) in [("Vip__c", FieldKind::Boolean), ("Seen__c", FieldKind::DateTime)] {
+    for (name, kind) in [
+        ("Vip__c", FieldKind::Boolean),
+        ("Seen__c", FieldKind::DateTime),
+    ] {
         let field = super::super::super::fixtures::field(name, kind);
         case.crm.get_mut("Contact").unwrap().fields.push(field);
     }
@@ -161,8 +244,18 @@ fn what_a_rule_settles_is_no_finding() {
         "int4!",
         "field = 'Vip__c', values = { 1 = true }, otherwise = { value = false }",
     );
-    with(&mut case, "seen", "timestamp", "field = 'Seen__c', time_zone = 'Asia/Tokyo'");
-    with(&mut case, "born", "timestamptz", "field = 'Birthdate', time_zone = 'Asia/Tokyo'");
+    with(
+        &mut case,
+        "seen",
+        "timestamp",
+        "field = 'Seen__c', time_zone = 'Asia/Tokyo'",
+    );
+    with(
+        &mut case,
+        "born",
+        "timestamptz",
+        "field = 'Birthdate', time_zone = 'Asia/Tokyo'",
+    );
     with(
         &mut case,
         "mood",
