@@ -315,11 +315,17 @@ impl Case {
     }
 
     pub(super) fn column(&mut self, table: &str, name: &str, kind: &str) {
-        let made = self::table("x", &[], &[(name, kind)]).columns.remove(0);
+        let mut made = self::table("x", &[], &[(name, kind)]).columns.remove(0);
         let columns = &mut self.table(table).columns;
         match columns.iter_mut().find(|c| *c.name == *name) {
-            Some(column) => *column = made,
-            None => columns.push(made),
+            Some(column) => {
+                made.attnum = column.attnum;
+                *column = made;
+            }
+            None => {
+                made.attnum = columns.len() as i16 + 1;
+                columns.push(made);
+            }
         }
     }
 
