@@ -26,7 +26,8 @@ const TABLES: &str = "
         id int PRIMARY KEY,
         name varchar(80) NOT NULL,
         website text,
-        note text);
+        note text,
+        misc text);
     CREATE TABLE deal (
         company_id int NOT NULL REFERENCES company,
         number int NOT NULL,
@@ -66,7 +67,7 @@ columns.closes_on = "CloseDate"
 columns.company_id = { field = "Account", references = "public.company" }
 "#;
 
-/// An org with our fields; `length` and `discount` are what the tests let drift.
+/// An org with our fields; `discount` is what the tests let drift.
 fn org(discount: Option<&str>) -> Crm {
     let crm = Crm::start(None);
     crm.put("fields/Account/Company_Id__c", EXTERNAL_ID);
@@ -236,7 +237,7 @@ fn a_contract_is_kept_broken_and_mended() {
     }
     // What nothing needs is a note.
     place.postgres.psql(
-        "ALTER TABLE company ADD founded date; ALTER TABLE company DROP note;
+        "ALTER TABLE company ADD founded date; ALTER TABLE company DROP misc;
          ALTER TABLE company ALTER website SET NOT NULL",
     );
     let notes = place.cli(&["contract", "check", "--json"]).is(0);
@@ -246,7 +247,7 @@ fn a_contract_is_kept_broken_and_mended() {
     assert!(notes["notes"].as_u64().unwrap() >= 3, "{notes:#}");
     place
         .postgres
-        .psql("ALTER TABLE company DROP founded, ADD note text, ALTER website DROP NOT NULL");
+        .psql("ALTER TABLE company DROP founded, ADD misc text, ALTER website DROP NOT NULL");
 
     // An enumeration grows: agreed on, with its value, the contract has a new version.
     place.postgres.psql("ALTER TYPE stage ADD VALUE 'stalled'");
@@ -331,7 +332,7 @@ fn the_dictionary_says_where_everything_comes_from() {
         "- **Key:** `Deal_Id__c` is made from `company_id`, `number`, joined by `/`.",
         "| `Name` | text (255) | `name` | character varying(80) | NOT NULL | source | the row becomes a dead letter |  | As on the invoice |",
         "| `Website` | web address (255) | `website` | text |  | source | leaves the field as it is |",
-        "| `Discount__c` | number (18, 2) | `amount` | numeric(9,2) | CHECK ((amount >= (0)::numeric)) | source | writes `0` |  | Net, in euro |",
+        "| `Discount__c` | number (16, 2) | `amount` | numeric(9,2) | CHECK ((amount >= (0)::numeric)) | source | writes `0` |  | Net, in euro |",
         "lookup to Account by Company_Id__c",
         "FOREIGN KEY (company_id) REFERENCES company(id)",
         "`lost` is `Closed Lost`; `new` is `Prospecting`; `won` is `Closed Won`; others stay",
