@@ -11,6 +11,8 @@
     unreachable_pub
 )]
 
+#[path = "simulation/database.rs"]
+mod database;
 #[path = "simulation/schema.rs"]
 mod schema;
 #[path = "simulation/world.rs"]
@@ -240,7 +242,7 @@ fn operations(seed: u64, transactions: usize, ids: i64) -> Vec<Operation> {
     let mut decoder = Decoder::new(Types::new(Vec::new()), Vec::new());
     let mut bindings: HashMap<u32, Binding> = HashMap::new();
     let mut operations = Vec::new();
-    for payload in world::frames_from(&history, Lsn(0)) {
+    for payload in database::frames_of(&history) {
         let frame = Frame {
             lsn: Lsn(0),
             payload,

@@ -32,6 +32,7 @@
 
 mod catalog;
 mod conninfo;
+mod dictionary;
 mod feedback;
 mod framing;
 mod guard;
@@ -59,6 +60,7 @@ use crate::fault::Result;
 
 pub use catalog::{CatalogColumn, CatalogTable};
 pub use conninfo::Conninfo;
+pub use dictionary::{ColumnNotes, ConstraintNote, TableNotes};
 pub use feedback::{Lsns, Status};
 pub use identity::SlotInfo;
 pub use pages::SqlReader;

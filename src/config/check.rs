@@ -66,7 +66,7 @@ fn unknown<'n>(
     layers.mistake(&key, format!("unknown key {key}{near}"));
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a text",
         Value::Integer(_) => "a whole number",
@@ -87,7 +87,7 @@ fn section(layers: &mut Layers, section: &str, table: &Table) {
     }
 }
 
-fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value) {
+pub(super) fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value) {
     if shape == Shape::Rules {
         return rules::rules(layers, key, value);
     }
@@ -200,7 +200,7 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
     }
 }
 
-fn text(layers: &mut Layers, at: &str, value: &Value) {
+pub(super) fn text(layers: &mut Layers, at: &str, value: &Value) {
     match value {
         Value::String(s) if !s.is_empty() => {}
         other => layers.mistake(
@@ -280,7 +280,7 @@ fn on_delete(layers: &mut Layers, at: &str, value: &Value) {
     }
 }
 
-fn scalars(layers: &mut Layers, at: &str, table: &Table) {
+pub(super) fn scalars(layers: &mut Layers, at: &str, table: &Table) {
     for (name, value) in table {
         if matches!(value, Value::Array(_) | Value::Table(_)) {
             let key = dotted(at, name);
@@ -319,9 +319,11 @@ fn column(layers: &mut Layers, at: &str, value: &Value) {
             }
             "ignore" => {}
             "null" => null(layers, &key, value),
+            _ if super::normal::check(layers, &key, name, value) => {}
             _ => unknown(layers, at, name, COLUMN_KEYS),
         }
     }
+    super::normal::together(layers, at, table);
 }
 
 fn null(layers: &mut Layers, at: &str, value: &Value) {

@@ -49,6 +49,9 @@ pub struct Config {
     /// What happens to columns without an explicit mapping.
     #[serde(default)]
     pub routing: Routing,
+    /// What the tables were agreed to be.
+    #[serde(default)]
+    pub contract: Contract,
     /// The tables, by `schema.table`.
     #[serde(default)]
     pub tables: BTreeMap<String, Table>,
@@ -332,6 +335,14 @@ pub struct RoutingRule {
     pub backfill: bool,
 }
 
+/// What the tables were agreed to be.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Contract {
+    /// The directory of the contract files. Given: rows are checked against them.
+    pub path: Option<PathBuf>,
+}
+
 /// A table.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -436,6 +447,81 @@ pub struct ColumnRule {
     pub ignore: bool,
     /// What a NULL does.
     pub null: NullRule,
+    /// Which white space of a text goes.
+    pub trim: Trim,
+    /// What an empty text is.
+    pub empty: Empty,
+    /// What characters that the CRM refuses become.
+    pub controls: Controls,
+    /// The Unicode form of text.
+    pub unicode: Unicode,
+    /// What stands for what: a value of the column, as text, and what the field gets.
+    pub values: BTreeMap<String, toml::Value>,
+    /// What a value becomes that `values` does not name.
+    pub otherwise: Otherwise,
+    /// The zone of readings without one, by its IANA name.
+    pub time_zone: Option<String>,
+}
+
+/// Which white space of a text goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trim {
+    /// None by us. (The CRM drops what stands at the ends.)
+    None,
+    /// What stands at the ends.
+    #[default]
+    Ends,
+    /// What stands at the ends; each run inside becomes one blank.
+    Collapse,
+}
+
+/// What an empty text is, once it is trimmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Empty {
+    /// The same as NULL: the null rule says what it does.
+    #[default]
+    Null,
+    /// A value: it empties the field, whatever the null rule says. (The CRM stores no empty text.)
+    Keep,
+}
+
+/// What control characters become (all but tab, line feed and carriage return).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Controls {
+    /// They stay, and the CRM judges them.
+    #[default]
+    Keep,
+    /// They go.
+    Drop,
+}
+
+/// The Unicode form of text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unicode {
+    /// As it is.
+    #[default]
+    Keep,
+    /// Normalization Form C: an `e` and an accent become an `é`.
+    Nfc,
+}
+
+/// What a value becomes that a value map does not name.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Otherwise {
+    /// It stays what it is.
+    #[default]
+    Keep,
+    /// Its row becomes a dead letter.
+    Reject,
+    /// It counts as NULL.
+    Null,
+    /// This is written.
+    Value(toml::Value),
 }
 
 /// What a NULL does to its field.
@@ -508,6 +594,7 @@ mod check;
 mod glob;
 mod load;
 mod nearest;
+mod normal;
 mod schema;
 mod secret;
 mod show;

@@ -128,6 +128,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("routing", "on_drop", Shape::Choice(&["keep", "clear"])),
     key("routing", "on_rename", Shape::Choice(&["follow", "halt"])),
     key("routing", "rules", Shape::Rules),
+    key("contract", "path", Shape::Text),
 ];
 
 pub(super) const MISSING_FIELD: [&str; 3] = ["create", "ignore", "halt"];
@@ -145,7 +146,7 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 9] = [
+pub(super) const SECTIONS: [&str; 10] = [
     "source",
     "state",
     "destination",
@@ -154,6 +155,7 @@ pub(super) const SECTIONS: [&str; 9] = [
     "watch",
     "admin",
     "routing",
+    "contract",
     "tables",
 ];
 
@@ -166,7 +168,19 @@ pub(super) const TABLE_KEYS: [&str; 6] = [
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 4] = ["field", "references", "ignore", "null"];
+pub(super) const COLUMN_KEYS: [&str; 11] = [
+    "field",
+    "references",
+    "ignore",
+    "null",
+    "trim",
+    "empty",
+    "controls",
+    "unicode",
+    "values",
+    "otherwise",
+    "time_zone",
+];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.

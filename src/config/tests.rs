@@ -106,6 +106,7 @@ fn the_schema_lists_exactly_the_keys_of_the_types() {
     config.destination.audience = text();
     config.destination.api_version = text();
     config.admin.token = Some(Secret("p".into()));
+    config.contract.path = Some("x".into());
     let types: BTreeSet<String> = super::show::leaves(&config).into_keys().collect();
     let schema: BTreeSet<String> = KEYS
         .iter()
@@ -407,6 +408,46 @@ fn mistakes_are_told_with_their_place() {
         (
             table("columns.a = { field = \"B\", ignore = \"yes\" }\n"),
             "ignore takes true or false",
+        ),
+        (
+            table("columns.a = { field = \"B\", trm = \"ends\" }\n"),
+            "columns.a.trm; did you mean \"trim\"?",
+        ),
+        (
+            table("columns.a = { field = \"B\", trim = \"both\" }\n"),
+            "F:9: tables.\"public.customer\".columns.a.trim is one of \"none\", \"ends\", \"collapse\", not \"both\"",
+        ),
+        (
+            table("columns.a = { field = \"B\", empty = true }\n"),
+            "columns.a.empty takes one of \"null\", \"keep\"; this is true or false",
+        ),
+        (
+            table("columns.a = { field = \"B\", unicode = \"nfd\" }\n"),
+            "not \"nfd\"; did you mean \"nfc\"?",
+        ),
+        (
+            table("columns.a = { field = \"B\", controls = \"strip\" }\n"),
+            "one of \"keep\", \"drop\"",
+        ),
+        (
+            table("columns.a = { field = \"B\", values = \"x\" }\n"),
+            "columns.a.values says what stands for what",
+        ),
+        (
+            table("columns.a = { field = \"B\", values = { x = [1] } }\n"),
+            "columns.a.values.x takes one value; this is a list",
+        ),
+        (
+            table("columns.a = { field = \"B\", values = { x = 1 }, otherwise = \"drop\" }\n"),
+            "columns.a.otherwise says what a value becomes that `values` does not name",
+        ),
+        (
+            table("columns.a = { field = \"B\", otherwise = \"reject\" }\n"),
+            "columns.a.values does not name, and there is none",
+        ),
+        (
+            table("columns.a = { field = \"B\", time_zone = 2 }\n"),
+            "columns.a.time_zone takes a text in quotes; this is a whole number",
         ),
         (table("constants.A = []\n"), "constants.A takes one value"),
         (

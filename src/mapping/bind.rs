@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::coerce::{Fit, fit};
+use super::contract::Check;
 use super::key::can_be_key;
 use super::naming;
 use super::table::{
@@ -41,6 +42,8 @@ pub(super) struct Bound {
     pub(super) keyless: bool,
     /// Nothing may be sent: every change is rejected with this.
     pub(super) halted: Option<Fault>,
+    /// What the contract says, beside each step; empty without one.
+    pub(super) checks: Vec<Option<Check>>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +93,11 @@ impl Mapping {
             unmapped: Vec::new(),
             halted: None,
         };
-        let bound = self.of(relation).map(|table| binder.bind(table, relation));
+        let bound = self.of(relation).map(|table| {
+            binder
+                .bind(table, relation)
+                .under(&self.contracts, relation)
+        });
         Binding {
             relation: relation.clone(),
             findings: binder.findings,
@@ -238,6 +245,7 @@ impl Binder {
             key,
             keyless,
             halted: table.halted.clone().or(self.halted.take()),
+            checks: Vec::new(),
         }
     }
 
@@ -342,6 +350,7 @@ impl Binder {
                     slot,
                     field: field.clone(),
                     null: null_by_default(field),
+                    normal: None,
                     parent: None,
                     value_type: column.value_type.clone(),
                     automatic: true,
@@ -384,7 +393,12 @@ impl Binder {
             }
             return;
         }
-        match fit(&rule.field, &column.value_type) {
+        // A value map that has a place for every value does not mind where they come from.
+        let fit = match &rule.normal {
+            Some(normal) if normal.covers() => Fit::Whole,
+            _ => fit(&rule.field, &column.value_type),
+        };
+        match fit {
             Fit::Whole => self.find(
                 Severity::Note,
                 place.to_owned(),

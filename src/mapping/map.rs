@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::bind::{Binding, Bound, StepSource};
+use super::bind::{Binding, Bound, StepSource, null_by_default};
 use super::coerce::{Refusal, coerce};
+use super::contract::{Breach, Check};
 use super::key::BadKey;
+use super::normalize::Outcome;
 use super::table::{FieldRule, NullAction};
 use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Removal, Target};
 use crate::change::{Change, Datum, Kind, OldRow, Tuple};
@@ -201,14 +203,17 @@ impl Bound {
     fn fields(&self, tuple: &Tuple) -> (Vec<Assigned>, Option<Fault>) {
         let mut fields = Vec::with_capacity(self.steps.len());
         let mut fault: Option<Fault> = None;
-        for step in &self.steps {
+        for (place, step) in self.steps.iter().enumerate() {
             let assignment = match &step.source {
                 StepSource::Constant(assignment) => Ok(Some(assignment.clone())),
                 StepSource::Column {
                     index,
                     value_type,
                     rule,
-                } => assign(rule, value_type, tuple.get(*index)),
+                } => {
+                    let check = self.checks.get(place).and_then(Option::as_ref);
+                    assign(rule, value_type, check, tuple.get(*index))
+                }
             };
             match assignment {
                 Ok(Some(assignment)) => fields.push(Assigned {
@@ -230,6 +235,7 @@ impl Bound {
 /// What is wrong with one field.
 enum Wrong {
     Value(Refusal),
+    Contract(Breach),
     Parent(super::key::KeyRefusal),
 }
 
@@ -241,6 +247,11 @@ impl Wrong {
                 Class::Record,
                 refusal.code(),
                 format!("{field} {}", refusal.words()),
+            ),
+            Wrong::Contract(breach) => Fault::new(
+                Class::Record,
+                "contract",
+                format!("the column of {field} {}", breach.words()),
             ),
             Wrong::Parent(refusal) => Fault::new(
                 Class::Record,
@@ -256,14 +267,29 @@ impl Wrong {
 fn assign(
     rule: &FieldRule,
     value_type: &ValueType,
+    check: Option<&Check>,
     datum: Datum<'_>,
 ) -> Result<Option<Assignment>, Wrong> {
+    // What is read below anyway is checked below.
+    if let Some(check) = check
+        && (rule.parent.is_some() || datum == Datum::Null)
+        && let Some(breach) = check.datum(value_type, datum)
+    {
+        return Err(Wrong::Contract(breach));
+    }
     let bytes = match datum {
         Datum::Text(bytes) => bytes,
         Datum::Unchanged => return Ok(None),
         Datum::Null => return null(rule),
     };
     if let Some(parent) = &rule.parent {
+        let normal = rule.normal.as_ref();
+        match normal.and_then(|n| n.reference(value_type, bytes)) {
+            None => {}
+            Some(Ok(Outcome::Set(value))) => return Ok(Some(Assignment::Set(value))),
+            Some(Ok(Outcome::Empty | Outcome::Null)) => return null(rule),
+            Some(Err(refusal)) => return Err(Wrong::Value(refusal)),
+        }
         let parts = std::iter::once((Datum::Text(bytes), value_type));
         let key = parent
             .build(parts)
@@ -271,10 +297,29 @@ fn assign(
         return Ok(Some(Assignment::Set(FieldValue::Reference(key))));
     }
     let value = decode::value(value_type, bytes).map_err(|_| Wrong::Value(Refusal::Unreadable))?;
+    if let Some(breach) = check.and_then(|check| check.value(&value)) {
+        return Err(Wrong::Contract(breach));
+    }
+    if let Some(normal) = &rule.normal {
+        return match normal.assign(&rule.field, value_type, value) {
+            Ok(Outcome::Set(value)) => Ok(Some(Assignment::Set(value))),
+            Ok(Outcome::Empty) if normal.keep_empty => empty(rule),
+            Ok(Outcome::Empty | Outcome::Null) => null(rule),
+            Err(refusal) => Err(Wrong::Value(refusal)),
+        };
+    }
     match coerce(&rule.field, value_type, &value).map_err(Wrong::Value)? {
         Some(value) => Ok(Some(Assignment::Set(value))),
         // Nothing is left of it in the CRM: the same as NULL.
         None => null(rule),
+    }
+}
+
+/// An empty text that is a value: the CRM makes the same of it.
+fn empty(rule: &FieldRule) -> Result<Option<Assignment>, Wrong> {
+    match null_by_default(&rule.field) {
+        NullAction::Clear => Ok(Some(Assignment::Clear)),
+        _ => Err(Wrong::Value(Refusal::Null)),
     }
 }
 

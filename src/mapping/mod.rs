@@ -27,6 +27,8 @@
 //! - The fields of an operation are sorted by slot, each at most once.
 //! - Two different row keys never give one external id, and every external id survives the CRM's
 //!   trimming.
+//! - What a column's rule says of its values ([`Normal`]) is done to them first of all; keys and
+//!   references are made from the values as they are.
 //! - A value is written exactly or not at all: what does not fit is a fault, never shortened. The
 //!   exceptions are those that the CRM makes itself (white space at the ends, digits right of the
 //!   scale, fractions of a second); they are made here first, so that fingerprints are honest.
@@ -40,6 +42,7 @@
 mod bind;
 mod coerce;
 mod compile;
+pub mod contract;
 mod derive;
 mod description;
 mod drift;
@@ -48,6 +51,7 @@ mod fixtures;
 mod key;
 mod map;
 mod naming;
+mod normalize;
 mod operation;
 #[cfg(test)]
 mod properties;
@@ -63,6 +67,7 @@ pub use drift::crm_changes;
 pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
 pub use naming::candidates;
+pub use normalize::{Normal, ValueMap, Written, Zone};
 pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,

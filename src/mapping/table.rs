@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::contract::Contracts;
 use super::key::KeyRule;
+use super::normalize::Normal;
 use super::{Assigned, Assignment, FieldDescription, FieldValue, ObjectId, Removal, Target};
 use crate::change::Relation;
 use crate::config::{OnTruncate, Routing};
@@ -22,6 +24,8 @@ pub const FIELD_BROKEN: &str = "field_broken";
 pub struct Mapping {
     pub(super) tables: BTreeMap<Box<str>, Arc<TableMapping>>,
     pub(super) hash: u64,
+    /// What rows are checked against; empty: nothing.
+    pub(super) contracts: Arc<Contracts>,
 }
 
 impl Mapping {
@@ -105,6 +109,13 @@ impl Mapping {
         pairs.sort_unstable();
         pairs.dedup();
         pairs
+    }
+
+    /// The same rules, with every row checked against the contract of its table. A table or a column
+    /// that has none is not checked.
+    #[must_use]
+    pub fn under(self, contracts: Arc<Contracts>) -> Mapping {
+        Mapping { contracts, ..self }
     }
 
     /// A number that changes when what is written where changes. It stands on every verdict.
@@ -209,6 +220,8 @@ pub struct FieldRule {
     pub field: Arc<FieldDescription>,
     /// What a NULL does.
     pub null: NullAction,
+    /// How its values are made uniform; none where nothing is said of it.
+    pub normal: Option<Arc<Normal>>,
     /// For a reference: how the parent's external id is made from this one column.
     pub parent: Option<Arc<KeyRule>>,
     /// The type that the rule was checked against.

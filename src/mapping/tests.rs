@@ -467,3 +467,67 @@ fn columns_in_another_order_change_nothing() {
         ["AccountId->7", "Email=ann@b.example", "LastName=Lee"]
     );
 }
+
+#[test]
+fn values_are_made_uniform_before_they_are_written() {
+    let mut case = Case::default();
+    case.column("customer", "mood", "mood");
+    case.column("customer", "seen", "timestamp");
+    let contact = case.crm.get_mut("Contact").unwrap();
+    let seen = super::fixtures::field("Seen__c", FieldKind::DateTime);
+    contact.fields.push(seen);
+    case.replace(
+        "columns.email = \"Email\"",
+        "columns.email = { field = \"Email\", empty = \"keep\", null = \"skip\" }\n\
+         columns.mood = { field = \"Mood__c\", values = { ok = \"Good\", bad = \"Bad\" }, otherwise = \"reject\" }\n\
+         columns.seen = { field = \"Seen__c\", time_zone = \"Europe/Berlin\" }",
+    );
+    case.replace(
+        "columns.last_name = \"LastName\"",
+        "columns.last_name = { field = \"LastName\", trim = \"collapse\", unicode = \"nfc\", controls = \"drop\" }",
+    );
+    case.replace(
+        "references = \"public.company\"",
+        "references = \"public.company\", values = { 0 = \"\", 1 = 7 }",
+    );
+    let bench = Bench::new(&case, "customer");
+    let row = |name, email, company, mood, seen| {
+        bench.insert(&[Is("5"), name, email, company, Is("hush"), mood, seen])
+    };
+    let july = Is("2026-07-01 10:00:00");
+    let one = operation(row(
+        Is(" Zoe\u{308}\u{1}  Lee "),
+        Is(" "),
+        Is("1"),
+        Is("ok"),
+        july,
+    ));
+    assert_eq!(
+        told(&one),
+        [
+            "AccountId->7",
+            "Email~",
+            "LastName=Zoë Lee",
+            "Mood__c=Good",
+            "Seen__c=2026-07-01T08:00:00.000Z"
+        ]
+    );
+    // What differs only in its raw form has the same fingerprints.
+    let two = operation(row(Is("Zoë Lee"), Is(""), Is("7"), Is("ok"), july));
+    let prints = |o: &Operation| -> Vec<_> {
+        o.fields
+            .iter()
+            .map(|f| f.assignment.fingerprint())
+            .collect()
+    };
+    assert_eq!(prints(&one), prints(&two));
+    let three = operation(row(Is("Lee"), Null, Is("0"), Null, Null));
+    assert_eq!(
+        told(&three),
+        ["AccountId~", "LastName=Lee", "Mood__c~", "Seen__c~"]
+    );
+    let four = rejected(row(Is("Lee"), Null, Is("2"), Is("so-so"), Null));
+    assert_eq!(four.fault.code, "not_in_value_map");
+    assert_eq!(four.fault.fields, ["Mood__c"]);
+    assert!(!four.fault.message.contains("so-so"));
+}

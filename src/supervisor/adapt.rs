@@ -26,6 +26,7 @@ use crate::change::{Position, Timestamp};
 use crate::config::Config;
 use crate::decode::{SchemaChange, Types, compare, resolve};
 use crate::fault::{Class, ErrorKind, Fault, Finding, Result, Severity};
+use crate::mapping::contract::Contracts;
 use crate::mapping::{
     Compiled, Mapping, MissingField, ObjectDescription, Remembered, TableMapping, compile,
     crm_changes,
@@ -49,6 +50,8 @@ pub struct World {
     pub crm: Option<BTreeMap<String, ObjectDescription>>,
     /// Earlier versions, and fields used before.
     pub remembered: Remembered,
+    /// What each table's rows are promised to be.
+    pub contracts: Arc<Contracts>,
     /// The transactions that brought the newest versions of tables, by oid: a catalog read before one
     /// of them could be seen says nothing of its table.
     pub brought: BTreeMap<u32, u32>,
@@ -111,7 +114,7 @@ impl Adapter {
         };
         Ok(Ok(Adapter {
             objects: Arc::new(Objects::new(&mapping)),
-            mapping: Arc::new(mapping),
+            mapping: Arc::new(mapping.under(Arc::clone(&world.contracts))),
             findings: compiled.findings,
             config,
             reader,
@@ -224,7 +227,7 @@ impl Adapter {
         }
         let (world, compiled) = settle_fields(&self.config, &self.delivery, world).await?;
         let mapping = match compiled.mapping {
-            Some(mapping) => Arc::new(mapping),
+            Some(mapping) => Arc::new(mapping.under(Arc::clone(&world.contracts))),
             None => {
                 let what = "the configuration no longer fits";
                 return Err(super::start::unfit(

@@ -15,6 +15,7 @@ use super::adapt::{Adapter, World};
 use super::apply::{Apply, Pace, only_progress};
 use super::backfill::{self, Backfill};
 use super::command::Command;
+use super::contracts;
 use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, DestinationKind};
 use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
+use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::Bounds;
 use crate::sinks::salesforce::Salesforce;
@@ -88,6 +90,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let recovered = store.recover().await?;
+    let contracts = contracts::configured(config)?;
     let delivery = Arc::new(connect(config)?);
     let survey = tokio::select! {
         survey = survey_patiently(config, &delivery) => survey?,
@@ -99,7 +102,7 @@ pub async fn run(
         info.clone(),
         config.source.publication.clone(),
     ));
-    let (world, seen_now) = world(&config, &*store, &survey, &*reader).await?;
+    let (world, seen_now) = world(&config, contracts, &*store, &survey, &*reader).await?;
     let making = Adapter::new(
         Arc::clone(&config),
         Arc::clone(&reader),
@@ -246,6 +249,7 @@ pub async fn run(
 /// they have changed since, the catalog of today comes with it.
 async fn world(
     config: &Config,
+    contracts: Arc<Contracts>,
     store: &dyn Store,
     survey: &Survey,
     reader: &dyn Reader,
@@ -289,6 +293,7 @@ async fn world(
             coming: now,
             ..Remembered::from_pairs(fields)
         },
+        contracts,
         brought: BTreeMap::new(),
         unmade: BTreeMap::new(),
     };

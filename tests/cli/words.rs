@@ -23,6 +23,8 @@ fn every_command_has_a_help_with_an_example() {
         &["pending"],
         &["dead-letters"],
         &["config", "show"],
+        &["contract", "export"],
+        &["contract", "check"],
         &["sandbox"],
     ] {
         let name = command.first().unwrap();

@@ -211,6 +211,7 @@ impl Simulation {
             types: Types::new(Vec::new()),
             crm: Some(schema::crm()),
             remembered: Remembered::default(),
+            contracts: Arc::default(),
             brought: BTreeMap::new(),
             unmade: BTreeMap::new(),
         };

@@ -30,7 +30,7 @@ pub struct Row {
 pub type State = BTreeMap<RowId, Row>;
 
 /// Everything that happens.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Each as frames between its Begin and its Commit.
     pub transactions: Vec<Vec<Bytes>>,

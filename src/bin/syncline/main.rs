@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod config;
+mod contract;
 mod demo;
 mod exit;
 mod logging;
@@ -47,6 +48,7 @@ enum Command {
     #[command(name = "dead-letters")]
     DeadLetters(pending::DeadLetters),
     Config(config::Args),
+    Contract(contract::Args),
     Sandbox(sandbox::Args),
 }
 
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
             Command::Pending(args) => Box::pin(pending::run(args)).await,
             Command::DeadLetters(args) => Box::pin(pending::run(args.into())).await,
             Command::Config(args) => config::run(args),
+            Command::Contract(args) => Box::pin(contract::run(args)).await,
             Command::Sandbox(args) => Box::pin(sandbox::run(args)).await,
         }
     });

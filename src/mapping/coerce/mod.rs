@@ -54,6 +54,8 @@ pub enum Refusal {
     OutOfRange,
     /// Not among the values of a restricted list.
     NotInPicklist,
+    /// Not among the values that the column's value map names.
+    NotInValueMap,
     /// An element of a list holds the character that separates elements, or is a list itself.
     BadList,
     /// Not an e-mail address.
@@ -80,6 +82,7 @@ impl Refusal {
             Refusal::NotATime => "not_a_time",
             Refusal::OutOfRange => "out_of_range",
             Refusal::NotInPicklist => "not_in_picklist",
+            Refusal::NotInValueMap => "not_in_value_map",
             Refusal::BadList => "bad_list",
             Refusal::NotAnEmail => "not_an_email",
             Refusal::NotAnId => "not_an_id",
@@ -102,6 +105,9 @@ impl Refusal {
             Refusal::NotATime => "is not a time of day such as 12:10:35",
             Refusal::OutOfRange => "is outside of the range that the field can hold",
             Refusal::NotInPicklist => "is not among the values of the restricted list",
+            Refusal::NotInValueMap => {
+                "gets a value that the column's value map does not name (otherwise = \"reject\")"
+            }
             Refusal::BadList => "has an element that holds a semicolon or is a list itself",
             Refusal::NotAnEmail => "is not an e-mail address",
             Refusal::NotAnId => "is not an id of the CRM (15 or 18 letters and digits)",

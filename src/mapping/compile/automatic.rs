@@ -224,6 +224,7 @@ impl<'a> Compiler<'a> {
         }
         let null = self.null(table, &at, column, &field, &NullRule::Clear, false);
         let rule = FieldRule {
+            normal: None,
             slot,
             field,
             null,
@@ -286,6 +287,7 @@ impl<'a> Compiler<'a> {
             draft.claim(&field.name, format!("columns.{} (dropped)", column.name));
             let field = Arc::new(field);
             let rule = Arc::new(FieldRule {
+                normal: None,
                 slot: draft.slot(&field, None),
                 null: crate::mapping::bind::null_by_default(&field),
                 field,

@@ -7,6 +7,7 @@ use super::automatic::Wanted;
 use super::fields::{Draft, required};
 use super::history::Found;
 use super::keys::longest;
+use super::normal::zoned;
 use super::{Compiler, Prepared};
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop};
@@ -171,7 +172,11 @@ impl<'a> Compiler<'a> {
             }
         };
         let fault = fault.or_else(|| self.writable(table, &line, &field));
-        let fits = parent.is_some() || self.fits(table, name, column, &field, &value_type);
+        let normal = self.normal(table, &at, rule, &field, &value_type);
+        let zoned = zoned(normal.as_deref(), &value_type);
+        let fits = parent.is_some()
+            || normal.as_ref().is_some_and(|n| n.covers())
+            || self.fits(table, name, column, &field, &zoned);
         let null = self.null(table, &at, column, &field, &rule.null, parent.is_some());
         if let Some(other) = draft.claim(&field.name, line) {
             self.problem(
@@ -190,6 +195,7 @@ impl<'a> Compiler<'a> {
             slot,
             field,
             null,
+            normal,
             parent,
             value_type,
             automatic: false,

@@ -16,6 +16,7 @@ mod drift;
 mod fields;
 mod history;
 mod keys;
+mod normal;
 mod references;
 #[cfg(test)]
 mod tests;
@@ -181,6 +182,7 @@ pub fn compile(
     let mapping = (!compiler.fatal).then(|| Mapping {
         hash: hash(&tables),
         tables,
+        contracts: Arc::default(),
     });
     Compiled {
         mapping,

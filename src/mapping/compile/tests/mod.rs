@@ -3,6 +3,7 @@
 mod columns;
 mod create;
 mod drift;
+mod normal;
 mod properties;
 mod renames;
 mod routing;
