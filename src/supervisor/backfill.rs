@@ -236,6 +236,19 @@ impl Backfill {
         self.unsaved.push(table.into());
     }
 
+    /// A person asks for one. If it stopped, it goes on where it stands.
+    pub fn ask(&mut self, table: &str, job: Job) {
+        let stopped = self.refused.remove(table).is_some();
+        let same = |j: &Job| (&j.column, &j.filter) == (&job.column, &job.filter);
+        let goes_on = self
+            .loads
+            .get(table)
+            .is_some_and(|load| stopped && load.jobs.iter().any(same));
+        if !goes_on {
+            self.add(table, job);
+        }
+    }
+
     /// Gives up the backfills of a table. False: there are none.
     pub fn cancel(&mut self, table: &str) -> bool {
         let Some(load) = self.loads.get_mut(table).filter(|l| !l.jobs.is_empty()) else {
@@ -449,7 +462,7 @@ impl Backfill {
                 job.kind.word()
             );
             load.loaded |= job.kind == JobKind::FirstLoad;
-            load.jobs.remove(0);
+            load.last = Some(load.jobs.remove(0));
         }
         Some(load.clone())
     }

@@ -12,6 +12,7 @@ pub mod adapt;
 pub mod apply;
 pub mod backfill;
 pub mod command;
+pub mod cost;
 pub mod flight;
 pub mod intake;
 pub mod overlay;
