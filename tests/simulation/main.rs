@@ -17,6 +17,7 @@ mod crm;
 mod run;
 mod schema;
 mod script;
+mod database;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

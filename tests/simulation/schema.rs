@@ -6,7 +6,7 @@ use syncline::capture::{CatalogColumn, CatalogTable};
 use syncline::change::{Column, Relation, ReplicaIdentity};
 use syncline::config::Config;
 use syncline::decode::Types;
-use syncline::mapping::{FieldDescription, FieldKind, Mapping, ObjectDescription, compile};
+use syncline::mapping::{FieldDescription, FieldKind, ObjectDescription};
 
 /// Companies refer to companies, contacts to companies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,7 +88,8 @@ pub fn relations() -> Vec<Relation> {
         .into()
 }
 
-fn catalog() -> Vec<CatalogTable> {
+/// As the catalog has them.
+pub fn catalog() -> Vec<CatalogTable> {
     [Table::Company, Table::Contact]
         .map(|table| CatalogTable {
             dropped: Vec::new(),
@@ -164,20 +165,13 @@ fn object(table: Table) -> ObjectDescription {
     }
 }
 
-/// The compiled rules.
-pub fn mapping() -> Mapping {
-    let config: Config = toml::from_str(CONFIG).expect("the configuration is valid");
-    let types = Types::new(Vec::new());
-    let crm: BTreeMap<String, ObjectDescription> = [Table::Company, Table::Contact]
-        .map(|t| (t.object().to_string(), object(t)))
-        .into();
-    let compiled = compile(
-        &config,
-        &catalog(),
-        &|oid, _| types.value_type(oid),
-        Some(&crm),
-    );
-    compiled
-        .mapping
-        .unwrap_or_else(|| panic!("{:#?}", compiled.findings))
+/// The configuration.
+pub fn config() -> Config {
+    toml::from_str(CONFIG).expect("the configuration is valid")
+}
+
+/// What the CRM says of itself.
+pub fn crm() -> BTreeMap<String, ObjectDescription> {
+    let tables = [Table::Company, Table::Contact];
+    tables.map(|t| (t.object().to_string(), object(t))).into()
 }

@@ -1,5 +1,6 @@
 //! A slot that plays a history: in pieces, with pauses, and with lost connections.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use syncline::capture::{Event, Frame, Source};
 use syncline::change::Lsn;
 use syncline::fault::Result;
 
-use crate::world::{History, few, frames_from};
+use crate::database::Database;
+use crate::world::{few, frames};
 
 /// What Postgres has been told, across all connections.
 #[derive(Default)]
@@ -27,19 +29,24 @@ impl Slot {
 
 /// One connection to it.
 pub struct Script {
-    history: Arc<History>,
+    database: Database,
     slot: Arc<Slot>,
     random: SmallRng,
-    frames: std::collections::VecDeque<Bytes>,
+    frames: VecDeque<Bytes>,
+    /// WAL entries that have been made frames.
+    sent: usize,
+    /// Where the connection began.
+    start: Lsn,
+    described: bool,
     durable: Lsn,
     /// How often the connection is lost, in a thousand events.
     losses: u32,
-    idle: bool,
+    idle: Option<Lsn>,
 }
 
 impl Script {
     pub fn new(
-        history: Arc<History>,
+        database: Database,
         slot: Arc<Slot>,
         random: SmallRng,
         start: Lsn,
@@ -47,37 +54,59 @@ impl Script {
     ) -> Self {
         // A slot never goes back behind what it has been told.
         let start = start.max(slot.confirmed());
-        let frames = frames_from(&history, start).into();
         Script {
-            history,
+            database,
             slot,
             random,
-            frames,
+            frames: VecDeque::new(),
+            sent: 0,
+            start,
+            described: false,
             durable: start,
             losses,
-            idle: false,
+            idle: None,
+        }
+    }
+
+    fn receive(&mut self) {
+        let (transactions, sent) = self.database.since(self.start, self.sent);
+        self.sent = sent;
+        for transaction in &transactions {
+            self.frames.extend(frames(transaction, !self.described));
+            self.described = true;
         }
     }
 }
 
 impl Source for Script {
     async fn next(&mut self) -> Result<Event> {
-        if self.random.random_bool(0.3) {
-            let pause = Duration::from_millis(self.random.random_range(0..80));
-            tokio::time::sleep(pause).await;
-        }
-        if self.random.random_range(0..1000) < self.losses {
-            self.frames = frames_from(&self.history, self.durable).into();
-            self.idle = false;
-            return Ok(Event::Restarted);
-        }
-        if self.frames.is_empty() {
-            if self.idle {
-                tokio::time::sleep(Duration::from_secs(10)).await;
+        loop {
+            if self.random.random_bool(0.3) {
+                let pause = Duration::from_millis(self.random.random_range(0..80));
+                tokio::time::sleep(pause).await;
             }
-            self.idle = true;
+            if self.random.random_range(0..1000) < self.losses {
+                self.frames.clear();
+                (self.sent, self.described, self.start) = (0, false, self.durable);
+                self.idle = None;
+                return Ok(Event::Restarted);
+            }
+            if self.frames.is_empty() {
+                let more = few(&mut self.random, 8);
+                self.database.go_on(more);
+                self.receive();
+            }
+            if !self.frames.is_empty() {
+                break;
+            }
+            let end = self.database.end();
+            if self.idle == Some(end) {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+            self.idle = Some(end);
             return Ok(Event::Idle {
-                lsn: self.history.end,
+                lsn: end,
                 urgent: self.random.random_bool(0.2),
             });
         }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
-use syncline::change::{Lsn, Timestamp};
+use syncline::change::Lsn;
 use syncline::decode::encode::{self, Cell, OldCells};
 
+use crate::database::Committed;
 use crate::schema::{self, Table};
 
 /// Names a row: its table and its key.
@@ -25,29 +26,30 @@ pub struct Row {
     pub parent: Option<i64>,
 }
 
-/// One committed transaction, as frames between its Begin and its Commit.
-#[derive(Debug)]
-pub struct Transaction {
-    pub commit: Lsn,
-    pub end: Lsn,
-    pub time: Timestamp,
-    pub xid: u32,
-    pub changes: Vec<Bytes>,
-}
+/// All rows at one moment.
+pub type State = BTreeMap<RowId, Row>;
 
-/// Everything that happened.
+/// Everything that happens.
 #[derive(Debug, Default)]
 pub struct History {
-    pub transactions: Vec<Transaction>,
-    pub rows: BTreeMap<RowId, Row>,
-    pub changes: u64,
-    /// The position behind the last transaction.
-    pub end: Lsn,
+    /// Each as frames between its Begin and its Commit.
+    pub transactions: Vec<Vec<Bytes>>,
+    /// So many of them were there before the slot.
+    pub before: usize,
+    /// The rows after so many transactions.
+    pub states: Vec<State>,
+}
+
+impl History {
+    /// The rows in the end.
+    pub fn rows(&self) -> &State {
+        self.states.last().expect("the first one at least")
+    }
 }
 
 struct Author<'a> {
     random: &'a mut SmallRng,
-    rows: BTreeMap<RowId, Row>,
+    rows: State,
     version: i64,
     frames: Vec<Bytes>,
     /// Keys that rows were renamed from.
@@ -58,14 +60,21 @@ struct Author<'a> {
 pub fn write(random: &mut SmallRng, transactions: usize, ids: i64) -> History {
     let mut author = Author {
         random,
-        rows: BTreeMap::new(),
+        rows: State::new(),
         version: 0,
         frames: Vec::new(),
         left: BTreeSet::new(),
     };
-    let mut history = History::default();
-    let mut lsn = 0x1000;
-    for number in 0..transactions {
+    let before = match author.random.random_range(0..3) {
+        0 => 0,
+        _ => author.random.random_range(0..=transactions / 2),
+    };
+    let mut history = History {
+        before,
+        states: vec![State::new()],
+        ..History::default()
+    };
+    for _ in 0..transactions {
         let statements = match author.random.random_range(0..10) {
             0 => author.random.random_range(8..40),
             _ => author.random.random_range(1..6),
@@ -73,19 +82,9 @@ pub fn write(random: &mut SmallRng, transactions: usize, ids: i64) -> History {
         for _ in 0..statements {
             author.statement(ids);
         }
-        let changes = std::mem::take(&mut author.frames);
-        lsn += 0x100;
-        history.changes += changes.len() as u64;
-        history.transactions.push(Transaction {
-            commit: Lsn(lsn),
-            end: Lsn(lsn + 0x30),
-            time: Timestamp(1_700_000_000_000_000 + number as i64 * 1_000),
-            xid: 700 + number as u32,
-            changes,
-        });
+        history.transactions.push(std::mem::take(&mut author.frames));
+        history.states.push(author.rows.clone());
     }
-    history.end = Lsn(lsn + 0x80);
-    history.rows = author.rows;
     history
 }
 
@@ -299,36 +298,22 @@ fn with_cells(
     ])
 }
 
-/// The stream from the first transaction that a slot resumed at `start` would send.
-pub fn frames_from(history: &History, start: Lsn) -> Vec<Bytes> {
-    let mut frames = Vec::new();
-    for relation in schema::relations() {
-        // Described once a connection, before their first change: here at once, inside the first
-        // transaction.
-        frames.push(encode::relation(&relation));
+/// A transaction as the stream brings it; the first one of a connection describes the tables.
+pub fn frames(transaction: &Committed, first: bool) -> Vec<Bytes> {
+    let mut frames = vec![encode::begin(
+        transaction.commit,
+        transaction.time,
+        transaction.xid,
+    )];
+    if first {
+        frames.extend(schema::relations().iter().map(encode::relation));
     }
-    let described = std::mem::take(&mut frames);
-    for (number, transaction) in history
-        .transactions
-        .iter()
-        .filter(|t| t.commit >= start)
-        .enumerate()
-    {
-        frames.push(encode::begin(
-            transaction.commit,
-            transaction.time,
-            transaction.xid,
-        ));
-        if number == 0 {
-            frames.extend(described.iter().cloned());
-        }
-        frames.extend(transaction.changes.iter().cloned());
-        frames.push(encode::commit(
-            transaction.commit,
-            transaction.end,
-            transaction.time,
-        ));
-    }
+    frames.extend(transaction.changes.iter().cloned());
+    frames.push(encode::commit(
+        transaction.commit,
+        transaction.end,
+        transaction.time,
+    ));
     frames
 }
 
