@@ -17,7 +17,9 @@ use syncline::change::{
 };
 use syncline::config::Config;
 use syncline::decode::{Types, value};
-use syncline::mapping::{FieldDescription, FieldKind, Mapped, ObjectDescription, compile};
+use syncline::mapping::{
+    FieldDescription, FieldKind, Mapped, ObjectDescription, Remembered, compile,
+};
 
 const ROWS: u32 = 1_000_000;
 const BATCH: u32 = 1_000;
@@ -77,6 +79,7 @@ fn main() {
     let compiled = compile(
         &config(),
         &catalog,
+        &Remembered::default(),
         &|oid, _| types.value_type(oid),
         Some(&crm),
     );

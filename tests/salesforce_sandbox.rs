@@ -119,6 +119,7 @@ fn plain(name: &str) -> TargetField {
         name: name.into(),
         reference: None,
         unique: false,
+        broken: None,
     }
 }
 
@@ -129,6 +130,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         object: "Account".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
+        halted: false,
         fields: vec![plain("Name"), plain("Phone")],
     })
 }
@@ -147,6 +149,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         object: "Contact".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
+        halted: false,
         fields: vec![
             plain("LastName"),
             plain("Email"),

@@ -10,6 +10,8 @@ use super::schema::{
 };
 use super::units;
 
+mod rules;
+
 const ON_DELETE: &str = "say what a deleted row does to its record: \
     \"delete\" (it goes to the recycle bin), \
     \"hard_delete\" (it goes for good), \
@@ -86,6 +88,9 @@ fn section(layers: &mut Layers, section: &str, table: &Table) {
 }
 
 fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value) {
+    if shape == Shape::Rules {
+        return rules::rules(layers, key, value);
+    }
     let good = match (shape, value) {
         (Shape::Text | Shape::Secret | Shape::Connection, Value::String(_)) => true,
         (Shape::Count(least, most), Value::Integer(n)) => (least..=most).contains(n),

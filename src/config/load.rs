@@ -206,8 +206,19 @@ fn note(table: &DeTable<'_>, around: &str, tell: &mut impl FnMut(String, usize))
     for (name, value) in table {
         let key = dotted(around, name.get_ref());
         tell(key.clone(), name.span().start);
-        if let DeValue::Table(inner) = value.get_ref() {
-            note(inner, &key, tell);
+        match value.get_ref() {
+            DeValue::Table(inner) => note(inner, &key, tell),
+            // Sections such as [[routing.rules]], counted as people count.
+            DeValue::Array(list) => {
+                for (number, item) in (1..).zip(list) {
+                    if let DeValue::Table(inner) = item.get_ref() {
+                        let key = format!("{key}[{number}]");
+                        tell(key.clone(), item.span().start);
+                        note(inner, &key, tell);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 }

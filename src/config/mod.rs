@@ -256,6 +256,8 @@ pub enum Unmapped {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingField {
+    /// It is made, with the type, length and label that the column suggests.
+    Create,
     /// The column is left out, counted and shown.
     #[default]
     Ignore,
@@ -263,14 +265,71 @@ pub enum MissingField {
     Halt,
 }
 
-/// Columns without an explicit mapping.
+/// What happens to the field of a column that was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrop {
+    /// It is left as it is.
+    #[default]
+    Keep,
+    /// It is cleared in the records of rows that change from then on.
+    Clear,
+}
+
+/// What happens when a mapped column (or a table) gets another name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRename {
+    /// Its field stays with it.
+    #[default]
+    Follow,
+    /// Its table is halted.
+    Halt,
+}
+
+/// Columns without an explicit mapping, and what becomes of columns that change.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Routing {
-    /// What such a column means.
+    /// What a column without a rule means.
     pub unmapped: Unmapped,
     /// What happens when the CRM has no field of that name.
     pub missing_field: MissingField,
+    /// What happens to the field of a dropped column.
+    pub on_drop: OnDrop,
+    /// What happens when a mapped column or a table gets another name.
+    pub on_rename: OnRename,
+    /// Rules by pattern: the first that matches a column holds.
+    pub rules: Vec<RoutingRule>,
+}
+
+/// A rule for columns without an explicit mapping.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoutingRule {
+    /// Schemas it is for, as a glob (`*` and `?`). None: all.
+    pub schema: Option<String>,
+    /// Tables it is for.
+    pub table: Option<String>,
+    /// Columns it is for.
+    pub column: Option<String>,
+    /// Types it is for, as Postgres prints them (`character varying(80)`) or by their short names
+    /// (`varchar(80)`).
+    #[serde(rename = "type")]
+    pub column_type: Option<String>,
+    /// The field: a name with `{Column}` (`Some_Name`), `{column}` (`some_name`), `{Table}` or
+    /// `{table}` in it. None: the one that the naming rule gives.
+    pub field: Option<String>,
+    /// The column is left out, and counted.
+    pub ignore: bool,
+    /// Its table is halted.
+    pub halt: bool,
+    /// What happens when the CRM has no such field. None: as `routing.missing_field` says.
+    pub missing_field: Option<MissingField>,
+    /// Name for people of a field that is made.
+    pub label: Option<String>,
+    /// A column that arrives later is filled for the rows that are there already, too.
+    pub backfill: bool,
 }
 
 /// A table.
@@ -446,6 +505,7 @@ fn key_separator() -> String {
 }
 
 mod check;
+mod glob;
 mod load;
 mod nearest;
 mod schema;
@@ -455,5 +515,6 @@ mod show;
 mod tests;
 mod units;
 
+pub use glob::matches;
 pub use load::{Loaded, Origin};
 pub use nearest::nearest;

@@ -22,6 +22,8 @@ pub(super) enum Shape {
     Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Sections of their own: `[[routing.rules]]`.
+    Rules,
 }
 
 impl Shape {
@@ -34,6 +36,7 @@ impl Shape {
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
             Shape::Switch => "true or false".into(),
             Shape::Choice(words) => choice(words),
+            Shape::Rules => "sections, each headed [[routing.rules]], in the file".into(),
         }
     }
 }
@@ -121,11 +124,24 @@ pub(super) const KEYS: &[KeyInfo] = &[
         "unmapped",
         Shape::Choice(&["auto", "ignore", "halt"]),
     ),
-    key(
-        "routing",
-        "missing_field",
-        Shape::Choice(&["ignore", "halt"]),
-    ),
+    key("routing", "missing_field", Shape::Choice(&MISSING_FIELD)),
+    key("routing", "on_drop", Shape::Choice(&["keep", "clear"])),
+    key("routing", "on_rename", Shape::Choice(&["follow", "halt"])),
+    key("routing", "rules", Shape::Rules),
+];
+
+pub(super) const MISSING_FIELD: [&str; 3] = ["create", "ignore", "halt"];
+pub(super) const RULE_KEYS: [&str; 10] = [
+    "schema",
+    "table",
+    "column",
+    "type",
+    "field",
+    "ignore",
+    "halt",
+    "missing_field",
+    "label",
+    "backfill",
 ];
 
 /// The sections, in the order in which they are shown.
@@ -155,11 +171,6 @@ pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.
 pub(super) const LATER: &[(&str, &str, &str)] = &[
-    (
-        "missing_field",
-        "create",
-        "create the field in the CRM and say \"ignore\" or \"halt\"; `syncline check` lists the fields that are missing",
-    ),
     ("kind", "hubspot", "\"salesforce\" is what there is"),
     ("kind", "http", "\"salesforce\" is what there is"),
 ];

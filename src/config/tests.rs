@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 
-use super::schema::{COLUMN_KEYS, KEYS, TABLE_KEYS};
+use super::schema::{COLUMN_KEYS, KEYS, RULE_KEYS, TABLE_KEYS};
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../config.toml");
@@ -71,10 +71,13 @@ fn the_example_documents_every_key_with_its_default() {
         let said = EXAMPLE
             .lines()
             .map(|l| l.trim_start_matches("# "))
-            .any(|l| l.starts_with(&format!("{} = ", info.name)));
+            .any(|l| {
+                l.starts_with(&format!("{} = ", info.name))
+                    || l == format!("[[{}.{}]]", info.section, info.name)
+            });
         assert!(said, "{}.{} is not in config.toml", info.section, info.name);
     }
-    for name in TABLE_KEYS.iter().chain(&COLUMN_KEYS) {
+    for name in TABLE_KEYS.iter().chain(&COLUMN_KEYS).chain(&RULE_KEYS) {
         assert!(EXAMPLE.contains(name), "{name} is not in config.toml");
     }
     let example = super::show::leaves(&load(EXAMPLE).unwrap().config);
@@ -220,8 +223,72 @@ fn mistakes_are_told_with_their_place() {
             "F:5: unknown key rooting; did you mean \"routing\"?",
         ),
         (
-            format!("{SMALL}[routing]\nmissing_field = \"create\"\n"),
-            "F:6: routing.missing_field = \"create\" comes in a later release; now: create the field in the CRM",
+            format!("{SMALL}[routing]\nmissing_field = \"made\"\n"),
+            "F:6: routing.missing_field is one of \"create\", \"ignore\", \"halt\", not \"made\"",
+        ),
+        (
+            format!("{SMALL}[routing]\nrules = \"a\"\n"),
+            "F:6: routing.rules are sections, each headed [[routing.rules]]",
+        ),
+        (
+            format!(
+                "{SMALL}[[routing.rules]]\ncolumn = \"a\"\nignore = true\n[[routing.rules]]\ncolunm = \"*\"\nignore = true\n"
+            ),
+            "F:9: unknown key routing.rules[2].colunm; did you mean \"column\"?",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\ncolumn = \"\"\nignore = true\n"),
+            "F:6: routing.rules[1].column: it is empty",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\ncolumn = \"^a.*\"\nignore = true\n"),
+            "F:6: routing.rules[1].column: this looks like a regular expression",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\ntable = \"public.o*\"\nignore = true\n"),
+            "F:6: routing.rules[1].table: the schema has a key of its own: schema = \"public\", table = \"o*\"",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\ntype = 5\nignore = true\n"),
+            "F:6: routing.rules[1].type takes a text in quotes; this is a whole number",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nfield = \"{{Colum}}__c\"\n"),
+            "F:6: routing.rules[1].field: in a field's name there may be {Column}, {column}, {Table}, {table}",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nfield = \"1{{Column}}__c\"\n"),
+            "F:6: routing.rules[1].field: a field's name starts with a letter",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nlabel = \"{}\"\n", "x".repeat(41)),
+            "F:6: routing.rules[1].label is 1 to 40 characters long",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nmissing_field = \"make\"\n"),
+            "F:6: routing.rules[1].missing_field is one of \"create\"",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nbackfill = 1\n"),
+            "F:6: routing.rules[1].backfill takes true or false",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nignore = true\nhalt = true\n"),
+            "F:5: routing.rules[1] says ignore and halt at once",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\nignore = true\nfield = \"A\"\n"),
+            "F:5: routing.rules[1] says ignore = true, so that field means nothing",
+        ),
+        (
+            format!("{SMALL}[[routing.rules]]\ncolumn = \"a\"\n"),
+            "F:5: routing.rules[1] does nothing",
+        ),
+        (
+            format!(
+                "{SMALL}[[routing.rules]]\ncolumn = \"a*\"\nignore = true\n[[routing.rules]]\nschema = \"s\"\ncolumn = \"ab\"\nhalt = true\n"
+            ),
+            "F:8: routing.rules[2] can never match: rule 1 before it takes every column that it would",
         ),
         (
             format!("{SMALL}[delivery]\nmax_rows = 0\n"),

@@ -8,11 +8,13 @@ use smallvec::SmallVec;
 use super::coerce::{Fit, fit};
 use super::key::can_be_key;
 use super::naming;
-use super::table::{ColumnMapping, FieldRule, Mapping, NullAction, TableMapping, Unmapped};
+use super::table::{
+    ColumnMapping, FieldRule, Mapping, NullAction, TABLE_HALTED, TableMapping, Unmapped,
+};
 use super::{Assignment, FieldDescription, FieldKind, FieldValue};
 use crate::change::{Column, Relation};
-use crate::config::{MissingField, Unmapped as Routing};
-use crate::fault::{Finding, Severity};
+use crate::config::{MissingField, RoutingRule, Unmapped as Routing, matches};
+use crate::fault::{Class, Fault, Finding, Severity};
 use crate::value::ValueType;
 
 /// What the rows of one relation become.
@@ -20,8 +22,8 @@ use crate::value::ValueType;
 pub struct Binding {
     /// The relation it was made for: only its rows may be given to it.
     pub relation: Arc<Relation>,
-    /// What is to be said of this version of the schema. A [`Severity::Problem`] means that its
-    /// rows must not be delivered until a person has acted.
+    /// What is to be said of this version of the schema. None is a [`Severity::Problem`]: what does
+    /// not fit halts the table.
     pub findings: Vec<Finding>,
     /// Columns that go nowhere, and why.
     pub unmapped: Vec<Unmapped>,
@@ -37,6 +39,8 @@ pub(super) struct Bound {
     pub(super) key: SmallVec<[KeyColumn; 2]>,
     /// A key column is gone: no row can be named.
     pub(super) keyless: bool,
+    /// Nothing may be sent: every change is rejected with this.
+    pub(super) halted: Option<Fault>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,19 +70,27 @@ impl Binding {
     pub fn table(&self) -> Option<&Arc<TableMapping>> {
         self.bound.as_ref().map(|b| &b.table)
     }
+
+    /// Why all changes of the table are held, if they are: by the rules, or by this version of the
+    /// schema.
+    pub fn halted(&self) -> Option<&Fault> {
+        self.bound.as_ref()?.halted.as_ref()
+    }
 }
 
 impl Mapping {
-    /// Ties the rules to a version of a table's schema. A column that no rule knows yet is given to
-    /// a field by the naming rule, as it would have been at the start.
+    /// Ties the rules to a version of a table's schema: the table by its oid, its columns by their
+    /// attribute numbers, both by their names where those are not known. A column that no rule knows
+    /// yet is given to a field by the naming rule, as it would have been at the start.
+    ///
+    /// Nothing here stops the other tables: what does not fit halts this one ([`Binding::halted`]).
     pub fn bind(&self, relation: &Arc<Relation>) -> Binding {
         let mut binder = Binder {
             findings: Vec::new(),
             unmapped: Vec::new(),
+            halted: None,
         };
-        let bound = self
-            .table(&relation.schema, &relation.name)
-            .map(|table| binder.bind(table, relation));
+        let bound = self.of(relation).map(|table| binder.bind(table, relation));
         Binding {
             relation: relation.clone(),
             findings: binder.findings,
@@ -91,6 +103,25 @@ impl Mapping {
 struct Binder {
     findings: Vec<Finding>,
     unmapped: Vec<Unmapped>,
+    halted: Option<Fault>,
+}
+
+/// The name by which the rules know a column of the relation; `None` for one that they do not know.
+fn known<'n>(table: &'n TableMapping, relation: &Relation, column: &'n Column) -> Option<&'n str> {
+    // The numbers of a table that was made anew mean nothing.
+    if column.attnum == 0 || relation.oid != table.oid {
+        return Some(&column.name);
+    }
+    if let Some(name) = table.numbers.get(&column.attnum) {
+        return Some(name);
+    }
+    // It is new. Its name may be that of a column that has another name here.
+    let elsewhere = |(number, name): (&i16, &Box<str>)| {
+        *name == column.name && relation.columns.iter().any(|c| c.attnum == *number)
+    };
+    let taken = table.numbers.iter().any(elsewhere);
+    let gone = table.dropped.iter().any(|d| d.attnum == column.attnum);
+    (!taken && !gone).then_some(&*column.name)
 }
 
 impl Binder {
@@ -109,13 +140,38 @@ impl Binder {
         });
     }
 
+    /// The table cannot go on with this version of its schema.
+    fn halt(
+        &mut self,
+        table: &TableMapping,
+        place: String,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+        field: Option<&str>,
+    ) {
+        let what = what.into();
+        let name = &table.target.table;
+        let fault = self.halted.get_or_insert_with(|| {
+            let message = format!("{name} is halted: {place}: {what}");
+            Fault::new(Class::Record, TABLE_HALTED, message)
+        });
+        fault.fields.extend(field.map(str::to_owned));
+        self.find(Severity::Warning, place, what, remedy);
+    }
+
     fn bind(&mut self, table: &Arc<TableMapping>, relation: &Relation) -> Bound {
         let place = |column: &str| format!("tables.\"{}\".columns.{column}", table.target.table);
-        let (key, keyless) = self.key(table, relation);
+        let names: Vec<Option<&str>> = relation
+            .columns
+            .iter()
+            .map(|column| known(table, relation, column))
+            .collect();
+        let here = |name: &str| names.contains(&Some(name));
+        let (key, keyless) = self.key(table, relation, &names);
 
         // Fields that are spoken for: by name in the configuration, or by a column that is here.
-        let here = |name: &str| relation.columns.iter().any(|c| *c.name == *name);
         let mut taken: Vec<u16> = table.constants.iter().map(|c| c.slot).collect();
+        taken.extend(table.dropped.iter().map(|d| d.rule.slot));
         for (name, mapping) in &table.columns {
             if let ColumnMapping::Field(rule) = mapping {
                 if !rule.automatic || here(name) {
@@ -135,26 +191,30 @@ impl Binder {
             }
         }
 
+        let constant = |slot: u16, assignment: &Assignment| Step {
+            slot,
+            source: StepSource::Constant(assignment.clone()),
+        };
         let mut steps: Vec<Step> = table
             .constants
             .iter()
-            .map(|c| Step {
-                slot: c.slot,
-                source: StepSource::Constant(c.assignment.clone()),
-            })
+            .map(|c| constant(c.slot, &c.assignment))
             .collect();
-        for (index, column) in relation.columns.iter().enumerate() {
-            let rule = match table.columns.get(&column.name) {
-                Some(ColumnMapping::Ignored) => continue,
-                Some(ColumnMapping::Field(rule)) => rule.clone(),
-                None if table.key.columns.contains(&column.name) => continue,
-                None => match self.route(table, column, &mut taken) {
+        for ((index, column), name) in relation.columns.iter().enumerate().zip(&names) {
+            let rule = match name.map(|name| (name, table.columns.get(name))) {
+                Some((_, Some(ColumnMapping::Ignored))) => continue,
+                Some((_, Some(ColumnMapping::Field(rule)))) => rule.clone(),
+                Some((name, None)) if table.key.columns.iter().any(|k| **k == *name) => continue,
+                _ => match self.dropped(table, relation, column) {
                     Some(rule) => rule,
-                    None => continue,
+                    None => match self.route(table, column, *name, &mut taken) {
+                        Some(rule) => rule,
+                        None => continue,
+                    },
                 },
             };
             if column.value_type != rule.value_type {
-                self.changed_type(&place(&column.name), &rule, column);
+                self.changed_type(table, &place(&column.name), &rule, column);
             }
             steps.push(Step {
                 slot: rule.slot,
@@ -165,39 +225,68 @@ impl Binder {
                 },
             });
         }
+        for gone in &table.dropped {
+            let filled = steps.iter().any(|s| s.slot == gone.rule.slot);
+            if let (Some(clear), false) = (&gone.clear, filled) {
+                steps.push(constant(gone.rule.slot, clear));
+            }
+        }
         steps.sort_by_key(|s| s.slot);
         Bound {
             table: table.clone(),
             steps,
             key,
             keyless,
+            halted: table.halted.clone().or(self.halted.take()),
         }
+    }
+
+    /// A row of before: the rule of a column that is gone by now.
+    fn dropped(
+        &self,
+        table: &TableMapping,
+        relation: &Relation,
+        column: &Column,
+    ) -> Option<Arc<FieldRule>> {
+        let numbered = column.attnum != 0 && relation.oid == table.oid;
+        let same = table.dropped.iter().find(|gone| {
+            if numbered {
+                gone.attnum == column.attnum
+            } else {
+                gone.name == column.name
+            }
+        });
+        same.map(|gone| gone.rule.clone())
     }
 
     fn key(
         &mut self,
         table: &TableMapping,
         relation: &Relation,
+        names: &[Option<&str>],
     ) -> (SmallVec<[KeyColumn; 2]>, bool) {
         let place = format!("tables.\"{}\".key.column", table.target.table);
+        let field = Some(&*table.target.key_field);
         let mut key = SmallVec::new();
         for name in &table.key.columns {
-            let found = relation.columns.iter().position(|c| c.name == *name);
+            let found = names.iter().position(|n| *n == Some(&**name));
             let column = found.and_then(|index| Some((index, relation.columns.get(index)?)));
             match column {
-                None => self.find(
-                    Severity::Problem,
+                None => self.halt(
+                    table,
                     place.clone(),
                     format!("the table no longer has the key column {name}: its rows cannot be told apart"),
                     "name the column that identifies a row now; records keep their external ids only if its values are the same",
+                    field,
                 ),
                 Some((index, column)) => {
                     if !can_be_key(&column.value_type) {
-                        self.find(
-                            Severity::Problem,
+                        self.halt(
+                            table,
                             place.clone(),
                             format!("the type of {name} changed to one that cannot be a key"),
                             "use a column of a whole number, uuid or text type",
+                            field,
                         );
                     }
                     key.push(KeyColumn {
@@ -216,10 +305,31 @@ impl Binder {
         &mut self,
         table: &TableMapping,
         column: &Column,
+        name: Option<&str>,
         taken: &mut Vec<u16>,
     ) -> Option<Arc<FieldRule>> {
+        // What the start has already told is not told again.
+        let told = table.unmapped.iter().find(|u| Some(&*u.column) == name);
+        if let Some(told) = told {
+            self.unmapped.push(told.clone());
+            return None;
+        }
         let place = format!("tables.\"{}\".columns.{}", table.target.table, column.name);
-        if table.routing.unmapped == Routing::Auto {
+        let routing = &table.routing;
+        let mut rules = (1..).zip(&routing.rules);
+        if let Some((number, _)) = rules.find(|(_, r)| may_match(r, table, column)) {
+            // Only the catalog knows all that the rule asks for.
+            let why = format!(
+                "new column: routing.rules[{number}] may be for it: left out and counted until the catalog has been read"
+            );
+            self.find(Severity::Note, place, why.clone(), "");
+            self.unmapped.push(Unmapped {
+                column: column.name.clone(),
+                why: why.into(),
+            });
+            return None;
+        }
+        if routing.unmapped == Routing::Auto {
             let names = naming::candidates(&column.name);
             let free = names.iter().find_map(|name| {
                 let (slot, field) = table.reserve.get(name.to_ascii_lowercase().as_str())?;
@@ -235,30 +345,18 @@ impl Binder {
                     parent: None,
                     value_type: column.value_type.clone(),
                     automatic: true,
+                    backfill: false,
                 }));
             }
         }
-        // What the start has already told is not told again.
-        if let Some(known) = table.unmapped.iter().find(|u| u.column == column.name) {
-            self.unmapped.push(known.clone());
-            return None;
-        }
-        let (why, halt) = unmapped(
-            table.routing.unmapped,
-            table.routing.missing_field,
-            &column.name,
-        );
-        let severity = if halt {
-            Severity::Problem
+        let (why, halt) = unmapped(routing.unmapped, routing.missing_field, &column.name);
+        let what = format!("new column: {why}");
+        let remedy = "map it, or say that it is left out: { ignore = true }";
+        if halt {
+            self.halt(table, place, what, remedy, None);
         } else {
-            Severity::Note
-        };
-        self.find(
-            severity,
-            place,
-            format!("new column: {why}"),
-            "map it, or say that it is left out: { ignore = true }",
-        );
+            self.find(Severity::Note, place, what, remedy);
+        }
         self.unmapped.push(Unmapped {
             column: column.name.clone(),
             why: why.into(),
@@ -266,15 +364,22 @@ impl Binder {
         None
     }
 
-    fn changed_type(&mut self, place: &str, rule: &FieldRule, column: &Column) {
+    fn changed_type(
+        &mut self,
+        table: &TableMapping,
+        place: &str,
+        rule: &FieldRule,
+        column: &Column,
+    ) {
         let name = &rule.field.name;
         if rule.parent.is_some() {
             if !can_be_key(&column.value_type) {
-                self.find(
-                    Severity::Problem,
+                self.halt(
+                    table,
                     place.to_owned(),
                     "the column's type changed to one that cannot name a parent",
                     "give the column the type of the key that it refers to",
+                    Some(name),
                 );
             }
             return;
@@ -292,14 +397,23 @@ impl Binder {
                 format!("the column's type changed; for {name}: {why}"),
                 "map the column to a field of the new type, if that is not meant",
             ),
-            Fit::Never(why) => self.find(
-                Severity::Problem,
+            Fit::Never(why) => self.halt(
+                table,
                 place.to_owned(),
                 format!("the column's type changed, and {name} cannot take it: {why}"),
                 "map the column to another field, or leave it out: { ignore = true }",
+                Some(name),
             ),
         }
     }
+}
+
+/// Whether a rule may be for a column, as far as a relation tells.
+fn may_match(rule: &RoutingRule, table: &TableMapping, column: &Column) -> bool {
+    let hit =
+        |pattern: &Option<String>, text: &str| pattern.as_ref().is_none_or(|p| matches(p, text));
+    let (schema, name) = table.target.table.split_once('.').unwrap_or_default();
+    hit(&rule.schema, schema) && hit(&rule.table, name) && hit(&rule.column, &column.name)
 }
 
 /// What a NULL does where nothing is said of it.
@@ -328,7 +442,9 @@ pub(super) fn unmapped(routing: Routing, missing: MissingField, column: &str) ->
                 "the object has no free field {custom} or {standard} that we may write and that takes its type"
             );
             match missing {
-                MissingField::Ignore => (format!("{none}: left out and counted"), false),
+                MissingField::Ignore | MissingField::Create => {
+                    (format!("{none}: left out and counted"), false)
+                }
                 MissingField::Halt => (
                     format!("{none}, and routing.missing_field = \"halt\""),
                     true,

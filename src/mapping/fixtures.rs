@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Compiled, FieldDescription, FieldKind, Mapping, ObjectDescription, compile};
+use super::{
+    Compiled, FieldDescription, FieldKind, Mapping, ObjectDescription, Remembered, compile,
+};
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{
     Change, Column, Kind, Lsn, Position, Relation, ReplicaIdentity, Span, Timestamp, Tuple,
@@ -278,6 +280,7 @@ pub(super) struct Case {
     pub(super) config: String,
     pub(super) catalog: Vec<CatalogTable>,
     pub(super) crm: BTreeMap<String, ObjectDescription>,
+    pub(super) remembered: Remembered,
 }
 
 impl Default for Case {
@@ -286,6 +289,7 @@ impl Default for Case {
             config: CONFIG.into(),
             catalog: catalog(),
             crm: crm(),
+            remembered: Remembered::default(),
         }
     }
 }
@@ -315,11 +319,53 @@ impl Case {
     }
 
     pub(super) fn column(&mut self, table: &str, name: &str, kind: &str) {
-        let made = self::table("x", &[], &[(name, kind)]).columns.remove(0);
-        let columns = &mut self.table(table).columns;
+        let mut made = self::table("x", &[], &[(name, kind)]).columns.remove(0);
+        let table = self.table(table);
+        let numbers = table.columns.iter().map(|c| c.attnum);
+        let last = numbers.chain(table.dropped.clone()).max().unwrap_or(0);
+        let columns = &mut table.columns;
         match columns.iter_mut().find(|c| *c.name == *name) {
-            Some(column) => *column = made,
-            None => columns.push(made),
+            Some(column) => {
+                made.attnum = column.attnum;
+                *column = made;
+            }
+            None => {
+                made.attnum = last + 1;
+                columns.push(made);
+            }
+        }
+    }
+
+    /// Gives a column another name.
+    pub(super) fn rename(&mut self, table: &str, from: &str, to: &str) {
+        let table = self.table(table);
+        let column = table.columns.iter_mut().find(|c| *c.name == *from);
+        column.unwrap().name = to.into();
+        for names in [&mut table.identity_columns, &mut table.primary_key] {
+            for name in names.iter_mut().filter(|n| ***n == *from) {
+                *name = to.into();
+            }
+        }
+    }
+
+    /// Drops a column.
+    pub(super) fn drop(&mut self, table: &str, name: &str) {
+        let table = self.table(table);
+        let at = table.columns.iter().position(|c| *c.name == *name).unwrap();
+        let column = table.columns.remove(at);
+        table.dropped.push(column.attnum);
+        table.identity_columns.retain(|c| **c != *name);
+        table.primary_key.retain(|c| **c != *name);
+    }
+
+    /// It has run as it is now, and remembers that.
+    pub(super) fn run(&mut self) {
+        let fields: Vec<_> = self.mapping().fields_used().collect();
+        self.remembered.fields.extend(fields);
+        for table in &self.catalog {
+            if self.remembered.versions.last() != Some(table) {
+                self.remembered.versions.push(table.clone());
+            }
         }
     }
 
@@ -327,6 +373,7 @@ impl Case {
         compile(
             &config(&self.config),
             &self.catalog,
+            &self.remembered,
             &types,
             Some(&self.crm),
         )

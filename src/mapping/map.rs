@@ -62,14 +62,38 @@ impl Binding {
                     rule,
                 },
             },
-            Kind::Insert { new } => bound.write(change, &OldRow::None, new),
-            Kind::Update { old, new } => bound.write(change, old, new),
-            Kind::Delete { old } => bound.remove(change, old),
+            Kind::Insert { new } => bound.held(bound.write(change, &OldRow::None, new)),
+            Kind::Update { old, new } => bound.held(bound.write(change, old, new)),
+            Kind::Delete { old } => bound.held(bound.remove(change, old)),
         }
     }
 }
 
 impl Bound {
+    /// What a halted table makes of an operation: it is whole, or as whole as it can be, and held.
+    fn held(&self, mapped: Mapped) -> Mapped {
+        let Some(fault) = &self.halted else {
+            return mapped;
+        };
+        match mapped {
+            Mapped::Operation(operation) => Mapped::Rejected(Rejected {
+                record: Some(operation.record()),
+                operation: Some(operation),
+                fault: fault.clone(),
+            }),
+            // Without a usable key of its own it can never be whole, halted or not.
+            Mapped::Rejected(own) if own.operation.is_none() && !self.keyless => {
+                Mapped::Rejected(own)
+            }
+            Mapped::Rejected(own) => {
+                let mut fault = fault.clone();
+                fault.fields.extend(own.fault.fields);
+                Mapped::Rejected(Rejected { fault, ..own })
+            }
+            other => other,
+        }
+    }
+
     fn write(&self, change: &Change, old: &OldRow, new: &Tuple) -> Mapped {
         let before = match old {
             OldRow::None => None,

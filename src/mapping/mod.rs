@@ -30,7 +30,9 @@
 mod bind;
 mod coerce;
 mod compile;
+mod derive;
 mod description;
+mod drift;
 #[cfg(test)]
 mod fixtures;
 mod key;
@@ -45,8 +47,9 @@ mod tests;
 
 pub use bind::Binding;
 pub use coerce::{Fit, Refusal, coerce, fit};
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, MissingField, Remembered, compile};
 pub use description::{FieldDescription, FieldKind, FieldSpec, NewField, ObjectDescription};
+pub use drift::crm_changes;
 pub use key::{BadKey, KeyRefusal, KeyRule};
 pub use map::{Mapped, Rejected};
 pub use naming::candidates;
@@ -54,4 +57,7 @@ pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
-pub use table::{ColumnMapping, FieldRule, Mapping, NullAction, TableMapping, Unmapped};
+pub use table::{
+    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
+    TableMapping, Unmapped,
+};

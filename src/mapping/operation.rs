@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::change::{Position, Timestamp};
+use crate::fault::Fault;
 
 /// A record's external id, as the CRM holds it. Compared byte for byte.
 pub type Key = CompactString;
@@ -69,6 +70,8 @@ pub struct Target {
     pub removal: Removal,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
+    /// Nothing may be sent there until a person has acted; see [`super::TableMapping::halted`].
+    pub halted: bool,
 }
 
 /// What a deleted row does to its record.
@@ -96,6 +99,8 @@ pub struct TargetField {
     pub reference: Option<Reference>,
     /// No two records may share a value (other than the key).
     pub unique: bool,
+    /// It cannot be written any more, code [`super::FIELD_BROKEN`]: what changes it is held.
+    pub broken: Option<Fault>,
 }
 
 /// How a lookup is written.

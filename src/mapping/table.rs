@@ -4,9 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::key::KeyRule;
-use super::{Assigned, FieldDescription, FieldValue, ObjectId, Target};
+use super::{Assigned, Assignment, FieldDescription, FieldValue, ObjectId, Removal, Target};
+use crate::change::Relation;
 use crate::config::{OnTruncate, Routing};
+use crate::fault::Fault;
 use crate::value::ValueType;
+
+/// The code of the fault of a table whose changes are held: what it writes to, or what it is made
+/// of, has changed so that a person has to act.
+pub const TABLE_HALTED: &str = "table_halted";
+
+/// The code of the fault of a field that vanished or cannot be written any more.
+pub const FIELD_BROKEN: &str = "field_broken";
 
 /// What the whole configuration means. Immutable; a new configuration makes a new one.
 #[derive(Clone, Debug)]
@@ -24,6 +33,40 @@ impl Mapping {
     /// The rules of a table, by its name in the configuration (`schema.table`).
     pub fn by_name(&self, name: &str) -> Option<&Arc<TableMapping>> {
         self.tables.get(name)
+    }
+
+    /// The rules of the table that a relation describes: by its oid, else by its name.
+    pub fn of(&self, relation: &Relation) -> Option<&Arc<TableMapping>> {
+        let same = |t: &&Arc<TableMapping>| t.oid != 0 && t.oid == relation.oid;
+        self.tables()
+            .find(same)
+            .or_else(|| self.table(&relation.schema, &relation.name))
+    }
+
+    /// The fields that rules write, object and field in lower case, external ids included: to be
+    /// remembered ([`super::Remembered::fields`]). Fields that are only kept in reserve for columns to
+    /// come are not among them.
+    pub fn fields_used(&self) -> impl Iterator<Item = (Box<str>, Box<str>)> {
+        self.tables().flat_map(|table| {
+            let target = &table.target;
+            let object = target.object.to_ascii_lowercase();
+            let slots = table
+                .rules()
+                .map(|r| r.slot)
+                .chain(table.constants.iter().map(|c| c.slot))
+                .chain(match &target.removal {
+                    Removal::Archive(set) => set.iter().map(|f| f.slot).collect(),
+                    _ => Vec::new(),
+                });
+            let fields: Vec<&str> = slots
+                .filter_map(|slot| Some(&*target.fields.get(usize::from(slot))?.name))
+                .chain(std::iter::once(&*target.key_field))
+                .collect();
+            fields.into_iter().map(move |field| {
+                let field = field.to_ascii_lowercase();
+                (object.as_str().into(), field.into())
+            })
+        })
     }
 
     /// All tables, in the order of their names.
@@ -63,23 +106,66 @@ pub struct TableMapping {
     /// with `unmapped = "auto"` the other fields that a new column could reach follow, so that a
     /// column added while we run gets a slot without a new target.
     pub target: Arc<Target>,
-    /// How the external id is made.
+    /// The table's oid in the database, by which it is known through renames.
+    pub oid: u32,
+    /// Set where nothing may be sent until a person has acted, code [`TABLE_HALTED`]: every change is
+    /// mapped as far as possible and rejected with this fault. `fields` names those that cannot be
+    /// filled.
+    pub halted: Option<Fault>,
+    /// How the external id is made. Its columns bear the names that they have now.
     pub key: KeyRule,
-    /// What each column means, explicit or by the naming rule.
+    /// What each column means, explicit, by a routing rule or by the naming rule; by the name that it
+    /// has now.
     pub columns: HashMap<Box<str>, ColumnMapping>,
+    /// Columns that had a rule and are gone.
+    pub dropped: Vec<DroppedColumn>,
     /// Fields that always have the same value, sorted by slot.
     pub constants: Vec<Assigned>,
     /// What a truncate does.
     pub on_truncate: OnTruncate,
     /// What a column without an explicit rule means.
-    pub routing: Routing,
+    pub routing: Arc<Routing>,
     /// Columns of the catalog that go nowhere, and why: counted, never silent.
     pub unmapped: Vec<Unmapped>,
     /// Fields that the naming rule may still give to a column, by name in lower case.
     pub(super) reserve: HashMap<Box<str>, (u16, Arc<FieldDescription>)>,
+    /// The columns that the rules were made from: names by attribute number.
+    pub(super) numbers: HashMap<i16, Box<str>>,
+}
+
+/// A column that had a rule and is gone: rows that were written before still bring it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DroppedColumn {
+    /// Its attribute number; 0 when it was a column of a table that was made anew since.
+    pub attnum: i16,
+    /// The name it had last.
+    pub name: Box<str>,
+    /// What it filled.
+    pub rule: Arc<FieldRule>,
+    /// What rows without it do to the field (`on_drop = "clear"`); `None`: nothing.
+    pub clear: Option<Assignment>,
 }
 
 impl TableMapping {
+    /// The columns that fill a field: attribute number and rule, in no order.
+    pub fn mapped(&self) -> impl Iterator<Item = (i16, &Arc<FieldRule>)> {
+        self.numbers
+            .iter()
+            .filter_map(|(number, name)| match self.columns.get(name)? {
+                ColumnMapping::Field(rule) => Some((*number, rule)),
+                ColumnMapping::Ignored => None,
+            })
+    }
+
+    /// The rules of its columns, dropped ones included, in no order.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<FieldRule>> {
+        let columns = self.columns.values().filter_map(|column| match column {
+            ColumnMapping::Field(rule) => Some(rule),
+            ColumnMapping::Ignored => None,
+        });
+        columns.chain(self.dropped.iter().map(|d| &d.rule))
+    }
+
     /// The objects that its references point to; may repeat.
     pub fn parents(&self) -> impl Iterator<Item = ObjectId> {
         self.target
@@ -111,8 +197,10 @@ pub struct FieldRule {
     pub parent: Option<Arc<KeyRule>>,
     /// The type that the rule was checked against.
     pub value_type: ValueType,
-    /// Bound by the naming rule, not by name in the configuration.
+    /// Bound by a routing rule or the naming rule, not by name in the configuration.
     pub automatic: bool,
+    /// Its routing rule says that a column that arrives later is filled for old rows, too.
+    pub backfill: bool,
 }
 
 /// What a NULL (or what the CRM holds as null) does to its field.

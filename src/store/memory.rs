@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use super::keys::RowKey;
 use super::rows::{Changes, Rows};
 use super::{
-    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered, SchemaVersion,
-    Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply, ledger, load, shelf,
+    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered,
+    SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply,
+    ledger, load, shelf,
 };
 use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::encoding::{Decoded, Malformed, Reader, Stored, put_bytes};
 use super::{
-    Existence, Intent, Job, Load, PageExtent, Pending, PendingOperation, Progress, Reason, Rowcount,
-    SchemaVersion,
+    Existence, Intent, Job, Load, PageExtent, Pending, PendingOperation, Progress, Reason,
+    Rowcount, SchemaVersion,
 };
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{Identity, Lsn, Position, ReplicaIdentity, Timestamp, Verdict};

@@ -25,7 +25,7 @@ use crate::capture::{Catalog, CatalogTable, Reader};
 use crate::change::{Position, Timestamp};
 use crate::config::Config;
 use crate::decode::{SchemaChange, Types, compare, resolve};
-use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
+use crate::fault::{Class, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::{
     Compiled, Mapping, MissingField, ObjectDescription, Remembered, TableMapping, compile,
     crm_changes,
@@ -161,7 +161,15 @@ impl Adapter {
                 world.types = Types::new(catalog.types.clone());
                 types = catalog.types;
                 world.brought.insert(table.oid, news.xid);
-                note(&mut world, &mut versions, &mut changes, before, news.position, now, table);
+                note(
+                    &mut world,
+                    &mut versions,
+                    &mut changes,
+                    before,
+                    news.position,
+                    now,
+                    table,
+                );
             }
             Trigger::Catalog(catalog) => {
                 let from = Position {
@@ -176,7 +184,15 @@ impl Adapter {
                         continue;
                     }
                     if before.is_none_or(|before| !compare(before, &table).is_empty()) {
-                        note(&mut world, &mut versions, &mut changes, before, from, now, table);
+                        note(
+                            &mut world,
+                            &mut versions,
+                            &mut changes,
+                            before,
+                            from,
+                            now,
+                            table,
+                        );
                     }
                 }
                 if versions.is_empty() {
@@ -218,7 +234,9 @@ impl Adapter {
         let fields = fields_used(&world.remembered, &mapping);
         let mut world = world;
         if let Some(fields) = &fields {
-            let names = fields.iter().map(|(o, f)| (o.as_str().into(), f.as_str().into()));
+            let names = fields
+                .iter()
+                .map(|(o, f)| (o.as_str().into(), f.as_str().into()));
             world.remembered.fields = names.collect();
         }
         Ok(Some(Adapted {
@@ -301,7 +319,13 @@ impl Adapter {
                 jobs.push((name.clone(), job(JobKind::Mend, now)));
                 continue;
             }
-            let broken = |t: &TableMapping| t.target.fields.iter().filter(|f| f.broken.is_some()).count();
+            let broken = |t: &TableMapping| {
+                t.target
+                    .fields
+                    .iter()
+                    .filter(|f| f.broken.is_some())
+                    .count()
+            };
             mended |= broken(before) > broken(table);
             let was_mapped: BTreeSet<i16> = before.mapped().map(|(attnum, _)| attnum).collect();
             for (attnum, rule) in table.mapped() {
@@ -320,7 +344,13 @@ impl Adapter {
                 let late = !new && self.world.unmade.contains_key(&key);
                 if rule.backfill || late {
                     let column = Some(column.to_string());
-                    jobs.push((name.clone(), Job { column, ..job(JobKind::Column, now) }));
+                    jobs.push((
+                        name.clone(),
+                        Job {
+                            column,
+                            ..job(JobKind::Column, now)
+                        },
+                    ));
                 }
             }
         }
@@ -329,10 +359,7 @@ impl Adapter {
 }
 
 /// The fields that mappings have used, if there are new ones.
-fn fields_used(
-    remembered: &Remembered,
-    mapping: &Mapping,
-) -> Option<Vec<(String, String)>> {
+fn fields_used(remembered: &Remembered, mapping: &Mapping) -> Option<Vec<(String, String)>> {
     let mut fields = remembered.fields.clone();
     let before = fields.len();
     fields.extend(mapping.fields_used());
@@ -372,7 +399,11 @@ fn note(
     let name = qualified(&table);
     match before {
         Some(before) => {
-            changes.extend(compare(before, &table).into_iter().map(|c| (name.clone(), c)));
+            changes.extend(
+                compare(before, &table)
+                    .into_iter()
+                    .map(|c| (name.clone(), c)),
+            );
         }
         None => changes.push((name, SchemaChange::TableAdded)),
     }
@@ -406,7 +437,9 @@ async fn settle_fields(
             world.crm.as_ref(),
         );
         let key = |m: &MissingField| field_key(&m.object, &m.spec.name);
-        compiled.missing.retain(|m| !world.unmade.contains_key(&key(m)));
+        compiled
+            .missing
+            .retain(|m| !world.unmade.contains_key(&key(m)));
         if compiled.mapping.is_none() || compiled.missing.is_empty() {
             compiled.findings.extend(world.unmade.iter().map(|((object, field), fault)| Finding {
                 severity: Severity::Warning,
@@ -418,7 +451,10 @@ async fn settle_fields(
         }
         let mut objects: BTreeMap<Box<str>, Vec<MissingField>> = BTreeMap::new();
         for missing in compiled.missing {
-            objects.entry(missing.object.clone()).or_default().push(missing);
+            objects
+                .entry(missing.object.clone())
+                .or_default()
+                .push(missing);
         }
         for (object, missing) in objects {
             let (again, missing): (Vec<_>, Vec<_>) = missing
@@ -427,7 +463,9 @@ async fn settle_fields(
             for missing in again {
                 let what = "it was made, but does not take the column";
                 let fault = Fault::new(Class::Configuration, "field_not_fit", what);
-                world.unmade.insert(field_key(&object, &missing.spec.name), fault);
+                world
+                    .unmade
+                    .insert(field_key(&object, &missing.spec.name), fault);
             }
             make(delivery, &mut world, &object, &missing).await?;
         }
@@ -454,15 +492,18 @@ async fn make(
         match answer {
             Ok(()) => made.push(missing.spec.name.to_string()),
             Err(fault) => {
-                world.unmade.insert(field_key(object, &missing.spec.name), fault);
+                world
+                    .unmade
+                    .insert(field_key(object, &missing.spec.name), fault);
             }
         }
     }
     if made.is_empty() {
         return Ok(());
     }
+    let names: Vec<&str> = made.iter().map(String::as_str).collect();
     let described = delivery
-        .wait_for_fields(object, &made, PATIENCE)
+        .wait_for_fields(object, &names, PATIENCE)
         .await
         .map_err(super::start::refused)?;
     for name in &made {

@@ -41,9 +41,7 @@ use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
 use crate::planning::Window;
 use crate::sinks::BoxFuture;
-use crate::store::{
-    Intent, Job, JobKind, PageExtent, Progress, Recovered, Settlement, ShelfQuery,
-};
+use crate::store::{Intent, Job, JobKind, PageExtent, Progress, Recovered, Settlement, ShelfQuery};
 
 /// How often an idle position is made durable.
 const IDLE: Duration = Duration::from_secs(1);

@@ -226,8 +226,7 @@ impl Backfill {
             return;
         };
         let same = |j: &&mut Job| {
-            (j.kind, &j.column, &j.filter, &j.after)
-                == (job.kind, &job.column, &job.filter, &None)
+            (j.kind, &j.column, &j.filter, &j.after) == (job.kind, &job.column, &job.filter, &None)
         };
         if load.jobs.iter_mut().find(same).is_none() {
             load.jobs.push(job);
@@ -330,7 +329,12 @@ impl Backfill {
         }
         let overdue = current.read_at.map(|at| at + AT_LEAST);
         let soon = Instant::now() + Duration::from_millis(50);
-        Some(current.not_before.max(soon).min(overdue.unwrap_or(soon).max(soon)))
+        Some(
+            current
+                .not_before
+                .max(soon)
+                .min(overdue.unwrap_or(soon).max(soon)),
+        )
     }
 
     /// A step was taken; perhaps the next one follows at once.
@@ -432,9 +436,9 @@ impl Backfill {
         }
         current.ended |= page.end;
         let load = self.loads.get(&current.table);
-        let done = self.again.take_if(|again| {
-            load.is_some_and(|l| l.table == again.table) && page.bound_reached
-        });
+        let done = self
+            .again
+            .take_if(|again| load.is_some_and(|l| l.table == again.table) && page.bound_reached);
         if let Some(again) = done {
             // Rows behind it were not in that page.
             current.cursor = Some(again.through);
@@ -456,9 +460,14 @@ impl Backfill {
         }
         if page.end {
             tracing::info!(
-                table = load.table, rows = job.rows.read, written = job.rows.written,
-                unchanged = job.rows.unchanged, overtaken = job.rows.overtaken,
-                pending = job.rows.pending, pages = job.pages, "backfill ended ({})",
+                table = load.table,
+                rows = job.rows.read,
+                written = job.rows.written,
+                unchanged = job.rows.unchanged,
+                overtaken = job.rows.overtaken,
+                pending = job.rows.pending,
+                pages = job.pages,
+                "backfill ended ({})",
                 job.kind.word()
             );
             load.loaded |= job.kind == JobKind::FirstLoad;
@@ -472,7 +481,10 @@ impl Backfill {
         let mut names = std::mem::take(&mut self.unsaved);
         names.sort();
         names.dedup();
-        names.iter().filter_map(|n| self.loads.get(n).cloned()).collect()
+        names
+            .iter()
+            .filter_map(|n| self.loads.get(n).cloned())
+            .collect()
     }
 
     /// Something has to be stored that no window brings along.
@@ -594,7 +606,8 @@ where
             Err(error) if error.is_transient() => {
                 attempt += 1;
                 tracing::warn!(%error, attempt, "{what} failed, trying again");
-                sleep(backoff.delay(attempt, &mut rand::rng())).await;
+                let delay = backoff.delay(attempt, &mut rand::rng());
+                sleep(delay).await;
             }
             other => return other,
         }

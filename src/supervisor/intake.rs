@@ -13,9 +13,7 @@ use crate::change::{Change, Kind, Lsn, Position, Relation, Span, Timestamp, Verd
 use crate::config::OnTruncate;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{Error, ErrorKind, Result, Severity};
-use crate::mapping::{
-    Binding, Mapped, Mapping, ObjectId, TABLE_HALTED, Target,
-};
+use crate::mapping::{Binding, Mapped, Mapping, ObjectId, TABLE_HALTED, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
 use crate::store::Intent;
 use crate::value::TypeRow;
@@ -196,7 +194,9 @@ impl Intake {
             }
             other => {
                 self.blocked = other;
-                self.later_news.pop_front().filter(|_| self.replay.is_none())
+                self.later_news
+                    .pop_front()
+                    .filter(|_| self.replay.is_none())
             }
         }
     }
@@ -309,7 +309,7 @@ impl Intake {
                     changed,
                 }) => {
                     self.bind(&relation);
-                    let ours = self.mapping.covers(&relation);
+                    let ours = self.mapping.of(&relation).is_some();
                     if changed && ours && position > self.seen {
                         let xid = self.xid;
                         let news = News {

@@ -205,7 +205,11 @@ mod tests {
     #[test]
     fn only_what_the_snapshot_did_not_see_overtakes_the_page() {
         let mut tracking = Tracking::new(ObjectId(1));
-        for (xid, key) in [(10, "seen"), (11, "not yet visible"), (14, "after the read")] {
+        for (xid, key) in [
+            (10, "seen"),
+            (11, "not yet visible"),
+            (14, "after the read"),
+        ] {
             tracking.note(&operation(xid, key, Action::Upsert, &[0, 1, 2]), false);
         }
         let overlay = tracking.overlay(&snapshot(13, &[11])).unwrap();

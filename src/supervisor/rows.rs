@@ -38,7 +38,7 @@ pub(super) struct Rows<'a> {
 
 impl Rows<'_> {
     /// Puts the rows into a window without operations. False: it has no place for them.
-    pub fn enter(&self, arrived: Arrived, overlay: &Overlay, window: &mut Window) -> bool {
+    pub(super) fn enter(&self, arrived: Arrived, overlay: &Overlay, window: &mut Window) -> bool {
         let page = arrived.page;
         let again = arrived.again;
         let only = arrived.column.as_deref().and_then(|c| self.slot(c));

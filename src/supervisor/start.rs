@@ -425,7 +425,8 @@ pub async fn survey(config: &Config, delivery: &Delivery) -> Result<Survey> {
 pub fn compile_survey(config: &Config, survey: &Survey) -> Compiled {
     let catalog: Vec<CatalogTable> = survey.tables.iter().flatten().cloned().collect();
     let types = |oid, _| survey.types.value_type(oid);
-    compile(config, &catalog, &types, survey.crm.as_ref())
+    let remembered = Remembered::default();
+    compile(config, &catalog, &remembered, &types, survey.crm.as_ref())
 }
 
 /// A database that is down at the start is waited for: it and we may have been started together.

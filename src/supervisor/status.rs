@@ -14,9 +14,7 @@ use crate::decode::SchemaChange;
 use crate::fault::Finding;
 use crate::mapping::Mapping;
 use crate::planning::{Reason, Window};
-use crate::store::{
-    Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts,
-};
+use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
 
 /// What is known of the running process.
 #[derive(Debug, Default)]
@@ -213,10 +211,13 @@ impl Status {
         let running = |p: &&Progression| p.state == Reading::Running;
         for backfill in inner.backfills.iter().filter(running) {
             tracing::info!(
-                table = backfill.table, rows = backfill.rows().read, of = backfill.expected(),
+use crate::mapping::Mapping;
+use crate::planning::{Reason, Window};
+use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
                 percent = (backfill.share() * 100.0) as u64,
                 rows_per_second = backfill.rows_per_second as u64,
-                seconds_left = backfill.seconds_left, "backfill goes on"
+                seconds_left = backfill.seconds_left,
+                "backfill goes on"
             );
         }
     }

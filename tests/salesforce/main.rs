@@ -45,6 +45,7 @@ fn target() -> Arc<Target> {
         name: name.into(),
         reference: None,
         unique: false,
+        broken: None,
     };
     let parent = Reference {
         object: ObjectId::new("Account", "Company_Id__c"),
@@ -59,6 +60,7 @@ fn target() -> Arc<Target> {
         object: "Contact".into(),
         key_field: "Ext_Id__c".into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
+        halted: false,
         fields: vec![
             plain("LastName"),
             plain("Email"),

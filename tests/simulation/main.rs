@@ -14,10 +14,10 @@
 )]
 
 mod crm;
+mod database;
 mod run;
 mod schema;
 mod script;
-mod database;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -29,8 +29,8 @@ use syncline::supervisor::status::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::crm::{Crm, Troubles};
-use crate::script::{Script, Slot};
 use crate::database::Database;
+use crate::script::{Script, Slot};
 use crate::world::{self, History};
 use crate::{schema, schema::Table};
 
@@ -288,7 +288,8 @@ impl Simulation {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 let recovered = store.recover().await?;
                 let loads = store.loads().await?;
-                let loaded = loads.len() == 2 && loads.iter().all(|l| l.loaded && l.jobs.is_empty());
+                let loaded =
+                    loads.len() == 2 && loads.iter().all(|l| l.loaded && l.jobs.is_empty());
                 if !database.is_over()
                     || !loaded
                     || recovered.progress.checkpoint < database.end()

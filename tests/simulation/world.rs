@@ -82,7 +82,9 @@ pub fn write(random: &mut SmallRng, transactions: usize, ids: i64) -> History {
         for _ in 0..statements {
             author.statement(ids);
         }
-        history.transactions.push(std::mem::take(&mut author.frames));
+        history
+            .transactions
+            .push(std::mem::take(&mut author.frames));
         history.states.push(author.rows.clone());
     }
     history

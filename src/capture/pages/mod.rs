@@ -216,7 +216,9 @@ async fn catalog(sql: &Sql, names: &[String], oids: &[u32], publication: &str) -
         }
     }
     let types = sql.types().await?;
-    let row = sql.row(include_str!("../../../sql/catalog_lsn.sql")).await?;
+    let row = sql
+        .row(include_str!("../../../sql/catalog_lsn.sql"))
+        .await?;
     let lsn: Option<String> = row.try_get(0).map_err(|e| sql.failed(e))?;
     let mut seen = HashSet::new();
     let tables = found
@@ -225,9 +227,14 @@ async fn catalog(sql: &Sql, names: &[String], oids: &[u32], publication: &str) -
         .filter(|table| seen.insert(table.oid))
         .collect();
     Ok(Catalog {
-        lsn: lsn.and_then(|text| text.parse::<Lsn>().ok()).ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "the server's WAL position cannot be read")
-        })?,
+        lsn: lsn
+            .and_then(|text| text.parse::<Lsn>().ok())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Protocol,
+                    "the server's WAL position cannot be read",
+                )
+            })?,
         snapshot: Snapshot::parse(&snapshot).ok_or_else(|| {
             Error::new(ErrorKind::Protocol, "the server's snapshot cannot be read")
         })?,

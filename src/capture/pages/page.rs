@@ -76,9 +76,15 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         request.filter.as_deref(),
         request.rows,
     );
-    let hints = if request.filter.is_none() { BY_INDEX } else { "" };
-    sql.run(&format!("{hints}DECLARE syncline_page NO SCROLL CURSOR FOR {query}"))
-        .await?;
+    let hints = if request.filter.is_none() {
+        BY_INDEX
+    } else {
+        ""
+    };
+    sql.run(&format!(
+        "{hints}DECLARE syncline_page NO SCROLL CURSOR FOR {query}"
+    ))
+    .await?;
     let end = rows.fetch(sql, request.rows).await?;
     sql.run("COMMIT").await?;
     let (rows, last) = rows.finish();
@@ -147,7 +153,9 @@ pub(super) async fn named(sql: &Sql, oid: u32) -> Result<Named> {
 async fn begin(sql: &Sql, named: &Named) -> Result<Option<Snapshot>> {
     let from = named.from();
     let begin = if named.whole {
-        format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {from} IN ACCESS SHARE MODE")
+        format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {from} IN ACCESS SHARE MODE"
+        )
     } else {
         format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SELECT FROM {from} LIMIT 0")
     };
@@ -265,7 +273,10 @@ pub(super) async fn check_filter(sql: &Sql, target: &Target, filter: &str) -> Re
     // It quotes what the user wrote: no row has been read.
     Err(Error::new(
         ErrorKind::SourceRefused,
-        format!("the condition on the rows is not accepted: {}", said.message()),
+        format!(
+            "the condition on the rows is not accepted: {}",
+            said.message()
+        ),
     )
     .remedy("write an SQL condition on the table's columns, as after WHERE"))
 }
@@ -432,7 +443,11 @@ mod tests {
         assert_eq!(Snapshot::parse("10:10:"), snapshot(10, 10, &[]));
         assert_eq!(
             Snapshot::parse("4294967300:4294967310:4294967305,4294967301"),
-            snapshot(4_294_967_300, 4_294_967_310, &[4_294_967_301, 4_294_967_305])
+            snapshot(
+                4_294_967_300,
+                4_294_967_310,
+                &[4_294_967_301, 4_294_967_305]
+            )
         );
         for bad in ["", "1", "1:2", "a:2:", "1:2:x", "1:2:3,,x"] {
             assert_eq!(Snapshot::parse(bad), None, "{bad}");

@@ -37,7 +37,11 @@ impl KeyColumn {
 
     fn order(&self) -> String {
         let nulls = if self.nulls_first { "FIRST" } else { "LAST" };
-        format!("{} USING {} NULLS {nulls}", self.expression(), self.before())
+        format!(
+            "{} USING {} NULLS {nulls}",
+            self.expression(),
+            self.before()
+        )
     }
 
     fn before(&self) -> &str {
@@ -138,11 +142,17 @@ fn behind(key: &[KeyColumn], after: &[String]) -> Option<String> {
         text = if text.is_empty() {
             behind
         } else {
-            format!("{behind} OR ({expression} {} {value} AND ({text}))", column.equal())
+            format!(
+                "{behind} OR ({expression} {} {value} AND ({text}))",
+                column.equal()
+            )
         };
     }
     let (expression, value) = (expressions.first()?, literals.first()?);
-    Some(format!("{expression} {} {value} AND ({text})", first.not_before()))
+    Some(format!(
+        "{expression} {} {value} AND ({text})",
+        first.not_before()
+    ))
 }
 
 #[cfg(test)]

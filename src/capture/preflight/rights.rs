@@ -14,7 +14,9 @@ pub(in crate::capture) async fn missing_rights(
 ) -> Result<Option<(String, String)>> {
     let name = format!("{}.{}", table.schema, table.name);
     let facts = table_facts(sql, publication, std::slice::from_ref(&name)).await?;
-    Ok(facts.first().and_then(|facts| missing(&sql.conninfo().user, table, facts)))
+    Ok(facts
+        .first()
+        .and_then(|facts| missing(&sql.conninfo().user, table, facts)))
 }
 
 /// The same, of what is known.
@@ -29,18 +31,29 @@ pub(super) fn missing(
     let mut grants = Vec::new();
     if !facts.may_use_schema {
         lacks.push(format!("may not use the schema {}", table.schema));
-        grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role};", ident(&table.schema)));
+        grants.push(format!(
+            "GRANT USAGE ON SCHEMA {} TO {role};",
+            ident(&table.schema)
+        ));
     }
     if !facts.may_select && !facts.may_select_some {
         lacks.push("may not read the table".to_owned());
         grants.push(format!("GRANT SELECT ON {quoted} TO {role};"));
     } else if !facts.may_select && !facts.unreadable.is_empty() {
         let columns: Vec<String> = facts.unreadable.iter().map(|c| ident(c)).collect();
-        lacks.push(format!("may not read its columns {}", facts.unreadable.join(", ")));
-        grants.push(format!("GRANT SELECT ({}) ON {quoted} TO {role};", columns.join(", ")));
+        lacks.push(format!(
+            "may not read its columns {}",
+            facts.unreadable.join(", ")
+        ));
+        grants.push(format!(
+            "GRANT SELECT ({}) ON {quoted} TO {role};",
+            columns.join(", ")
+        ));
     }
     if facts.row_security {
-        lacks.push("is shown only some rows of the table by its policies (row level security)".to_owned());
+        lacks.push(
+            "is shown only some rows of the table by its policies (row level security)".to_owned(),
+        );
         grants.push(format!("ALTER ROLE {role} BYPASSRLS;"));
     }
     if lacks.is_empty() {

@@ -1,78 +1,128 @@
-//! What each column means: by an explicit rule, else by the naming rule.
+//! What each column means by its line in the configuration.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::fields::{Draft, undescribed};
+use super::automatic::Wanted;
+use super::fields::Draft;
+use super::history::Found;
 use super::keys::longest;
 use super::{Compiler, Prepared};
-use crate::capture::CatalogColumn;
-use crate::config::{Column, ColumnRule, NullRule, Unmapped as Route};
+use crate::capture::{CatalogColumn, CatalogTable};
+use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop};
 use crate::fault::Severity;
-use crate::mapping::bind::{null_by_default, unmapped};
+use crate::mapping::bind::null_by_default;
 use crate::mapping::coerce::{Fit, fit};
-use crate::mapping::naming;
-use crate::mapping::table::{ColumnMapping, FieldRule, NullAction, Unmapped};
+use crate::mapping::derive::digits;
+use crate::mapping::table::{ColumnMapping, DroppedColumn, FieldRule, NullAction};
 use crate::mapping::{Assignment, FieldDescription, FieldKind, FieldValue};
 use crate::value::ValueType;
 
 impl<'a> Compiler<'a> {
+    /// The column is there, but the stream has not come as far.
+    fn is_coming(&self, source: &CatalogTable, name: &str) -> bool {
+        let tables = self.remembered.coming.iter();
+        let mut columns = tables
+            .filter(|t| t.oid == source.oid)
+            .flat_map(|t| &t.columns);
+        columns.any(|c| *c.name == *name)
+    }
+
     pub(super) fn columns(
         &mut self,
         table: &Prepared<'a>,
         all: &[Prepared<'a>],
         draft: &mut Draft,
     ) {
+        let mut gone = Vec::new();
         for (name, column) in &table.table.columns {
-            let at = table.place(&format!("columns.{name}"));
-            let found = self.column(table.name, table.source, name, &format!("columns.{name}"));
-            let Some(found) = found else {
-                continue;
-            };
-            let plain;
-            let rule = match column {
-                Column::Rule(rule) => rule,
-                Column::Field(field) => {
-                    plain = ColumnRule {
-                        field: Some(field.clone()),
-                        ..ColumnRule::default()
-                    };
-                    &plain
+            let line = format!("columns.{name}");
+            let found = match table.history.find(table.source, name) {
+                Found::Here(found) => found,
+                Found::Renamed(found) => {
+                    let words = format!("the column {name} is called {} now", found.name);
+                    if table.table.columns.contains_key(&*found.name)
+                        || draft.explicit.contains(&found.attnum)
+                    {
+                        self.warning(
+                            table.place(&line),
+                            format!("{words}, which has a line of its own: this one does nothing"),
+                            format!("take {line} away"),
+                        );
+                        continue;
+                    }
+                    let rename = format!("call the line columns.{}", found.name);
+                    self.renamed(table.name, table.place(&line), words, rename);
+                    found
+                }
+                Found::Dropped {
+                    was,
+                    attnum,
+                    hidden,
+                } => {
+                    gone.push((name, column, was, attnum, hidden));
+                    continue;
+                }
+                Found::Never if self.is_coming(table.source, name) => continue,
+                Found::Never => {
+                    self.no_column(table.name, table.source, name, &line);
+                    continue;
                 }
             };
+            draft.explicit.insert(found.attnum);
+            let rule = whole(column);
             if rule.ignore {
                 if rule.field.is_some() || rule.references.is_some() {
                     self.problem(
-                        at,
+                        table.place(&line),
                         "it is left out (ignore = true) and mapped at once",
                         "take one of the two away",
                     );
                 }
                 draft
                     .columns
-                    .insert(name.as_str().into(), ColumnMapping::Ignored);
+                    .insert(found.name.clone(), ColumnMapping::Ignored);
                 continue;
             }
-            if let Some(mapped) = self.explicit(table, all, draft, found, rule) {
-                draft.columns.insert(name.as_str().into(), mapped);
+            if let Some(rule) = self.explicit(table, all, draft, name, found, &rule) {
+                let mapped = ColumnMapping::Field(Arc::new(rule));
+                draft.columns.insert(found.name.clone(), mapped);
+            }
+        }
+        for (name, column, was, attnum, hidden) in gone {
+            let rule = whole(column);
+            if let Some(rule) = self.explicit_dropped(table, all, draft, name, was, &rule) {
+                let clear = self.dropped(table, name, hidden, &rule, Severity::Warning);
+                draft.dropped.push(DroppedColumn {
+                    attnum,
+                    name: was.name.clone(),
+                    rule: Arc::new(rule),
+                    clear,
+                });
             }
         }
         for column in &table.source.columns {
-            let explicit = table.table.columns.contains_key(&*column.name);
-            if !explicit && !table.key.columns.contains(&column.name) {
+            if !draft.explicit.contains(&column.attnum)
+                && !table.key_numbers.contains(&column.attnum)
+            {
                 self.route(table, draft, column);
             }
         }
+        self.dropped_automatic(table, draft);
     }
 
+    /// The line `columns.<name>`, for a column that may have another name by now.
     fn explicit(
         &mut self,
         table: &Prepared<'a>,
         all: &[Prepared<'a>],
         draft: &mut Draft,
-        column: &CatalogColumn,
+        name: &str,
+        column: &'a CatalogColumn,
         rule: &ColumnRule,
-    ) -> Option<ColumnMapping> {
-        let at = table.place(&format!("columns.{}", column.name));
+    ) -> Option<FieldRule> {
+        let line = format!("columns.{name}");
+        let at = table.place(&line);
         let Some(wanted) = rule.field.as_deref() else {
             self.problem(
                 at,
@@ -90,31 +140,36 @@ impl<'a> Compiler<'a> {
             return None;
         }
         let value_type = (self.types)(column.type_oid, column.typmod);
-        let (field, reference, parent) = match &rule.references {
+        let (field, fault, reference, parent) = match &rule.references {
             Some(references) => {
-                let lookup = self.reference(table, all, column, wanted, references)?;
-                (lookup.field, Some(lookup.reference), Some(lookup.parent))
+                let lookup = self.reference(table, all, name, column, wanted, references)?;
+                let (reference, parent) = (lookup.reference, lookup.parent);
+                (lookup.field, lookup.fault, Some(reference), Some(parent))
             }
-            None => match table.object {
-                None => (
-                    Arc::new(undescribed(wanted, kind_for(&value_type))),
-                    None,
-                    None,
-                ),
-                Some(object) => match object.field(wanted) {
-                    Some(field) => (Arc::new(field.clone()), None, None),
-                    None => {
-                        self.no_field(object, &at, wanted);
-                        return None;
-                    }
-                },
-            },
+            None => {
+                let custom = wanted.to_ascii_lowercase().ends_with("__c");
+                let make = self.config.routing.missing_field == MissingField::Create && custom;
+                if make
+                    && table.object.is_some_and(|o| o.field(wanted).is_none())
+                    && !self.ours(table, wanted)
+                {
+                    let wish = Wanted {
+                        column,
+                        value_type,
+                        rule: None,
+                    };
+                    self.wish(table, draft, &wish, wanted, &line);
+                    return None;
+                }
+                let kind = kind_for(&value_type);
+                let (field, fault) = self.field(table, &line, wanted, kind)?;
+                (field, fault, None, None)
+            }
         };
-        self.writable(table, &at, &field);
-        let fits = parent.is_some() || self.fits(table, column, &field, &value_type);
-        let null = self.null(&at, column, &field, &rule.null, parent.is_some());
-        let writer = format!("columns.{}", column.name);
-        if let Some(other) = draft.claim(&field.name, writer) {
+        let fault = fault.or_else(|| self.writable(table, &line, &field));
+        let fits = parent.is_some() || self.fits(table, name, column, &field, &value_type);
+        let null = self.null(table, &at, column, &field, &rule.null, parent.is_some());
+        if let Some(other) = draft.claim(&field.name, line) {
             self.problem(
                 at,
                 format!(
@@ -126,102 +181,122 @@ impl<'a> Compiler<'a> {
             return None;
         }
         let slot = draft.slot(&field, reference);
-        fits.then(|| {
-            ColumnMapping::Field(Arc::new(FieldRule {
-                slot,
-                field,
-                null,
-                parent,
-                value_type,
-                automatic: false,
-            }))
+        draft.break_field(slot, fault);
+        fits.then_some(FieldRule {
+            slot,
+            field,
+            null,
+            parent,
+            value_type,
+            automatic: false,
+            backfill: false,
         })
     }
 
-    /// A column without an explicit rule.
-    fn route(&mut self, table: &Prepared<'a>, draft: &mut Draft, column: &CatalogColumn) {
-        let at = table.place(&format!("columns.{}", column.name));
-        let routing = self.config.routing;
-        let value_type = (self.types)(column.type_oid, column.typmod);
-        if routing.unmapped == Route::Auto
-            && let Some(field) = self.named(table, draft, column, &value_type)
-        {
-            draft.claim(
-                &field.name,
-                format!("columns.{} (by its name)", column.name),
-            );
-            self.note(
-                at.clone(),
-                format!("it goes to {} by the naming rule", field.name),
-            );
-            self.fits(table, column, &field, &value_type);
-            let null = self.null(&at, column, &field, &NullRule::Clear, false);
-            let slot = draft.slot(&field, None);
-            let rule = FieldRule {
-                slot,
-                field,
-                null,
-                parent: None,
-                value_type,
-                automatic: true,
-            };
-            draft
-                .columns
-                .insert(column.name.clone(), ColumnMapping::Field(Arc::new(rule)));
-            return;
+    /// The line of a column that is gone: nothing about it can be wrong any more.
+    fn explicit_dropped(
+        &mut self,
+        table: &Prepared<'a>,
+        all: &[Prepared<'a>],
+        draft: &mut Draft,
+        name: &str,
+        was: &'a CatalogColumn,
+        rule: &ColumnRule,
+    ) -> Option<FieldRule> {
+        if rule.ignore {
+            return None;
         }
-        let (why, halt) = unmapped(routing.unmapped, routing.missing_field, &column.name);
-        let severity = if halt {
-            Severity::Problem
-        } else {
-            Severity::Note
-        };
-        let remedy = "map it, or say that it is left out: { ignore = true }";
-        self.find(severity, at, why.clone(), remedy);
-        draft.unmapped.push(Unmapped {
-            column: column.name.clone(),
-            why: why.into(),
-        });
+        let field = rule.field.as_deref().unwrap_or_default();
+        if let Some(writer) = draft.writer(field) {
+            let line = format!("columns.{name}");
+            let what =
+                format!("the column is gone, and {writer} fills {field}: this line does nothing");
+            self.warning(table.place(&line), what, format!("take {line} away"));
+            return None;
+        }
+        let findings = self.findings.len();
+        let wishes = self.wishes.len();
+        let (fatal, halts) = (self.fatal, self.halts.clone());
+        let mapped = self.explicit(table, all, draft, name, was, rule);
+        self.findings.truncate(findings);
+        self.wishes.truncate(wishes);
+        (self.fatal, self.halts) = (fatal, halts);
+        if mapped.is_none() {
+            let line = format!("columns.{name}");
+            let what = "the column is gone, and so is what it filled";
+            self.warning(table.place(&line), what, format!("take {line} away"));
+        }
+        mapped
     }
 
-    /// The field that the naming rule gives.
-    fn named(
-        &self,
+    /// Tells of a column that is gone, and what rows without it do to its field.
+    pub(super) fn dropped(
+        &mut self,
         table: &Prepared<'a>,
-        draft: &Draft,
-        column: &CatalogColumn,
-        value_type: &ValueType,
-    ) -> Option<Arc<FieldDescription>> {
-        let names = naming::candidates(&column.name);
-        let Some(object) = table.object else {
-            let [custom, _] = names;
-            let free = !draft.is_key_field(&custom) && !draft.written(&custom);
-            return free.then(|| Arc::new(undescribed(&custom, kind_for(value_type))));
+        name: &str,
+        hidden: bool,
+        rule: &FieldRule,
+        severity: Severity,
+    ) -> Option<Assignment> {
+        let field = &rule.field.name;
+        let at = table.place(&format!("columns.{name}"));
+        let gone = if hidden {
+            "the publication no longer sends this column"
+        } else {
+            "the table no longer has this column"
         };
-        let field = names.iter().find_map(|name| {
-            let field = object.field(name)?;
-            let free = !draft.is_key_field(&field.name) && !draft.written(&field.name);
-            (free && naming::suits(field, value_type)).then_some(field)
-        });
-        field.map(|f| Arc::new(f.clone()))
+        let remedy = "take the line away, or bring the column back (ALTER TABLE, or the column list of the publication)";
+        if hidden || self.config.routing.on_drop == OnDrop::Keep {
+            let what = format!("{gone}; {field} is left as it is");
+            self.find(severity, at, what, remedy);
+            return None;
+        }
+        let action = match &rule.null {
+            NullAction::Skip => null_by_default(&rule.field),
+            other => other.clone(),
+        };
+        let clear = match action {
+            NullAction::Write(value) => Assignment::Set(value),
+            NullAction::Clear => Assignment::Clear,
+            NullAction::Skip | NullAction::Refuse => {
+                let what = format!(
+                    "{gone}, and routing.on_drop = \"clear\", but {field} takes no null: it is left as it is"
+                );
+                self.warning(at, what, "null = { default = … }, or take the line away");
+                return None;
+            }
+        };
+        let what = format!("{gone}; {field} is cleared when a row changes");
+        self.find(severity, at, what, remedy);
+        Some(clear)
     }
 
     /// Whether the field takes the column's type; says what it costs.
-    fn fits(
+    pub(super) fn fits(
         &mut self,
-        table: &Prepared<'_>,
+        table: &Prepared<'a>,
+        name: &str,
         column: &CatalogColumn,
         field: &FieldDescription,
         value_type: &ValueType,
     ) -> bool {
-        let at = || table.place(&format!("columns.{}", column.name));
+        let at = || table.place(&format!("columns.{name}"));
         let (from, to) = (&column.type_name, &field.name);
         match fit(field, value_type) {
             Fit::Never(why) => {
-                self.problem(
+                let fitted = |then: &CatalogColumn| {
+                    let then = (self.types)(then.type_oid, then.typmod);
+                    !matches!(fit(field, &then), Fit::Never(_))
+                };
+                let mut earlier = table.history.earlier(column).peekable();
+                let drift = earlier.peek().is_some() && self.ours(table, to) || earlier.any(fitted);
+                self.wrong(
+                    drift,
+                    table.name,
                     at(),
                     format!("{to} cannot take {from}: {why}"),
                     "map the column to a field of a fitting type, or leave it out: { ignore = true }",
+                    &[to],
                 );
                 return false;
             }
@@ -280,15 +355,12 @@ impl<'a> Compiler<'a> {
         if *value_type != ValueType::Numeric
             || field.kind != FieldKind::Decimal
             || field.precision == 0
-            || column.typmod < 4
         {
             return;
         }
-        // Precision in the upper half, an 11-bit signed scale in the lower:
-        // src/backend/utils/adt/numeric.c.
-        let packed = column.typmod - 4;
-        let precision = i64::from(packed >> 16 & 0xFFFF);
-        let scale = i64::from(((packed & 0x7FF) ^ 1024) - 1024);
+        let Some((precision, scale)) = digits(column.typmod) else {
+            return;
+        };
         let (field_precision, field_scale) = (i64::from(field.precision), i64::from(field.scale));
         if scale > field_scale {
             self.warning(
@@ -313,8 +385,9 @@ impl<'a> Compiler<'a> {
     }
 
     /// What a NULL does.
-    fn null(
+    pub(super) fn null(
         &mut self,
+        table: &Prepared<'a>,
         at: &str,
         column: &CatalogColumn,
         field: &FieldDescription,
@@ -357,13 +430,14 @@ impl<'a> Compiler<'a> {
                     }
                 }
             }
-            NullRule::Default(value) => match self.assignment(&at(), field, value) {
+            NullRule::Default(value) => match self.assignment(table, &at(), field, value) {
                 Some(Assignment::Set(value)) => NullAction::Write(value),
                 Some(Assignment::Clear) => {
                     self.problem(at(), "the default is empty", "null = \"clear\"");
                     NullAction::Clear
                 }
-                None => NullAction::Clear,
+                // Told already.
+                None => NullAction::Refuse,
             },
             NullRule::Clear => {
                 let action = null_by_default(field);
@@ -392,8 +466,18 @@ impl<'a> Compiler<'a> {
     }
 }
 
+fn whole(column: &Column) -> Cow<'_, ColumnRule> {
+    match column {
+        Column::Rule(rule) => Cow::Borrowed(rule),
+        Column::Field(field) => Cow::Owned(ColumnRule {
+            field: Some(field.clone()),
+            ..ColumnRule::default()
+        }),
+    }
+}
+
 /// The kind of an undescribed field: what its column is.
-fn kind_for(value_type: &ValueType) -> FieldKind {
+pub(super) fn kind_for(value_type: &ValueType) -> FieldKind {
     match value_type {
         ValueType::Bool => FieldKind::Boolean,
         ValueType::Int | ValueType::Unsigned | ValueType::Float | ValueType::Numeric => {

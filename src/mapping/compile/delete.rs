@@ -1,5 +1,6 @@
 //! What a deleted row does.
 
+use super::drift::Loss;
 use super::fields::Draft;
 use super::{Compiler, Prepared};
 use crate::config::OnDelete;
@@ -16,10 +17,13 @@ impl<'a> Compiler<'a> {
             }
             OnDelete::Delete => {
                 if table.object.is_some_and(|o| !o.deletable) {
-                    self.problem(
+                    self.wrong(
+                        table.history.ran() && self.used_object(table.object_name),
+                        table.name,
                         at(),
                         format!("our user may not delete records of {}", table.object_name),
                         "give the user the right to delete, or use on_delete = { set = … } or \"ignore\"",
+                        &[],
                     );
                 }
                 Removal::Delete { hard: false }
@@ -42,13 +46,19 @@ impl<'a> Compiler<'a> {
                 }
                 let mut fields: Vec<Assigned> = Vec::new();
                 for (name, value) in set {
-                    let place = table.place(&format!("on_delete.set.{name}"));
-                    let Some((field, assignment)) = self.constant(table, &place, name, value)
+                    let what = format!("on_delete.set.{name}");
+                    let place = table.place(&what);
+                    let Some((field, mut fault, assignment)) =
+                        self.constant(table, &what, name, value)
                     else {
                         continue;
                     };
                     if !field.updateable {
-                        self.not_writable(&place, table, &field, "change");
+                        if self.ours(table, &field.name) {
+                            fault = Some(self.broken(table, &what, &field.name, Loss::ReadOnly));
+                        } else {
+                            self.not_writable(&place, table, &field, "change");
+                        }
                     }
                     if !draft.written(&field.name) {
                         self.warning(
@@ -61,6 +71,7 @@ impl<'a> Compiler<'a> {
                         );
                     }
                     let slot = draft.slot(&field, None);
+                    draft.break_field(slot, fault);
                     fields.push(Assigned { slot, assignment });
                 }
                 fields.sort_by_key(|f| f.slot);

@@ -1,14 +1,16 @@
 //! The fields of a target: their slots, constants, and what must not be left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::drift::Loss;
 use super::{Compiler, Prepared, near};
 use crate::config::{Routing, Unmapped as Route};
+use crate::fault::Fault;
 use crate::mapping::Removal;
 use crate::mapping::coerce::{coerce, trim};
 use crate::mapping::naming;
-use crate::mapping::table::{ColumnMapping, TableMapping, Unmapped};
+use crate::mapping::table::{ColumnMapping, DroppedColumn, TableMapping, Unmapped};
 use crate::mapping::{
     Assigned, Assignment, FieldDescription, FieldId, FieldKind, ObjectDescription, Reference,
     Target, TargetField,
@@ -25,6 +27,10 @@ pub(super) struct Draft {
     pub(super) columns: HashMap<Box<str>, ColumnMapping>,
     pub(super) constants: Vec<Assigned>,
     pub(super) unmapped: Vec<Unmapped>,
+    pub(super) dropped: Vec<DroppedColumn>,
+    pub(super) removal: Removal,
+    /// Attribute numbers of the columns that the configuration names.
+    pub(super) explicit: BTreeSet<i16>,
     reserve: HashMap<Box<str>, (u16, Arc<FieldDescription>)>,
     key_field: Box<str>,
 }
@@ -38,6 +44,9 @@ impl Draft {
             columns: HashMap::new(),
             constants: Vec::new(),
             unmapped: Vec::new(),
+            dropped: Vec::new(),
+            removal: Removal::Ignore,
+            explicit: BTreeSet::new(),
             reserve: HashMap::new(),
             key_field: table.key.field.clone(),
         }
@@ -56,9 +65,23 @@ impl Draft {
             name: field.name.clone(),
             reference,
             unique: field.unique,
+            broken: None,
         });
         self.slots.insert(name, slot);
         slot
+    }
+
+    /// The field of that slot cannot be written any more.
+    pub(super) fn break_field(&mut self, slot: u16, fault: Option<Fault>) {
+        if let (Some(fault), Some(field)) = (fault, self.fields.get_mut(usize::from(slot))) {
+            field.broken = Some(fault);
+        }
+    }
+
+    /// Who fills the field when a row is written.
+    pub(super) fn writer(&self, field: &str) -> Option<&str> {
+        let writer = self.writers.get(&field.to_ascii_lowercase());
+        writer.map(String::as_str)
     }
 
     /// Notes who fills a field; tells who did so before.
@@ -68,7 +91,7 @@ impl Draft {
 
     /// Whether something fills the field when a row is written.
     pub(super) fn written(&self, field: &str) -> bool {
-        self.writers.contains_key(&field.to_ascii_lowercase())
+        self.writer(field).is_some()
     }
 
     pub(super) fn is_key_field(&self, field: &str) -> bool {
@@ -92,8 +115,8 @@ impl Draft {
     pub(super) fn finish(
         mut self,
         table: &Prepared<'_>,
-        removal: Removal,
-        routing: Routing,
+        halted: Option<Fault>,
+        routing: Arc<Routing>,
     ) -> TableMapping {
         self.constants.sort_by_key(|c| c.slot);
         TableMapping {
@@ -102,16 +125,26 @@ impl Draft {
                 table: table.name.into(),
                 object: table.object_name.into(),
                 key_field: table.key.field.clone(),
-                removal,
+                removal: self.removal,
                 fields: self.fields,
+                halted: halted.is_some(),
             }),
+            oid: table.source.oid,
+            halted,
             key: (*table.key).clone(),
             columns: self.columns,
+            dropped: self.dropped,
             constants: self.constants,
             on_truncate: table.table.on_truncate,
             routing,
             unmapped: self.unmapped,
             reserve: self.reserve,
+            numbers: table
+                .source
+                .columns
+                .iter()
+                .map(|c| (c.attnum, c.name.clone()))
+                .collect(),
         }
     }
 }
@@ -174,43 +207,68 @@ impl<'a> Compiler<'a> {
         );
     }
 
-    /// The field of that name and the assignment that a value of the configuration makes.
+    /// It is one of our fields from earlier runs.
+    pub(super) fn ours(&self, table: &Prepared<'_>, field: &str) -> bool {
+        table.history.ran() && self.used(table.object_name, field)
+    }
+
+    /// The field of that name; how it is broken, if it was ours and has vanished.
+    pub(super) fn field(
+        &mut self,
+        table: &Prepared<'_>,
+        what: &str,
+        wanted: &str,
+        kind: FieldKind,
+    ) -> Option<(Arc<FieldDescription>, Option<Fault>)> {
+        let found = match table.object {
+            None => return Some((Arc::new(undescribed(wanted, kind)), None)),
+            Some(object) => object.field(wanted).ok_or(object),
+        };
+        match found {
+            Ok(field) => Some((Arc::new(field.clone()), None)),
+            Err(_) if self.ours(table, wanted) => {
+                let fault = self.broken(table, what, wanted, Loss::Vanished);
+                Some((Arc::new(undescribed(wanted, kind)), Some(fault)))
+            }
+            Err(object) => {
+                self.no_field(object, &table.place(what), wanted);
+                None
+            }
+        }
+    }
+
+    /// The field of that name, how it is broken, and the assignment that a value of the configuration
+    /// makes.
     pub(super) fn constant(
         &mut self,
         table: &Prepared<'a>,
-        at: &str,
+        what: &str,
         name: &str,
         value: &toml::Value,
-    ) -> Option<(Arc<FieldDescription>, Assignment)> {
+    ) -> Option<(Arc<FieldDescription>, Option<Fault>, Assignment)> {
+        let at = table.place(what);
         if table.key.field.eq_ignore_ascii_case(name) {
             self.problem(
-                at.to_owned(),
+                at,
                 "the external id is made from the key columns",
                 "take this line away",
             );
             return None;
         }
-        let field = match table.object {
-            Some(object) => match object.field(name) {
-                Some(field) => Arc::new(field.clone()),
-                None => {
-                    self.no_field(object, at, name);
-                    return None;
-                }
-            },
-            None => Arc::new(undescribed(name, kind_of(value))),
-        };
-        let assignment = self.assignment(at, &field, value)?;
-        Some((field, assignment))
+        let (field, fault) = self.field(table, what, name, kind_of(value))?;
+        let assignment = self.assignment(table, &at, &field, value)?;
+        Some((field, fault, assignment))
     }
 
     /// What a value of the configuration makes of a field. Empty text clears it: TOML has no null.
     pub(super) fn assignment(
         &mut self,
+        table: &Prepared<'a>,
         at: &str,
         field: &FieldDescription,
         value: &toml::Value,
     ) -> Option<Assignment> {
+        let ours = self.ours(table, &field.name);
         let text;
         let (value_type, value) = match value {
             toml::Value::String(s) => (ValueType::Text, Value::Text(s)),
@@ -237,18 +295,24 @@ impl<'a> Compiler<'a> {
                 Some(Assignment::Clear)
             }
             Ok(None) => {
-                self.problem(
+                self.wrong(
+                    ours,
+                    table.name,
                     at.to_owned(),
                     format!("{} cannot be empty", field.name),
                     "give a value",
+                    &[&field.name],
                 );
                 None
             }
             Err(refusal) => {
-                self.problem(
+                self.wrong(
+                    ours,
+                    table.name,
                     at.to_owned(),
                     format!("the value for {} {}", field.name, refusal.words()),
                     "give a value that the field takes",
+                    &[&field.name],
                 );
                 None
             }
@@ -257,11 +321,12 @@ impl<'a> Compiler<'a> {
 
     pub(super) fn constants(&mut self, table: &Prepared<'a>, draft: &mut Draft) {
         for (name, value) in &table.table.constants {
-            let at = table.place(&format!("constants.{name}"));
-            let Some((field, assignment)) = self.constant(table, &at, name, value) else {
+            let what = format!("constants.{name}");
+            let at = table.place(&what);
+            let Some((field, fault, assignment)) = self.constant(table, &what, name, value) else {
                 continue;
             };
-            self.writable(table, &at, &field);
+            let fault = fault.or_else(|| self.writable(table, &what, &field));
             if draft
                 .claim(&field.name, format!("constants.{name}"))
                 .is_some()
@@ -270,19 +335,29 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let slot = draft.slot(&field, None);
+            draft.break_field(slot, fault);
             draft.constants.push(Assigned { slot, assignment });
         }
     }
 
-    /// A field that rows fill is written at creation and later.
-    pub(super) fn writable(&mut self, table: &Prepared<'_>, at: &str, field: &FieldDescription) {
-        if !field.createable && !field.updateable {
-            self.not_writable(at, table, field, "create or change");
-        } else if !field.createable {
-            self.not_writable(at, table, field, "create");
-        } else if !field.updateable {
-            self.not_writable(at, table, field, "change");
+    /// A field that rows fill is written at creation and later. How it is broken, if it was ours.
+    pub(super) fn writable(
+        &mut self,
+        table: &Prepared<'_>,
+        what: &str,
+        field: &FieldDescription,
+    ) -> Option<Fault> {
+        let cannot = match (field.createable, field.updateable) {
+            (true, true) => return None,
+            (false, false) => "create or change",
+            (false, true) => "create",
+            (true, false) => "change",
+        };
+        if self.ours(table, &field.name) {
+            return Some(self.broken(table, what, &field.name, Loss::ReadOnly));
         }
+        self.not_writable(&table.place(what), table, field, cannot);
+        None
     }
 
     /// Fields without which the CRM creates no record.
@@ -296,17 +371,24 @@ impl<'a> Compiler<'a> {
                 && !field.defaulted_on_create
                 && field.kind != FieldKind::Boolean;
             if required && !draft.is_key_field(&field.name) && !draft.written(&field.name) {
-                self.problem(
-                    table.place("columns"),
-                    format!(
-                        "{} creates no record without {} ({}), and nothing fills it",
-                        object.name, field.name, field.label
-                    ),
-                    format!(
-                        "map a column to {0}, or give it a value: constants.{0} = …",
-                        field.name
-                    ),
+                let what = format!(
+                    "{} creates no record without {} ({}), and nothing fills it",
+                    object.name, field.name, field.label
                 );
+                let remedy = format!(
+                    "map a column to {0}, or give it a value: constants.{0} = …",
+                    field.name
+                );
+                // It was not required when the table ran last, or we would have filled it.
+                let since = table.history.ran()
+                    && self.used_object(&object.name)
+                    && !self.used(&object.name, &field.name);
+                if since {
+                    let what = format!("{what}: new records become dead letters");
+                    self.drift(table.place("columns"), what, remedy);
+                } else {
+                    self.problem(table.place("columns"), what, remedy);
+                }
             }
         }
     }

@@ -3,16 +3,24 @@
 //! First every table is prepared on its own: its place in the catalog, its object, its key. Then its
 //! columns are routed, for which the keys of the tables they refer to have to be known. What is
 //! wrong is collected; one finding hides another only where the second could not be seen.
+//!
+//! What is wrong with a table that has run before and fitted then is *drift*: it never keeps the
+//! others from running. Its changes are held ([`TableMapping::halted`]), or those that touch the one
+//! field that is broken ([`super::TargetField::broken`]); see `drift.rs`.
 
+mod automatic;
 mod columns;
+mod create;
 mod delete;
+mod drift;
 mod fields;
+mod history;
 mod keys;
 mod references;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -20,39 +28,82 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::KeyRule;
 use super::table::{Mapping, TableMapping};
-use super::{ObjectDescription, ObjectId};
+use super::{FieldSpec, ObjectDescription, ObjectId};
 use crate::capture::CatalogTable;
-use crate::config::{self, Config, OnTruncate};
-use crate::fault::{Finding, Severity};
+use crate::config::{self, Config, OnTruncate, Routing};
+use crate::fault::{Fault, Finding, Severity};
 use crate::value::ValueType;
+use create::Wish;
+use history::{History, qualified};
 
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// The rules; none when a finding is a [`Severity::Problem`].
+    /// The rules; none when something is wrong that no table could run with. Problems of single
+    /// tables that ran before are findings, too, but leave the others their rules.
     pub mapping: Option<Mapping>,
     /// Everything there is to say, in the order of the configuration.
     pub findings: Vec<Finding>,
+    /// Fields to be made, each once. Their columns are left out of the mapping until it is compiled
+    /// anew with a description that has them.
+    pub missing: Vec<MissingField>,
+}
+
+/// What is known of earlier runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Remembered {
+    /// All stored versions of tables, oldest first.
+    pub versions: Vec<CatalogTable>,
+    /// Fields that a mapping of ours has used before ([`Mapping::fields_used`]): object and field, in
+    /// lower case.
+    pub fields: BTreeSet<(Box<str>, Box<str>)>,
+    /// The tables as they will be when the stream has come as far as the database: columns of theirs
+    /// that are not there yet are no mistake.
+    pub coming: Vec<CatalogTable>,
+}
+
+/// A field to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MissingField {
+    /// The table, in the configuration's words.
+    pub table: Box<str>,
+    /// The column that is to fill it, by the name that it has now.
+    pub column: Box<str>,
+    /// The object, by its API name.
+    pub object: Box<str>,
+    /// The field.
+    pub spec: FieldSpec,
+    /// Old rows are to be filled, too, if the column arrived later.
+    pub backfill: bool,
 }
 
 /// Works out what the configuration means.
 ///
-/// `catalog` holds the tables as the database has them now, `types` reads a type oid and modifier,
-/// `crm` describes the objects by their API names. `None` for a destination that has no description
-/// (`discard`): then fields are what their columns are, under the names that the configuration or the
-/// naming rule gives them, and nothing is checked against the CRM.
+/// `catalog` holds the tables as the database has them now, `remembered` what earlier runs left,
+/// `types` reads a type oid and modifier, `crm` describes the objects by their API names. `None` for a
+/// destination that has no description (`discard`): then fields are what their columns are, under the
+/// names that the configuration or the naming rule gives them, and nothing is checked against the CRM.
+///
+/// Give the catalog as it is where the stream stands: columns that it lacks and `remembered` has are
+/// taken for dropped.
 pub fn compile(
     config: &Config,
     catalog: &[CatalogTable],
+    remembered: &Remembered,
     types: &dyn Fn(u32, i32) -> ValueType,
     crm: Option<&BTreeMap<String, ObjectDescription>>,
 ) -> Compiled {
     let mut compiler = Compiler {
         config,
         catalog,
+        remembered,
         types,
         crm,
+        routing: Arc::new(config.routing.clone()),
         findings: Vec::new(),
+        fatal: false,
+        halts: BTreeMap::new(),
+        wishes: Vec::new(),
     };
     if config.tables.is_empty() {
         compiler.problem(
@@ -69,29 +120,43 @@ pub fn compile(
     compiler.distinct(&prepared);
     let mut tables = BTreeMap::new();
     for table in &prepared {
-        let mapping = compiler.table(table, &prepared);
-        tables.insert(Box::from(table.name), Arc::new(mapping));
+        let draft = compiler.table(table, &prepared);
+        tables.insert(table.name, (table, draft));
     }
-    let failed = compiler
-        .findings
-        .iter()
-        .any(|f| f.severity == Severity::Problem);
-    let mapping = (!failed).then(|| Mapping {
+    let missing = compiler.grant(&mut tables);
+    let tables: BTreeMap<Box<str>, Arc<TableMapping>> = tables
+        .into_iter()
+        .map(|(name, (table, draft))| {
+            let halted = compiler.halts.remove(name);
+            let mapping = draft.finish(table, halted, compiler.routing.clone());
+            (Box::from(name), Arc::new(mapping))
+        })
+        .collect();
+    let mapping = (!compiler.fatal).then(|| Mapping {
         hash: hash(&tables),
         tables,
     });
     Compiled {
         mapping,
         findings: compiler.findings,
+        missing,
     }
 }
 
 struct Compiler<'a> {
     config: &'a Config,
     catalog: &'a [CatalogTable],
+    remembered: &'a Remembered,
     types: &'a dyn Fn(u32, i32) -> ValueType,
     crm: Option<&'a BTreeMap<String, ObjectDescription>>,
+    routing: Arc<Routing>,
     findings: Vec<Finding>,
+    /// Nothing may run.
+    fatal: bool,
+    /// Tables that may not, by their names in the configuration.
+    halts: BTreeMap<&'a str, Fault>,
+    /// Fields that columns would like to have made.
+    wishes: Vec<Wish<'a>>,
 }
 
 /// A table whose place in the database and in the CRM is known.
@@ -100,11 +165,16 @@ struct Prepared<'a> {
     name: &'a str,
     table: &'a config::Table,
     source: &'a CatalogTable,
-    /// None: the destination has no description.
+    history: History<'a>,
+    /// None: the destination has no description, or (of a halted table) no longer the object.
     object: Option<&'a ObjectDescription>,
+    /// The CRM had the object and has it no more.
+    lost: bool,
     object_name: &'a str,
     id: ObjectId,
     key: Arc<KeyRule>,
+    /// Attribute numbers of the key columns.
+    key_numbers: Vec<i16>,
     /// Types of the key columns.
     key_types: Vec<ValueType>,
 }
@@ -142,7 +212,9 @@ impl<'a> Compiler<'a> {
         });
     }
 
+    /// Nothing can run like this.
     fn problem(&mut self, place: String, what: impl Into<String>, remedy: impl Into<String>) {
+        self.fatal = true;
         self.find(Severity::Problem, place, what, remedy);
     }
 
@@ -157,48 +229,88 @@ impl<'a> Compiler<'a> {
     /// Finds the table, its object and its key.
     fn prepare(&mut self, name: &'a str, table: &'a config::Table) -> Option<Prepared<'a>> {
         let source = self.source(name);
-        let object = self.object(name, table);
+        let history = source.map_or_else(History::default, |source| {
+            History::new(self.remembered, source, name)
+        });
+        let object = self.object(name, table, &history);
         if let (Some(source), None) = (source, &object) {
             // Without its object nothing can be routed, but wrong names of columns can be told.
             for column in table.columns.keys() {
-                self.column(name, source, column, &format!("columns.{column}"));
+                if matches!(history.find(source, column), history::Found::Never) {
+                    self.no_column(name, source, column, &format!("columns.{column}"));
+                }
             }
         }
         let (source, object) = (source?, object?);
+        let lost = self.crm.is_some() && object.is_none();
         let object_name = object.map_or(table.object.as_str(), |o| &o.name);
-        let (key, key_types) = self.key(name, table, source, object)?;
+        let key = self.key(name, table, source, &history, object)?;
         Some(Prepared {
             name,
             table,
             source,
+            history,
             object,
+            lost,
             object_name,
-            id: ObjectId::new(object_name, &key.field),
-            key: Arc::new(key),
-            key_types,
+            id: ObjectId::new(object_name, &key.rule.field),
+            key: Arc::new(key.rule),
+            key_numbers: key.numbers,
+            key_types: key.types,
         })
     }
 
-    fn source(&mut self, name: &str) -> Option<&'a CatalogTable> {
-        let qualified = |t: &CatalogTable| format!("{}.{}", t.schema, t.name);
+    /// The table: by its name, else the one that bore the name before.
+    fn source(&mut self, name: &'a str) -> Option<&'a CatalogTable> {
         let found = self.catalog.iter().find(|t| qualified(t) == name);
-        if found.is_none() {
-            let names: Vec<String> = self.catalog.iter().map(qualified).collect();
-            let near = near(name, names.iter().map(String::as_str));
-            self.problem(
-                place(name, "").trim_end_matches('.').to_owned(),
-                format!("the database has no table {name}{near}"),
-                "name the table with its schema, as in [tables.\"public.customer\"]; our role has to see it",
-            );
+        if found.is_some() {
+            return found;
         }
-        found
+        let at = place(name, "").trim_end_matches('.').to_owned();
+        let mut bearers = self.remembered.versions.iter().rev();
+        if let Some(was) = bearers.find(|t| qualified(t) == name) {
+            let Some(now) = self.catalog.iter().find(|t| t.oid == was.oid) else {
+                self.drift(
+                    at,
+                    format!("the database no longer has the table {name}: nothing arrives from it"),
+                    "bring the table back, or take its section away; its records stay as they are",
+                );
+                return Some(was);
+            };
+            let today = qualified(now);
+            if self.config.tables.contains_key(&today) {
+                // That section has its rows.
+                self.warning(
+                    at,
+                    format!("{name} is called {today} now, which has a section of its own: this one does nothing"),
+                    format!("take [tables.{name:?}] away"),
+                );
+                return None;
+            }
+            self.renamed(
+                name,
+                at,
+                format!("the table {name} is called {today} now"),
+                format!("name the section [tables.{today:?}]"),
+            );
+            return Some(now);
+        }
+        let names: Vec<String> = self.catalog.iter().map(qualified).collect();
+        let near = near(name, names.iter().map(String::as_str));
+        self.problem(
+            at,
+            format!("the database has no table {name}{near}"),
+            "name the table with its schema, as in [tables.\"public.customer\"]; our role has to see it",
+        );
+        None
     }
 
-    /// `Some(None)`: there is no description, and none is needed.
+    /// `Some(None)`: there is no description, and none is needed (or none any more).
     fn object(
         &mut self,
-        name: &str,
+        name: &'a str,
         table: &config::Table,
+        history: &History<'a>,
     ) -> Option<Option<&'a ObjectDescription>> {
         let Some(crm) = self.crm else {
             return Some(None);
@@ -207,7 +319,21 @@ impl<'a> Compiler<'a> {
             crm.values()
                 .find(|o| o.name.eq_ignore_ascii_case(&table.object))
         });
+        let ran = history.ran() && self.used_object(&table.object);
         let Some(object) = found else {
+            if ran {
+                self.halt(
+                    name,
+                    place(name, "object"),
+                    format!(
+                        "the CRM no longer has the object {}, or our user can no longer see it",
+                        table.object
+                    ),
+                    "bring the object back, or give our user access to it",
+                    &[],
+                );
+                return Some(None);
+            }
             let near = near(&table.object, crm.values().map(|o| &*o.name));
             self.problem(
                 place(name, "object"),
@@ -224,7 +350,9 @@ impl<'a> Compiler<'a> {
             (object.updateable, "change", "changed rows"),
         ] {
             if !can {
-                self.problem(
+                self.wrong(
+                    ran,
+                    name,
                     place(name, "object"),
                     format!(
                         "our user may not {what} records of {}, as {why} need",
@@ -234,6 +362,7 @@ impl<'a> Compiler<'a> {
                         "give the user the right to {what} {} in a permission set",
                         object.name
                     ),
+                    &[],
                 );
             }
         }
@@ -272,16 +401,16 @@ impl<'a> Compiler<'a> {
     }
 
     /// The rules of one table.
-    fn table(&mut self, table: &Prepared<'a>, all: &[Prepared<'a>]) -> TableMapping {
+    fn table(&mut self, table: &Prepared<'a>, all: &[Prepared<'a>]) -> fields::Draft {
         let mut draft = fields::Draft::new(table);
         self.constants(table, &mut draft);
         self.columns(table, all, &mut draft);
-        let on_delete = self.on_delete(table, &mut draft);
+        draft.removal = self.on_delete(table, &mut draft);
         self.on_truncate(table);
         self.required(table, &draft);
         draft.reserve(table, self.config.routing.unmapped);
         self.numbers(table, &draft);
-        draft.finish(table, on_delete, self.config.routing)
+        draft
     }
 
     fn on_truncate(&mut self, table: &Prepared<'_>) {
@@ -321,7 +450,11 @@ fn hash(tables: &BTreeMap<Box<str>, Arc<TableMapping>>) -> u64 {
             table.routing
         );
         let columns: BTreeMap<_, _> = table.columns.iter().collect();
-        let _ = writeln!(text, "{columns:?}\n{:?}", target.fields);
+        let _ = writeln!(
+            text,
+            "{columns:?}\n{:?}\n{:?}",
+            table.dropped, target.fields
+        );
     }
     xxh3_64(text.as_bytes())
 }

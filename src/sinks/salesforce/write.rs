@@ -196,6 +196,7 @@ mod tests {
             name: name.into(),
             reference: None,
             unique: false,
+            broken: None,
         };
         let lookup = |name: &str, relationship: &str, object: &str, polymorphic| TargetField {
             reference: Some(Reference {
@@ -213,6 +214,7 @@ mod tests {
             object: "Contact".into(),
             key_field: "Ext_Id__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
+            halted: false,
             fields: vec![
                 plain("LastName"),
                 plain("Score__c"),

@@ -27,9 +27,9 @@ pub use open::Opening;
 use owner::{Ending, Gauges, QUEUE, Request};
 
 use super::{
-    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered, SchemaVersion,
-    Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply, keys, ledger, load,
-    shelf,
+    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered,
+    SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply,
+    keys, ledger, load, shelf,
 };
 use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};

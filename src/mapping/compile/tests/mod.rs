@@ -151,7 +151,13 @@ fn names_of_the_crm_do_not_differ_by_case() {
 fn without_a_description_fields_are_what_their_columns_are() {
     let mut case = Case::default();
     case.column("company", "shoe_size", "numeric(5,3)");
-    let compiled = compile(&config(&case.config), &case.catalog, &types, None);
+    let compiled = compile(
+        &config(&case.config),
+        &case.catalog,
+        &Remembered::default(),
+        &types,
+        None,
+    );
     let mapping = compiled
         .mapping
         .unwrap_or_else(|| panic!("{:#?}", compiled.findings));
