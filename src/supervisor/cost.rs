@@ -4,11 +4,19 @@
 //! already cost none), and no less time than the limits in force allow.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
 
+use crate::capture::Reader;
 use crate::config::{Config, DestinationKind};
+use crate::mapping::Mapping;
 use crate::sinks::Delivery;
+use crate::store::{JobKind, Load};
+
+/// How long rows are counted before a first load: live changes wait for it.
+const COUNTING: Duration = Duration::from_secs(10);
 
 /// What it will cost.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -101,13 +109,96 @@ impl fmt::Display for Cost {
             match percent {
                 p if p < 0.1 => write!(f, " (less than 0.1 % of what is left today)")?,
                 p if p < 10.0 => write!(f, " ({p:.1} % of what is left today)")?,
-                p => write!(f, " ({} % of what is left today)", thousands(p.round() as u64))?,
+                p => write!(
+                    f,
+                    " ({} % of what is left today)",
+                    thousands(p.round() as u64)
+                )?,
             }
         }
         if self.seconds >= 1.0 {
             write!(f, ", at least {}", span(self.seconds))?;
         }
         Ok(())
+    }
+}
+
+/// What the first load still has to read.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct FirstLoad {
+    /// Tables.
+    pub tables: usize,
+    /// Those of them whose rows are not in the cost: counting them failed, or took too long.
+    pub uncounted: usize,
+    /// What it will cost.
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+impl FirstLoad {
+    /// Of the tables that have not been loaded. `loads`: what is stored of them.
+    pub async fn estimate(
+        mapping: &Mapping,
+        loads: &[Load],
+        reader: &dyn Reader,
+        bounds: Bounds,
+    ) -> Self {
+        let deadline = Instant::now() + COUNTING;
+        let (mut rows, mut uncounted) = (Vec::new(), 0);
+        for table in mapping.tables().filter(|t| t.halted.is_none()) {
+            let stored = loads.iter().find(|l| *l.table == *table.target.table);
+            let stored = stored.filter(|l| l.oid == table.oid);
+            if stored.is_some_and(|l| l.loaded) {
+                continue;
+            }
+            let begun = stored
+                .and_then(Load::job)
+                .filter(|j| j.kind == JobKind::FirstLoad && j.expected > 0);
+            let counted = match begun {
+                Some(job) => Some(job.expected.saturating_sub(job.rows.read)),
+                // Why it fails is told by the backfill itself.
+                None => match timeout_at(deadline, reader.rows(table.oid, None)).await {
+                    Ok(counted) => counted.ok(),
+                    Err(_elapsed) => None,
+                },
+            };
+            match counted {
+                Some(counted) => rows.push(counted),
+                None => uncounted += 1,
+            }
+        }
+        FirstLoad {
+            tables: rows.len() + uncounted,
+            uncounted,
+            cost: bounds.total(rows),
+        }
+    }
+
+    /// Tells the log, if there is anything to read.
+    pub(super) fn tell(&self) {
+        if self.cost.rows == 0 && self.uncounted == 0 {
+            return;
+        }
+        tracing::info!("the first load begins: {self}");
+        if self.cost.exceeds_the_day() {
+            tracing::warn!(
+                calls = self.cost.calls,
+                remedy = "let it wait for the limit to turn over, or set backfill.rows_per_second; \
+                          `syncline backfill <table> --cancel` gives a table up",
+                "the first load needs more API calls than are left today"
+            );
+        }
+    }
+}
+
+impl fmt::Display for FirstLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables = counted(self.tables as u64, "table");
+        write!(f, "{tables}, {}", self.cost)?;
+        match self.uncounted {
+            0 => Ok(()),
+            n => write!(f, ", and {} not counted", counted(n as u64, "table")),
+        }
     }
 }
 
@@ -221,7 +312,12 @@ mod tests {
 
     #[test]
     fn numbers_and_times_are_for_people() {
-        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
         for (number, text) in cases {
             assert_eq!(thousands(number), text);
         }

@@ -211,9 +211,9 @@ impl Status {
         let running = |p: &&Progression| p.state == Reading::Running;
         for backfill in inner.backfills.iter().filter(running) {
             tracing::info!(
-use crate::mapping::Mapping;
-use crate::planning::{Reason, Window};
-use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
+                table = backfill.table,
+                rows = backfill.rows().read,
+                of = backfill.expected(),
                 percent = (backfill.share() * 100.0) as u64,
                 rows_per_second = backfill.rows_per_second as u64,
                 seconds_left = backfill.seconds_left,

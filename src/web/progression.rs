@@ -76,7 +76,7 @@ impl BackfillReport {
 }
 
 impl JobReport {
-    fn new(job: &Job) -> Self {
+    pub(super) fn new(job: &Job) -> Self {
         JobReport {
             kind: Some(job.kind),
             column: job.column.clone(),

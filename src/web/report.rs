@@ -16,7 +16,7 @@ use crate::store::{
 use crate::supervisor::start::Handle;
 use crate::supervisor::status;
 
-pub use super::progression::{BackfillReport, JobReport};
+pub use super::progression::{BackfillReport, JobReport, severity};
 
 /// What a process is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -273,7 +273,9 @@ impl Basics {
         report.verdicts = by_table(&store.verdicts().await?);
         report.shelf = shelf(&store.shelf_counts().await?);
         let loads = store.loads().await?;
-        let far = loads.iter().map(|load| BackfillReport::new(&status::stored(load)));
+        let far = loads
+            .iter()
+            .map(|load| BackfillReport::new(&status::stored(load)));
         report.backfills = far.collect();
         report.store = Some(self.store(store.stats()));
         Ok(report)
