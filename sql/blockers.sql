@@ -1,6 +1,6 @@
 -- What a new slot waits for: transactions that have written something and have not ended.
 SELECT format('pid %s (%s, %s, %s) since %s', pid, usename, coalesce(nullif(application_name, ''), '?'),
-              state, date_trunc('second', xact_start))
+              coalesce(state, 'state hidden from us'), coalesce(date_trunc('second', xact_start)::text, '?'))
 FROM pg_stat_activity
 WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
 UNION ALL

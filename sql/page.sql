@@ -6,12 +6,12 @@ SELECT c.relkind::text,
        a.attname::text,
        -- Order and equality are those of the index: only there are the keys unique. A column's own
        -- collation may differ, and an extension's operators need not be on the search path.
-       CASE WHEN k.collation <> a.attcollation
+       CASE WHEN k.coll <> a.attcollation
             THEN (SELECT format('%I.%I', cn.nspname, co.collname)
                   FROM pg_collation AS co JOIN pg_namespace AS cn ON cn.oid = co.collnamespace
-                  WHERE co.oid = k.collation) END,
-       k.option & 1 = 1 AS descending,
-       k.option & 2 = 2 AS nulls_first,
+                  WHERE co.oid = k.coll) END,
+       k.opts & 1 = 1 AS descending,
+       k.opts & 2 = 2 AS nulls_first,
        -- Of a btree: <, <=, =, >=, >.
        ARRAY(SELECT format('OPERATOR(%I.%s)', opn.nspname, op.oprname)
              FROM pg_opclass AS oc
@@ -33,7 +33,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS i ON true
 LEFT JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[], i.indclass::oid[], i.indoption::int2[])
-       WITH ORDINALITY AS k (attnum, collation, opclass, option, place)
+       WITH ORDINALITY AS k (attnum, coll, opclass, opts, place)
        ON k.place <= i.indnkeyatts
 LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
 WHERE c.oid = $1::oid

@@ -16,7 +16,9 @@ SELECT w.ord::int4,
        ARRAY(SELECT a.attname::text
              FROM pg_attribute AS a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-               AND CASE WHEN jsonb_typeof(to_jsonb(p) -> 'attnames') = 'array'
+               AND CASE WHEN a.attgenerated <> ''
+                         AND current_setting('server_version_num')::int4 < 180000 THEN false
+                        WHEN jsonb_typeof(to_jsonb(p) -> 'attnames') = 'array'
                         THEN to_jsonb(p) -> 'attnames' ? a.attname::text
                         ELSE a.attgenerated = '' END
                AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')

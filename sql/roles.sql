@@ -14,6 +14,13 @@ GRANT CONNECT ON DATABASE app TO syncline;
 GRANT USAGE ON SCHEMA public TO syncline;
 GRANT SELECT ON public.company, public.customer TO syncline;
 
+-- Where policies (row level security) would hide rows of these tables from it:
+--   ALTER ROLE syncline BYPASSRLS;
+
+-- Watermarks and heartbeats need a function that everybody may run, unless that was revoked
+-- (Postgres 17 and newer: four arguments, boolean, text, text, boolean):
+--   GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text) TO syncline;
+
 -- The publication is made by the owner of its tables; see publication.sql. No right to write is
 -- needed anywhere: watermarks and heartbeats are logical messages.
 

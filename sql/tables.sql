@@ -24,8 +24,10 @@ SELECT w.ord::int4,
        a.atttypmod,
        a.attnotnull,
        a.attisdropped,
-       -- Column lists came with Postgres 15; generated columns can be sent from 18 on.
+       -- Column lists came with Postgres 15; generated columns can be sent from 18 on (before, the
+       -- view names them and they are not).
        CASE WHEN a.attisdropped THEN false
+            WHEN a.attgenerated <> '' AND current_setting('server_version_num')::int4 < 180000 THEN false
             WHEN jsonb_typeof(to_jsonb(p) -> 'attnames') = 'array'
             THEN to_jsonb(p) -> 'attnames' ? a.attname::text
             ELSE a.attgenerated = '' END AS sent,

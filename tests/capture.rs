@@ -12,6 +12,10 @@ mod support;
 mod connect;
 #[path = "capture/harness.rs"]
 mod harness;
+#[path = "capture/pages.rs"]
+mod pages;
+#[path = "capture/pages_beside.rs"]
+mod pages_beside;
 #[path = "capture/preflight.rs"]
 mod preflight;
 #[path = "capture/slot.rs"]

@@ -3,14 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod salesforce_org;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use salesforce_org::Org;
 use serde_json::{Value, json};
-use syncline::backoff::Backoff;
-use syncline::config::{Destination, Secret, Span};
 use syncline::fault::{Class, Severity};
 use syncline::mapping::{
     Assigned, Assignment, FieldId, FieldKind, FieldValue, Key, ObjectId, Reference, Target,
@@ -19,99 +20,6 @@ use syncline::mapping::{
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
 use syncline::sinks::salesforce::Salesforce;
 use syncline::sinks::{Delivery, Outcome, Settings, Sink, hints_at_schema};
-use syncline_sandbox::{Config, Sandbox};
-
-const TEXT_KEY: &str = r#"{"type":"Text","label":"Ext Id","length":80,"externalId":true,"unique":true,"caseSensitive":true}"#;
-const NUMBER_KEY: &str = r#"{"type":"Number","label":"Number","precision":18,"scale":0,"externalId":true,"unique":true}"#;
-
-struct Org {
-    sandbox: Sandbox,
-    http: reqwest::Client,
-}
-
-impl Org {
-    async fn start() -> Org {
-        let sandbox = Sandbox::start(Config::default()).await.unwrap();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(no_tls())
-            .no_proxy()
-            .build()
-            .unwrap();
-        let org = Org { sandbox, http };
-        for object in ["Account", "Contact"] {
-            org.put(&format!("fields/{object}/Ext_Id__c"), TEXT_KEY)
-                .await;
-            org.put(&format!("fields/{object}/Num_Id__c"), NUMBER_KEY)
-                .await;
-        }
-        org
-    }
-
-    async fn put(&self, path: &str, body: &str) -> Value {
-        let url = format!("{}/sandbox/{path}", self.sandbox.url());
-        let request = self
-            .http
-            .put(url)
-            .header("content-type", "application/json");
-        let reply = request.body(body.to_owned()).send().await.unwrap();
-        assert!(reply.status().is_success(), "{path}: {}", reply.status());
-        serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
-    }
-
-    async fn faults(&self, rules: Value) {
-        let plan = json!({"seed": 11, "rules": rules});
-        self.put("faults", &plan.to_string()).await;
-    }
-
-    /// Accepted writes of an object, in order: operation and external id.
-    async fn writes(&self, object: &str) -> Vec<(String, String)> {
-        let url = format!(
-            "{}/sandbox/writes?object={object}&outcome=accepted&limit=100000",
-            self.sandbox.url()
-        );
-        let reply = self.http.get(url).send().await.unwrap();
-        let body: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
-        let text = |entry: &Value, name: &str| match &entry[name] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let entries = body["writes"].as_array().unwrap().iter();
-        entries
-            .map(|e| (text(e, "operation"), text(e, "external_id")))
-            .collect()
-    }
-
-    fn salesforce(&self) -> Salesforce {
-        let url = self.sandbox.url();
-        let text = format!("kind = \"salesforce\"\nurl = \"{url}\"\nclient_id = \"sandbox\"");
-        let mut config: Destination = toml::from_str(&text).unwrap();
-        config.client_secret = Some(Secret("sandbox".into()));
-        config.timeout = Span(Duration::from_secs(2));
-        Salesforce::connect(&config).unwrap()
-    }
-
-    fn delivery(&self) -> Delivery {
-        let settings = Settings {
-            requests_per_second: 0,
-            record_tries: 8,
-            backoff: Backoff {
-                base: Duration::from_millis(20),
-                cap: Duration::from_millis(200),
-            },
-            ..Settings::default()
-        };
-        Delivery::new(Arc::new(self.salesforce()), settings, 3)
-    }
-}
-
-fn no_tls() -> rustls::ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
-}
 
 fn plain(name: &str) -> TargetField {
     TargetField {

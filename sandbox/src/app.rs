@@ -1,6 +1,7 @@
 //! The running org: everything a request may reach.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -20,6 +21,14 @@ pub(crate) struct Limits {
     pub(crate) used: u64,
 }
 
+/// What a user was last told of an object (or of all objects): a hash of it, and from when
+/// on it counts as changed.
+#[derive(Clone, Copy, Debug)]
+struct Described {
+    hash: u64,
+    changed: i64,
+}
+
 /// State shared by all requests.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -32,6 +41,7 @@ pub(crate) struct App {
     limits: Mutex<Limits>,
     counters: Mutex<BTreeMap<&'static str, u64>>,
     cursors: Mutex<HashMap<String, (Instant, Cursor)>>,
+    described: Mutex<HashMap<(Id, Option<usize>), Described>>,
     requests: AtomicU64,
     failures: AtomicU64,
 }
@@ -66,6 +76,7 @@ impl App {
             limits: Mutex::new(limits),
             counters: Mutex::default(),
             cursors: Mutex::default(),
+            described: Mutex::default(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             config,
@@ -110,6 +121,24 @@ impl App {
             limits.used += 1;
         }
         left
+    }
+
+    /// When a description changed, in whole seconds. Dates on the wire have no finer
+    /// resolution, so a change is dated to the end of its second: a client that asked
+    /// earlier in the same second learns of it.
+    pub(crate) fn described(&self, of: (Id, Option<usize>), shown: &serde_json::Value) -> i64 {
+        let mut hasher = DefaultHasher::new();
+        shown.to_string().hash(&mut hasher);
+        let hash = hasher.finish();
+        let second = clock::now().div_euclid(1_000) * 1_000;
+        let mut known = lock(&self.described);
+        let changed = match known.get(&of) {
+            Some(before) if before.hash == hash => before.changed,
+            Some(before) => (second + 1_000).max(before.changed + 1_000),
+            None => second,
+        };
+        known.insert(of, Described { hash, changed });
+        changed
     }
 
     /// Keeps a query whose rows do not fit one page. Two days old ones go.

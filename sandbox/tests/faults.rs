@@ -217,7 +217,7 @@ async fn the_daily_limit_counts_and_ends() {
     );
     assert_eq!(
         org.control(Method::GET, "limits", Value::Null).await,
-        json!({"max": 10, "used": 10})
+        json!({"max": 10, "used": 10, "custom_fields": 500, "describe_lag_ms": 0})
     );
     org.control(Method::PUT, "limits", json!({"max": 1000, "used": 0}))
         .await;

@@ -24,6 +24,8 @@
 //! Invariants
 //! - A relation that says exactly what the catalog says *is* the catalog's version, quiet facts
 //!   (nullability, primary key) included.
+//! - `dropped` holds what is known to have been dropped by then: perhaps too little, never too much
+//!   (but a column that is not published may be among them before it is dropped).
 //! - What `resolve` makes of a relation describes that relation: it is no news any more once adopted.
 //! - Numbers rise from column to column; none is given twice.
 //! - What the relation does not say stays as it was before; for new columns it is as it is now.
@@ -66,12 +68,16 @@ pub fn resolve(
     before: Option<&CatalogTable>,
     now: Option<&CatalogTable>,
 ) -> CatalogTable {
-    if let Some(now) = now.filter(|now| describes(now, relation)) {
-        return now.clone();
-    }
     let named_by = [now, before];
     let ours = |table: &&CatalogTable| table.oid == relation.oid;
     let (before, now) = (before.filter(ours), now.filter(ours));
+    if let Some(now) = now.filter(|now| describes(now, relation)) {
+        return CatalogTable {
+            // It may have had more columns since, and lost them again.
+            dropped: dropped(&now.columns, before, Some(now)),
+            ..now.clone()
+        };
+    }
     let known = [before, now];
     // Both identities need columns that are NOT NULL.
     let never_null = matches!(

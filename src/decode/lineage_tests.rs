@@ -1,21 +1,15 @@
-//! A model table that goes through random changes and knows its attribute numbers, against what can be
-//! worked out from relations and catalogs.
+//! Which column is which, case by case, and what changed, in words.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeSet;
-
-use proptest::prelude::*;
-
-use super::lineage::describes;
 use super::schema_change::{SchemaChange, compare};
 use super::{Types, resolve};
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{Column, Relation, ReplicaIdentity};
 
-const INT: u32 = 23;
-const TEXT: u32 = 25;
+pub(super) const INT: u32 = 23;
+pub(super) const TEXT: u32 = 25;
 
-fn type_name(oid: u32) -> &'static str {
+pub(super) fn type_name(oid: u32) -> &'static str {
     match oid {
         INT => "integer",
         TEXT => "text",
@@ -62,7 +56,7 @@ fn table(columns: &str, dropped: &[i16]) -> CatalogTable {
 }
 
 /// What the stream says of a table.
-fn relation(table: &CatalogTable) -> Relation {
+pub(super) fn relation(table: &CatalogTable) -> Relation {
     Relation {
         oid: table.oid,
         schema: table.schema.clone(),
@@ -83,7 +77,7 @@ fn relation(table: &CatalogTable) -> Relation {
     }
 }
 
-fn numbers(table: &CatalogTable) -> Vec<i16> {
+pub(super) fn numbers(table: &CatalogTable) -> Vec<i16> {
     table.columns.iter().map(|column| column.attnum).collect()
 }
 

@@ -34,6 +34,8 @@ pub mod encode;
 mod history;
 mod lineage;
 #[cfg(test)]
+mod lineage_properties;
+#[cfg(test)]
 mod lineage_tests;
 pub mod message;
 #[cfg(test)]

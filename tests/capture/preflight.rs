@@ -80,6 +80,37 @@ async fn the_least_rights_are_enough_and_each_missing_one_is_named() {
 }
 
 #[tokio::test]
+async fn rights_that_reading_existing_rows_needs_are_named() {
+    let pg = server(Options::default());
+    pg.psql(
+        "CREATE ROLE sync LOGIN REPLICATION; CREATE SCHEMA \"S\";
+         CREATE TABLE \"S\".o (id int PRIMARY KEY, a text, \"B\" text, g int GENERATED ALWAYS AS (id) STORED);
+         GRANT SELECT (id) ON \"S\".o TO sync; ALTER TABLE \"S\".o ENABLE ROW LEVEL SECURITY;
+         CREATE PUBLICATION syncline FOR TABLE \"S\".o;
+         REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM public",
+    );
+    let names = ["S.o".to_owned()];
+    let found = findings(&pg, "sync", &names).await;
+    assert_eq!(serious(&found).len(), 2, "{found:#?}");
+    let table = only(&found, "may not use the schema");
+    for part in [
+        "may not use the schema S",
+        "columns a, B ",
+        "row level security",
+    ] {
+        assert!(table.what.contains(part), "{table:?}");
+    }
+    assert_eq!(
+        table.remedy,
+        "GRANT USAGE ON SCHEMA \"S\" TO \"sync\"; GRANT SELECT (\"a\", \"B\") ON \"S\".\"o\" TO \"sync\"; ALTER ROLE \"sync\" BYPASSRLS;"
+    );
+    pg.psql(&table.remedy);
+    pg.psql(&only(&found, "may not write watermarks").remedy);
+    let found = findings(&pg, "sync", &names).await;
+    assert_eq!(serious(&found), Vec::<&Finding>::new());
+}
+
+#[tokio::test]
 async fn trouble_with_tables_and_publication_is_found_and_healed() {
     let pg = server(Options::default());
     pg.psql(
@@ -100,6 +131,9 @@ async fn trouble_with_tables_and_publication_is_found_and_healed() {
     assert!(found.is_sorted_by_key(|f| std::cmp::Reverse(f.severity)));
     only(&found, "no such table");
     only(&found, "REPLICA IDENTITY FULL");
+    let no_key = only(&found, "the table has no key");
+    assert!(no_key.place.contains("whole"));
+    pg.psql(&no_key.remedy.replace("...", "id"));
     pg.psql(&only(&found, "unlogged").remedy);
     pg.psql(&only(&found, "does not publish delete, truncate").remedy);
     pg.psql(&only(&found, "partitioned").remedy);

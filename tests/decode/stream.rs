@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use syncline::capture::Frame;
-use syncline::change::{Change, Datum, Kind, OldRow, Position, Tuple};
+use syncline::change::{Change, Datum, Kind, OldRow, Position, Relation, Tuple};
 use syncline::decode::{Decoded, Decoder, Types, resolve};
 
 use crate::server::{Server, create_slot, peek, types};

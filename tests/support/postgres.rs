@@ -90,9 +90,9 @@ impl Postgres {
             conf += &format!("{name} = '{value}'\n");
         }
         append(&data.join("postgresql.conf"), &conf);
-        let hba = options
-            .hba
-            .unwrap_or_else(|| "local all all trust\nhost all all all trust\n".to_owned());
+        let hba = options.hba.unwrap_or_else(|| {
+            "local all,replication all trust\nhost all all all trust\n".to_owned()
+        });
         fs::write(data.join("pg_hba.conf"), hba).unwrap();
         let mut postgres = Postgres {
             dir,
@@ -163,6 +163,111 @@ impl Postgres {
             Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
         } else {
             Err(String::from_utf8_lossy(&out.stderr).into_owned())
+        }
+    }
+
+    /// A hot standby that streams from this server.
+    pub fn standby(&self) -> Postgres {
+        let dir = tempfile::Builder::new()
+            .prefix("syncline-pg-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        give(dir.path());
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .unwrap()
+            .port();
+        let mut copy = Command::new(binary("pg_basebackup"));
+        copy.args(["-R", "-X", "stream", "-c", "fast", "-U", SUPERUSER])
+            .args(["-p", &self.port.to_string(), "-h"])
+            .arg(self.dir.path())
+            .arg("-D")
+            .arg(dir.path().join("data"));
+        drop_root(&mut copy);
+        let out = copy.output().unwrap();
+        assert!(
+            out.status.success(),
+            "pg_basebackup: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        append(
+            &dir.path().join("data/postgresql.conf"),
+            &format!(
+                "port = {port}\nunix_socket_directories = '{}'\n",
+                dir.path().display()
+            ),
+        );
+        let mut postgres = Postgres {
+            dir,
+            port,
+            server: None,
+        };
+        postgres.start_again();
+        postgres
+    }
+
+    /// Runs statements beside the test, as superuser; drop it to leave them to themselves.
+    pub fn start_psql(&self, sql: &str) -> Background {
+        let child = Command::new("psql")
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                SUPERUSER,
+            ])
+            .args(["-p", &self.port.to_string(), "-d", "postgres", "-c", sql])
+            .arg("-h")
+            .arg(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Background(Some(child))
+    }
+
+    /// From here on a transaction that commits is in the WAL, and streamed, and stays invisible: it
+    /// waits for a synchronous standby that does not exist. Reads, and sessions with
+    /// `synchronous_commit = local`, go on as ever.
+    pub fn pause_commits(&self) {
+        self.psql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+        self.psql("SELECT pg_reload_conf()");
+        // Backends ask shared memory, where the checkpointer says so in its own time.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let mut probe = self.start_psql("SELECT pg_logical_emit_message(true, 'probe', '')");
+            while !probe.ended() {
+                if self.paused_commits() > 0 {
+                    // It gives up waiting, and is committed.
+                    self.psql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+                    probe.wait();
+                    return;
+                }
+                sleep(Duration::from_millis(10));
+            }
+            assert!(Instant::now() < deadline, "commits do not wait");
+        }
+    }
+
+    /// Transactions that are committed in the WAL and wait to become visible.
+    pub fn paused_commits(&self) -> usize {
+        self.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            .parse()
+            .unwrap()
+    }
+
+    /// Lets what waits become visible; returns when it is.
+    pub fn resume_commits(&self) {
+        self.psql("ALTER SYSTEM RESET synchronous_standby_names");
+        self.psql("SELECT pg_reload_conf()");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.paused_commits() > 0 {
+            assert!(Instant::now() < deadline, "commits still wait");
+            sleep(Duration::from_millis(10));
         }
     }
 
@@ -237,6 +342,38 @@ impl Postgres {
         self.psql("SELECT current_setting('server_version_num')::int / 10000")
             .parse()
             .unwrap()
+    }
+}
+
+/// Statements that run beside the test.
+pub struct Background(Option<Child>);
+
+impl Background {
+    /// Whether they are done.
+    pub fn ended(&mut self) -> bool {
+        self.0
+            .as_mut()
+            .is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Waits for their end; returns unaligned rows.
+    pub fn wait(mut self) -> String {
+        let out = self.0.take().unwrap().wait_with_output().unwrap();
+        assert!(
+            out.status.success(),
+            "psql: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -6,17 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::request::Request;
+use super::{definitions, schema};
 use crate::app::App;
 use crate::clock;
 use crate::ids::Id;
-use crate::schema::custom;
 use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
 use crate::write::{self, Action, Change, Context};
 use crate::writelog::{Filter, WriteEntry};
 
-type Answer = Result<Reply, Reply>;
+pub(super) type Answer = Result<Reply, Reply>;
 
 /// `/sandbox/{word}[/…]`
 pub(super) async fn route(app: &App, request: &Request) -> Reply {
@@ -37,19 +37,22 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
         ("POST", "edit") => edit(app, request).await,
         ("DELETE", "data") => wipe(app),
         ("GET", "records") => records(app, request),
-        ("PUT", "objects") => put_object(app, request),
-        ("PUT", "fields") => put_field(app, request),
-        ("GET", "objects") => objects(app, request),
+        ("GET", "schema") => schema::get(app, request),
+        ("PUT", "schema") => schema::put(app, request),
+        ("GET" | "PUT", "rights") => schema::rights(app, request),
+        ("PUT", "objects") => definitions::put_object(app, request),
+        ("PUT", "fields") => definitions::put_field(app, request),
+        ("GET", "objects") => definitions::objects(app, request),
         _ => Err(Reply::not_found()),
     };
     done.unwrap_or_else(|reply| reply)
 }
 
-fn refuse(code: &str, message: &str) -> Reply {
+pub(super) fn refuse(code: &str, message: &str) -> Reply {
     Reply::error(400, code, message)
 }
 
-fn find(store: &Store, name: &str) -> Result<usize, Reply> {
+pub(super) fn find(store: &Store, name: &str) -> Result<usize, Reply> {
     store
         .schema
         .find(name)
@@ -132,7 +135,15 @@ fn set_faults(app: &App, request: &Request) -> Answer {
 
 fn limits(app: &App) -> Reply {
     let limits = app.limits();
-    Reply::json(200, json!({"max": limits.max, "used": limits.used}))
+    let store = app.store();
+    Reply::json(
+        200,
+        json!({
+            "max": limits.max, "used": limits.used,
+            "custom_fields": store.settings.custom_fields,
+            "describe_lag_ms": store.settings.describe_lag,
+        }),
+    )
 }
 
 fn set_limits(app: &App, request: &Request) -> Answer {
@@ -147,6 +158,15 @@ fn set_limits(app: &App, request: &Request) -> Answer {
             .and_then(Value::as_u64)
             .unwrap_or(limits.used);
     });
+    let number = |key: &str| body.get(key).and_then(Value::as_u64);
+    let mut store = app.store();
+    if let Some(most) = number("custom_fields").and_then(|n| usize::try_from(n).ok()) {
+        store.settings.custom_fields = most;
+    }
+    if let Some(lag) = number("describe_lag_ms").and_then(|n| i64::try_from(n).ok()) {
+        store.settings.describe_lag = lag.min(86_400_000);
+    }
+    drop(store);
     Ok(limits(app))
 }
 
@@ -268,7 +288,9 @@ fn records(app: &App, request: &Request) -> Answer {
     let at = find(&store, request.path(2).unwrap_or(""))?;
     let object = store.schema.object(at);
     let fields: Vec<usize> = match request.query("fields") {
-        None | Some("") => (0..object.fields.len()).collect(),
+        None | Some("") => (0..object.fields.len())
+            .filter(|at| !object.fields[*at].gone)
+            .collect(),
         Some(names) => names
             .split(',')
             .map(|name| {
@@ -297,91 +319,4 @@ fn records(app: &App, request: &Request) -> Answer {
     }
     out.push(']');
     Ok(Reply::text(200, "application/json", out))
-}
-
-fn commit(store: &mut Store) -> Result<(), Reply> {
-    store
-        .commit()
-        .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))
-}
-
-/// The metadata of a field in its body, with `visible` (default true) beside it.
-fn add_field(store: &mut Store, object: usize, name: &str, body: &Value) -> Result<(), Reply> {
-    let visible = body.get("visible").and_then(Value::as_bool).unwrap_or(true);
-    let meta = body.get("Metadata").unwrap_or(body);
-    let mut field = custom::field(&store.schema, store.schema.object(object), name, meta)
-        .map_err(|(code, message)| refuse(code, &format!("{name}: {message}")))?;
-    let before = store
-        .schema
-        .object(object)
-        .field(name)
-        .map(|at| store.schema.object(object).fields[at].clone());
-    field.visible = visible;
-    field.id = match before.and_then(|f| f.id) {
-        Some(id) => Some(id),
-        None => Some(store.next_id_of("00N").to_string()),
-    };
-    store.put_field(object, field);
-    Ok(())
-}
-
-fn put_field(app: &App, request: &Request) -> Answer {
-    let body = request.json()?;
-    let mut store = app.store();
-    let object = find(&store, request.path(2).unwrap_or(""))?;
-    let name = request.path(3).unwrap_or("").to_owned();
-    add_field(&mut store, object, &name, &body)?;
-    commit(&mut store)?;
-    Ok(Reply::json(
-        200,
-        json!({"object": store.schema.object(object).name, "field": name}),
-    ))
-}
-
-fn put_object(app: &App, request: &Request) -> Answer {
-    let body = if request.body.is_empty() {
-        json!({})
-    } else {
-        request.json()?
-    };
-    let name = request.path(2).unwrap_or("").to_owned();
-    let mut store = app.store();
-    let object = match store.schema.find(&name) {
-        Some(at) => at,
-        None => {
-            let number = store.schema.iter().filter(|(_, o)| o.custom).count();
-            let mut object = custom::object(&name, &body, number)
-                .map_err(|(code, message)| refuse(code, &format!("{name}: {message}")))?;
-            object.id = Some(store.next_id_of("01I").to_string());
-            store.put_object(object)
-        }
-    };
-    let fields = body
-        .get("fields")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    for (field, meta) in &fields {
-        add_field(&mut store, object, field, meta)?;
-    }
-    commit(&mut store)?;
-    Ok(Reply::json(
-        200,
-        json!({"object": store.schema.object(object).name, "fields": fields.len()}),
-    ))
-}
-
-fn objects(app: &App, request: &Request) -> Answer {
-    let store = app.store();
-    if let Some(name) = request.path(2) {
-        let at = find(&store, name)?;
-        let shown = crate::schema::describe::object(&store.schema, at, "v66.0", |_, _| true);
-        return Ok(Reply::json(200, shown));
-    }
-    let list: Vec<Value> = store
-        .schema
-        .iter()
-        .map(|(at, o)| json!({"name": o.name, "label": o.label, "custom": o.custom, "records": store.count(at)}))
-        .collect();
-    Ok(Reply::json(200, Value::Array(list)))
 }

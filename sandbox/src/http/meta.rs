@@ -7,6 +7,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::{oauth, rows};
 use crate::app::App;
+use crate::clock;
 use crate::schema::describe;
 
 /// `/services/data/vNN.0`
@@ -31,8 +32,27 @@ pub(super) fn root(app: &App, request: &Request, caller: Caller, version: u32) -
     Reply::json(200, Value::Object(map))
 }
 
+/// A description, or 304 or 412 when the client's date says so (salesforce.md §6).
+fn unless_known(
+    app: &App,
+    request: &Request,
+    of: (crate::ids::Id, Option<usize>),
+    shown: Value,
+) -> Reply {
+    let date = |name| request.header(name).and_then(clock::parse_http_date);
+    let changed = app.described(of, &shown);
+    if date("if-modified-since").is_some_and(|since| changed <= since) {
+        return Reply::empty(304);
+    }
+    if date("if-unmodified-since").is_some_and(|since| changed > since) {
+        let message = "The description was modified after the given date";
+        return Reply::error(412, "MATCH_PRECONDITION_FAILED", message);
+    }
+    Reply::json(200, shown).header("Last-Modified", &clock::http_date(changed))
+}
+
 /// `…/sobjects`
-pub(super) fn global(app: &App, _caller: Caller, version: u32) -> Reply {
+pub(super) fn global(app: &App, request: &Request, caller: Caller, version: u32) -> Reply {
     let version = format!("v{version}.0");
     let store = app.store();
     let mut list: Vec<Value> = store
@@ -40,11 +60,10 @@ pub(super) fn global(app: &App, _caller: Caller, version: u32) -> Reply {
         .iter()
         .map(|(_, o)| describe::summary(o, &version))
         .collect();
+    drop(store);
     list.sort_by_key(|o| o["name"].as_str().map(str::to_owned));
-    Reply::json(
-        200,
-        json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list}),
-    )
+    let shown = json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list});
+    unless_known(app, request, (caller.user, None), shown)
 }
 
 /// `…/sobjects/{object}`
@@ -80,10 +99,14 @@ pub(super) fn describe(
         return Reply::not_found();
     };
     let version = format!("v{version}.0");
+    let viewer = caller.viewer();
     let shown = describe::object(&store.schema, at, &version, |position, field| {
-        store.sees(caller.viewer(), at, position, field)
+        store
+            .sees(viewer, at, position, field)
+            .then(|| store.may_edit(viewer, at, position, field))
     });
-    Reply::json(200, shown)
+    drop(store);
+    unless_known(app, request, (caller.user, Some(at)), shown)
 }
 
 /// `…/limits[/recordCount]`

@@ -6,6 +6,7 @@
 mod auth;
 mod collections;
 mod control;
+mod definitions;
 mod meta;
 mod oauth;
 mod pages;
@@ -15,6 +16,7 @@ mod reply;
 mod request;
 mod rest;
 mod rows;
+mod schema;
 mod soap;
 mod tooling;
 

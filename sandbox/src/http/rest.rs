@@ -129,7 +129,7 @@ async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u3
         }
         (Some("sobjects"), []) => {
             app.count("describe");
-            meta::global(app, caller, version)
+            meta::global(app, request, caller, version)
         }
         (Some("sobjects"), [object, word]) if word.eq_ignore_ascii_case("describe") => {
             app.count("describe");

@@ -28,12 +28,13 @@ pub(crate) fn summary(object: &Object, version: &str) -> Value {
     })
 }
 
-/// The whole description of an object. `sees` tells which field positions are visible.
+/// The whole description of an object. `access` gives `None` for a field that is not seen,
+/// and otherwise whether it may be written as far as field-level security goes.
 pub(crate) fn object(
     schema: &Schema,
     at: usize,
     version: &str,
-    sees: impl Fn(usize, &Field) -> bool,
+    access: impl Fn(usize, &Field) -> Option<bool>,
 ) -> Value {
     let object = schema.object(at);
     let mut out = summary(object, version);
@@ -41,8 +42,7 @@ pub(crate) fn object(
         .fields
         .iter()
         .enumerate()
-        .filter(|(position, f)| sees(*position, f))
-        .map(|(_, f)| field(f))
+        .filter_map(|(position, f)| Some(field(f, access(position, f)?)))
         .collect();
     let children: Vec<Value> = schema
         .children(at)
@@ -81,8 +81,8 @@ pub(crate) fn object(
     out
 }
 
-/// One field.
-pub(crate) fn field(f: &Field) -> Value {
+/// One field, as a viewer who may or may not edit it sees it.
+fn field(f: &Field, editable: bool) -> Value {
     let text = f.kind.is_text();
     let calculated = matches!(
         f.source,
@@ -109,32 +109,32 @@ pub(crate) fn field(f: &Field) -> Value {
         None => Value::Null,
     };
     json!({
-        "aggregatable": !long && f.kind != Kind::Address, "aiPredictionField": false,
+        "aggregatable": !long && !f.kind.is_compound(), "aiPredictionField": false,
         "autoNumber": f.auto_number.is_some(), "byteLength": if text { length * 3 } else { length },
         "calculated": calculated, "calculatedFormula": null,
         "cascadeDelete": f.on_delete == OnDelete::Cascade && f.kind == Kind::Reference,
-        "caseSensitive": f.case_sensitive, "compoundFieldName": null, "controllerName": null,
-        "createable": f.createable, "custom": f.custom, "defaultValue": default,
+        "caseSensitive": f.case_sensitive, "compoundFieldName": f.part_of, "controllerName": null,
+        "createable": f.createable && editable, "custom": f.custom, "defaultValue": default,
         "defaultValueFormula": null, "defaultedOnCreate": f.default.is_some() || audit,
         "dependentPicklist": false, "deprecatedAndHidden": false,
         "digits": if f.kind == Kind::Int { f.precision } else { 0 },
-        "displayLocationInDecimal": false, "encrypted": false, "externalId": f.external_id,
+        "displayLocationInDecimal": f.kind == Kind::Location, "encrypted": false, "externalId": f.external_id,
         "extraTypeInfo": if f.html { json!("richtextarea") } else if long { json!("plaintextarea") } else { Value::Null },
-        "filterable": !long && f.kind != Kind::Address, "filteredLookupInfo": null,
+        "filterable": !long && !f.kind.is_compound(), "filteredLookupInfo": null,
         "formulaTreatNullNumberAsZero": false,
-        "groupable": !long && !f.kind.is_decimal() && !matches!(f.kind, Kind::DateTime | Kind::Address | Kind::MultiPicklist),
+        "groupable": !long && !f.kind.is_decimal() && !f.kind.is_compound() && !matches!(f.kind, Kind::DateTime | Kind::MultiPicklist),
         "highScaleNumber": false, "htmlFormatted": f.html, "idLookup": f.id_lookup,
         "inlineHelpText": null, "label": f.label, "length": length, "mask": null, "maskType": null,
         "name": f.name, "nameField": f.name_field, "namePointing": f.polymorphic(),
-        "nillable": f.nillable, "permissionable": f.custom && f.nillable,
+        "nillable": f.nillable, "permissionable": f.permissionable(),
         "picklistValues": values, "polymorphicForeignKey": f.polymorphic(),
         "precision": if f.kind.is_decimal() { f.precision } else { 0 },
         "queryByDistance": false, "referenceTargetField": null, "referenceTo": f.reference_to,
         "relationshipName": f.relationship, "relationshipOrder": null,
         "restrictedDelete": f.on_delete == OnDelete::Restrict, "restrictedPicklist": f.restricted,
         "scale": if f.kind.is_decimal() { f.scale } else { 0 }, "searchPrefilterable": false,
-        "soapType": f.kind.soap(), "sortable": !long && !matches!(f.kind, Kind::Address | Kind::MultiPicklist),
-        "type": f.kind.name(), "unique": f.unique, "updateable": f.updateable,
+        "soapType": f.kind.soap(), "sortable": !long && !f.kind.is_compound() && f.kind != Kind::MultiPicklist,
+        "type": f.kind.name(), "unique": f.unique, "updateable": f.updateable && editable,
         "writeRequiresMasterRead": false,
     })
 }

@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     DateTime,
     Time,
     Address,
+    Location,
 }
 
 impl Kind {
@@ -48,6 +49,7 @@ impl Kind {
             Kind::DateTime => "datetime",
             Kind::Time => "time",
             Kind::Address => "address",
+            Kind::Location => "location",
         }
     }
 
@@ -62,6 +64,7 @@ impl Kind {
             Kind::DateTime => "xsd:dateTime",
             Kind::Time => "xsd:time",
             Kind::Address => "urn:address",
+            Kind::Location => "urn:location",
             _ => "xsd:string",
         }
     }
@@ -69,6 +72,11 @@ impl Kind {
     /// Whether values are text with a length.
     pub(crate) fn is_text(self) -> bool {
         self.soap() == "xsd:string"
+    }
+
+    /// Whether values are made of the values of other fields.
+    pub(crate) fn is_compound(self) -> bool {
+        matches!(self, Kind::Address | Kind::Location)
     }
 
     /// Whether values are numbers with digits after the point.
@@ -88,6 +96,8 @@ pub(crate) enum Source {
     FullName,
     /// The parts of an address whose field names start with this text.
     Address(String),
+    /// Latitude and longitude, from the fields that are part of this one.
+    Location,
     /// True while another field of the record holds one of these values.
     OneOf(String, Vec<String>),
 }
@@ -143,8 +153,18 @@ pub(crate) struct Field {
     pub(crate) relationship: Option<String>,
     pub(crate) child_relationship: Option<String>,
     pub(crate) on_delete: OnDelete,
-    /// Without this, a custom field exists for nobody until a permission set grants it.
+    /// Whether every profile sees the field. Without this it exists for nobody until a
+    /// permission set grants it.
     pub(crate) visible: bool,
+    /// Profiles may only read it; a permission set may still grant to edit it.
+    #[serde(default)]
+    pub(crate) read_only: bool,
+    /// An empty place: the field that was here is in the object's bin.
+    #[serde(default)]
+    pub(crate) gone: bool,
+    /// The compound field that this one belongs to, and whose security it has.
+    #[serde(default)]
+    pub(crate) part_of: Option<String>,
     /// The id of a custom field's definition.
     pub(crate) id: Option<String>,
     /// What a custom field was made from, for the Tooling API.
@@ -181,9 +201,19 @@ impl Field {
             child_relationship: None,
             on_delete: OnDelete::SetNull,
             visible: true,
+            read_only: false,
+            gone: false,
+            part_of: None,
             id: None,
             metadata: None,
         }
+    }
+
+    /// What stands in the place of a deleted field: nobody sees, needs or finds it.
+    pub(crate) fn empty_place() -> Field {
+        let mut field = Field::new("", "", Kind::String).read_only();
+        field.gone = true;
+        field
     }
 
     pub(crate) fn len(mut self, length: usize) -> Field {
@@ -246,6 +276,20 @@ impl Field {
     /// Whether a value must be given at creation: the rule describe states.
     pub(crate) fn required_on_create(&self) -> bool {
         self.createable && !self.nillable && self.default.is_none()
+    }
+
+    /// Whether a value is needed always. Such a field is visible and editable by nature.
+    pub(crate) fn required_always(&self) -> bool {
+        !self.nillable && self.kind != Kind::Boolean
+    }
+
+    /// Whether field-level security applies to the field.
+    pub(crate) fn permissionable(&self) -> bool {
+        matches!(self.source, Source::Stored | Source::Location)
+            && self.part_of.is_none()
+            && !self.gone
+            && !self.name_field
+            && !self.required_always()
     }
 
     /// Whether records are looked up by this field, so that an index is kept.

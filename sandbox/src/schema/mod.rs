@@ -2,16 +2,19 @@
 //!
 //! Invariants:
 //! - The position of an object in the schema and of a field in its object never changes:
-//!   rows refer to fields by position, and both lists only grow.
+//!   rows refer to fields by position, and both lists only grow. A deleted field leaves an
+//!   empty place ([`Field::empty_place`]) and waits in the object's bin, as do its values.
 //! - Names are looked up without case and given back in their canonical form, as
 //!   Salesforce does.
 //! - The first seven fields of every object are the system fields, in the order of
 //!   [`SYSTEM`].
 
+pub(crate) mod change;
 pub(crate) mod custom;
 pub(crate) mod describe;
 pub(crate) mod field;
 mod standard;
+pub(crate) mod types;
 
 use std::collections::HashMap;
 
@@ -54,6 +57,14 @@ const SYSTEM: [(&str, &str, Kind, System); 7] = [
     ),
 ];
 
+/// A deleted field: where it was, what it was, and when it went.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Deleted {
+    pub(crate) position: usize,
+    pub(crate) field: Field,
+    pub(crate) at: crate::clock::Millis,
+}
+
 /// One object with its fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Object {
@@ -67,6 +78,9 @@ pub(crate) struct Object {
     /// The id of a custom object's definition.
     pub(crate) id: Option<String>,
     pub(crate) fields: Vec<Field>,
+    /// Deleted fields.
+    #[serde(default)]
+    pub(crate) bin: Vec<Deleted>,
     #[serde(skip)]
     by_name: HashMap<String, usize>,
     #[serde(skip)]
@@ -99,6 +113,7 @@ impl Object {
             setup: false,
             id: None,
             fields: system.chain(fields).collect(),
+            bin: Vec::new(),
             by_name: HashMap::new(),
             by_relationship: HashMap::new(),
         };
@@ -111,6 +126,7 @@ impl Object {
             .fields
             .iter()
             .enumerate()
+            .filter(|(_, f)| !f.gone)
             .map(|(i, f)| (f.name.to_lowercase(), i))
             .collect();
         self.by_relationship = self
@@ -137,6 +153,38 @@ impl Object {
     /// The field that holds a record's name.
     pub(crate) fn name_field(&self) -> Option<usize> {
         self.fields.iter().position(|f| f.name_field)
+    }
+
+    /// How many of the custom fields an object may have are used.
+    pub(crate) fn custom_fields(&self) -> usize {
+        self.fields.iter().filter(|f| f.custom).count()
+    }
+
+    /// Moves a field to the bin.
+    fn delete_field(&mut self, position: usize, at: crate::clock::Millis) {
+        if let Some(place) = self.fields.get_mut(position) {
+            let field = std::mem::replace(place, Field::empty_place());
+            self.bin.push(Deleted {
+                position,
+                field,
+                at,
+            });
+            self.reindex();
+        }
+    }
+
+    /// Takes the field of this name that was deleted last out of the bin.
+    fn restore_field(&mut self, name: &str) -> Option<Deleted> {
+        let found = self
+            .bin
+            .iter()
+            .rposition(|d| d.field.name.eq_ignore_ascii_case(name))?;
+        let deleted = self.bin.remove(found);
+        if let Some(place) = self.fields.get_mut(deleted.position) {
+            *place = deleted.field.clone();
+        }
+        self.reindex();
+        Some(deleted)
     }
 
     /// Adds a field, or replaces the one of the same name.
@@ -207,6 +255,26 @@ impl Schema {
             object.put_field(field);
         }
         self.relink();
+    }
+
+    /// Moves a field to the bin of its object.
+    pub(crate) fn delete_field(
+        &mut self,
+        object: usize,
+        position: usize,
+        at: crate::clock::Millis,
+    ) {
+        if let Some(object) = self.objects.get_mut(object) {
+            object.delete_field(position, at);
+        }
+        self.relink();
+    }
+
+    /// Takes a field out of the bin. The caller made sure that its name is free.
+    pub(crate) fn restore_field(&mut self, object: usize, name: &str) -> Option<Deleted> {
+        let restored = self.objects.get_mut(object)?.restore_field(name);
+        self.relink();
+        restored
     }
 
     fn relink(&mut self) {

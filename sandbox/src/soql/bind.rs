@@ -135,7 +135,7 @@ pub(super) fn bind(
         let path = binder.path(&order.path)?;
         let field = binder.field(&path);
         if field.is_some_and(|f| {
-            f.is_long_text() || matches!(f.kind, Kind::MultiPicklist | Kind::Address)
+            f.is_long_text() || f.kind.is_compound() || f.kind == Kind::MultiPicklist
         }) {
             let what = format!(
                 "field '{}' can not be sorted in a query call",
@@ -333,7 +333,7 @@ impl Binder<'_> {
                 };
                 let refuse =
                     |what: String| QueryError::at("INVALID_FIELD", self.query, name.at, &what);
-                if path.by_name.is_none() && (field.is_long_text() || field.kind == Kind::Address) {
+                if path.by_name.is_none() && (field.is_long_text() || field.kind.is_compound()) {
                     return Err(refuse(format!(
                         "field '{shown}' can not be filtered in a query call"
                     )));

@@ -70,6 +70,46 @@ pub(crate) struct Cursor {
     count_only: Option<usize>,
 }
 
+/// What a query looks like, as far as objects differ in what they take.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// The object, in lower case.
+    pub(crate) from: String,
+    pub(crate) count: bool,
+    pub(crate) or: bool,
+    /// Anything but a comparison for equality.
+    pub(crate) not: bool,
+    /// Whether `LIMIT` and `OFFSET` are heeded.
+    pub(crate) limited: bool,
+}
+
+/// Reads a query without running it.
+pub(crate) fn shape(query: &str) -> Result<Shape, QueryError> {
+    fn any(expr: &ast::Expr, test: &impl Fn(&ast::Expr) -> bool) -> bool {
+        test(expr)
+            || match expr {
+                ast::Expr::And(list) | ast::Expr::Or(list) => list.iter().any(|e| any(e, test)),
+                ast::Expr::Not(inner) => any(inner, test),
+                ast::Expr::Compare { .. } => false,
+            }
+    }
+    let parsed = parser::parse(query)?;
+    let has = |test: &dyn Fn(&ast::Expr) -> bool| {
+        parsed.filter.as_ref().is_some_and(|f| any(f, &|e| test(e)))
+    };
+    Ok(Shape {
+        from: parsed.from.to_lowercase(),
+        count: parsed.items.iter().any(|i| matches!(i, ast::Item::Count)),
+        or: has(&|e| matches!(e, ast::Expr::Or(_))),
+        not: has(&|e| match e {
+            ast::Expr::Not(_) => true,
+            ast::Expr::Compare { op, .. } => !matches!(op, ast::Op::Eq | ast::Op::In),
+            _ => false,
+        }),
+        limited: true,
+    })
+}
+
 /// Runs a query. `deleted` includes the recycle bin, as queryAll does.
 pub(crate) fn run(
     store: &Store,
@@ -78,13 +118,28 @@ pub(crate) fn run(
     deleted: bool,
     now: i64,
 ) -> Result<Cursor, QueryError> {
+    run_limited(store, viewer, query, deleted, now, true)
+}
+
+/// The same, with `LIMIT` and `OFFSET` ignored unless `limited`.
+pub(crate) fn run_limited(
+    store: &Store,
+    viewer: Viewer,
+    query: &str,
+    deleted: bool,
+    now: i64,
+    limited: bool,
+) -> Result<Cursor, QueryError> {
     if query.chars().count() > 100_000 {
         return Err(QueryError::new(
             "MALFORMED_QUERY",
             "SOQL statements cannot be longer than 100000 characters.",
         ));
     }
-    let parsed = parser::parse(query)?;
+    let mut parsed = parser::parse(query)?;
+    if !limited {
+        (parsed.limit, parsed.offset) = (None, 0);
+    }
     let bound = bind::bind(store, viewer, query, parsed, now)?;
     let ids = eval::matching(store, &bound, deleted);
     let count_only = bound.count.then_some(ids.len());

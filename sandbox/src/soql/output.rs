@@ -39,8 +39,8 @@ fn place(
         let name = match &column.by_name {
             Some(name) => name.clone(),
             None => match object.fields.get(column.field) {
-                Some(field) => field.name.clone(),
-                None => return,
+                Some(field) if !field.gone => field.name.clone(),
+                _ => return,
             },
         };
         out.insert(name, eval::value(store, column, row));
@@ -89,6 +89,7 @@ fn column(store: &Store, start: usize, path: &FieldPath) -> Value {
         Kind::DateTime => "Datetime",
         Kind::Time => "Time",
         Kind::Address => "Address",
+        Kind::Location => "Location",
         _ => "String",
     };
     let entry = |name: &str, joins: Value| {

@@ -13,6 +13,8 @@ pub(crate) mod grants;
 pub(crate) mod index;
 mod journal;
 pub(crate) mod row;
+mod schema;
+pub(crate) mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,13 +24,13 @@ use serde_json::Value;
 use crate::Error;
 use crate::clock::Millis;
 use crate::ids::Id;
-use crate::schema::field::Field;
 use crate::schema::{Object, Schema};
 use crate::writelog::{WriteEntry, WriteLog};
-use grants::Grants;
+use grants::{Appears, Grants};
 use index::Index;
 use journal::{Journal, Line, LineRef};
 use row::Row;
+use settings::Settings;
 
 pub(crate) use fill::People;
 
@@ -46,6 +48,8 @@ pub(crate) struct Store {
     logged: usize,
     journal: Option<Journal>,
     pub(super) grants: Grants,
+    appears: Appears,
+    pub(crate) settings: Settings,
 }
 
 impl Store {
@@ -63,6 +67,8 @@ impl Store {
             logged: 0,
             journal: None,
             grants: Grants::default(),
+            appears: Appears::new(),
+            settings: Settings::default(),
         }
     }
 
@@ -240,7 +246,7 @@ impl Store {
         let logged = std::mem::replace(&mut self.logged, self.log.len());
         let setup = touched.iter().any(|(at, ..)| self.schema.object(*at).setup);
         if setup || !objects.is_empty() {
-            self.grants = Grants::gather(self);
+            self.regrant();
         }
         let Some(mut journal) = self.journal.take() else {
             return Ok(());
@@ -279,13 +285,6 @@ impl Store {
         self.reindex(at);
         self.objects_changed.push(at);
         at
-    }
-
-    /// Adds or replaces a field.
-    pub(crate) fn put_field(&mut self, object: usize, field: Field) {
-        self.schema.put_field(object, field);
-        self.reindex(object);
-        self.objects_changed.push(object);
     }
 
     fn reindex(&mut self, at: usize) {

@@ -72,6 +72,7 @@ impl Row {
     /// The value a field shows, whatever its source.
     pub(crate) fn value(&self, object: &Object, field: &Field, position: usize) -> Value {
         match &field.source {
+            _ if field.gone => Value::Null,
             Source::Stored => match self.stored(position) {
                 Some(value) => value.clone(),
                 // A checkbox is never null, also on records older than the field.
@@ -87,6 +88,7 @@ impl Row {
                 Value::String(name.trim().to_owned())
             }
             Source::Address(prefix) => self.address(object, prefix),
+            Source::Location => self.location(object, &field.name),
             Source::OneOf(name, values) => {
                 let held = object.field(name).and_then(|f| self.text(f));
                 Value::Bool(held.is_some_and(|held| values.iter().any(|v| v == held)))
@@ -132,6 +134,22 @@ impl Row {
         })
     }
 
+    fn location(&self, object: &Object, name: &str) -> Value {
+        let mut parts = object
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| f.part_of.as_deref() == Some(name))
+            .map(|(at, _)| self.stored(at).cloned().unwrap_or(Value::Null));
+        match (parts.next(), parts.next()) {
+            (Some(Value::Null), Some(Value::Null)) => Value::Null,
+            (Some(latitude), Some(longitude)) => {
+                json!({"latitude": latitude, "longitude": longitude})
+            }
+            _ => Value::Null,
+        }
+    }
+
     /// The first external id of the record: the field's name and its value.
     pub(crate) fn external_id<'a>(&'a self, object: &'a Object) -> Option<(&'a str, &'a Value)> {
         self.values.iter().find_map(|(f, value)| {
@@ -146,7 +164,13 @@ impl Row {
             .values
             .iter()
             .filter_map(|(f, v)| {
-                Some((object.fields.get(usize::from(*f))?.name.clone(), v.clone()))
+                let field = object.fields.get(usize::from(*f))?;
+                // The values of deleted fields are kept by position: names may come again.
+                let key = match field.gone {
+                    true => format!("@{f}"),
+                    false => field.name.clone(),
+                };
+                Some((key, v.clone()))
             })
             .collect();
         json!({
@@ -173,7 +197,11 @@ impl Row {
             values: Vec::new(),
         };
         for (name, value) in line.get("v")?.as_object()? {
-            if let Some(field) = object.field(name) {
+            let position = match name.strip_prefix('@') {
+                Some(position) => position.parse().ok(),
+                None => object.field(name),
+            };
+            if let Some(field) = position {
                 row.set(field, value.clone());
             }
         }

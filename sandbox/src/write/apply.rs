@@ -17,6 +17,7 @@ pub(crate) fn apply(
     ctx: &Context,
     prepared: &Prepared,
 ) -> Result<Done, RecordError> {
+    super::setup::allowed(store, ctx, prepared.object)?;
     match prepared.target {
         Target::Create => create(store, ctx, prepared),
         Target::Update(id) => update(store, ctx, prepared, id),
@@ -72,6 +73,7 @@ fn create(store: &mut Store, ctx: &Context, prepared: &Prepared) -> Result<Done,
         }
     }
     store.put(row);
+    super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,
         created: true,
@@ -129,10 +131,22 @@ fn update(
     for (position, value) in &prepared.values {
         row.set(*position, value.clone());
     }
+    // A field that became required later must be filled with the next write.
+    let missing: Vec<&str> = object
+        .fields
+        .iter()
+        .enumerate()
+        .filter(|(at, f)| f.required_on_create() && row.stored(*at).is_none())
+        .map(|(_, f)| f.name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        return Err(RecordError::required(&missing));
+    }
+    super::setup::check_changed(object, &row)?;
     row.modified = (ctx.at, ctx.user);
     row.stamp = ctx.at;
     store.put(row);
-    super::setup::after_update(store, id, ctx.at);
+    super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,
         created: false,

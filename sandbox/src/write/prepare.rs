@@ -69,6 +69,12 @@ pub(crate) fn prepare(
         values.push((position, value));
     }
     let (target, key) = target(store, change, &values)?;
+    // The key of an upsert is only written when the record is new.
+    if let (Target::Create, Some((at, _))) = (&target, &key)
+        && !store.may_edit(ctx.viewer, change.object, *at, &object.fields[*at])
+    {
+        return Err(RecordError::not_writable(&object.fields[*at].name));
+    }
     if let Some(wrong) = values
         .iter()
         .find(|(at, _)| !allows(&object.fields[*at], &target, is_key(&change.action, *at)))

@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 
+use super::Context;
 use super::error::RecordError;
 use super::prepare::Prepared;
 use crate::clock::Millis;
 use crate::ids::Id;
-use crate::schema::field::Kind;
+use crate::schema::Object;
+use crate::schema::field::{Field, Source};
 use crate::store::Store;
+use crate::store::row::Row;
 
 fn given<'a>(store: &Store, prepared: &'a Prepared, name: &str) -> Option<&'a Value> {
     let at = store.schema.object(prepared.object).field(name)?;
@@ -16,6 +19,77 @@ fn given<'a>(store: &Store, prepared: &'a Prepared, name: &str) -> Option<&'a Va
         .iter()
         .find(|(position, _)| *position == at)
         .map(|(_, value)| value)
+}
+
+/// Whether the writer has the right to write records of this object at all.
+pub(crate) fn allowed(store: &Store, ctx: &Context, object: usize) -> Result<(), RecordError> {
+    let governed = matches!(
+        store.schema.object(object).name.as_str(),
+        "PermissionSet" | "PermissionSetAssignment" | "FieldPermissions" | "ObjectPermissions"
+    );
+    if governed && !store.rights(ctx.viewer).manage_permission_sets {
+        return Err(RecordError::new(
+            "INSUFFICIENT_ACCESS_OR_READONLY",
+            "insufficient access rights on object id",
+        ));
+    }
+    Ok(())
+}
+
+/// The parts of an address have no permissions of their own.
+fn is_address_part(object: &Object, field: &Field) -> bool {
+    const PARTS: [&str; 7] = [
+        "Street",
+        "City",
+        "State",
+        "PostalCode",
+        "Country",
+        "Latitude",
+        "Longitude",
+    ];
+    object.fields.iter().any(|f| match &f.source {
+        Source::Address(prefix) => field
+            .name
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| PARTS.contains(&rest)),
+        _ => false,
+    })
+}
+
+/// To edit a field needs the right to read it.
+fn depends(read: bool, edit: bool) -> Result<(), RecordError> {
+    match edit && !read {
+        true => Err(RecordError::new(
+            "FIELD_INTEGRITY_EXCEPTION",
+            "Field Permissions: Permission Edit Field depends on permission(s): Read Field",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Checks a changed row of one of these objects.
+pub(crate) fn check_changed(object: &Object, row: &Row) -> Result<(), RecordError> {
+    if object.name != "FieldPermissions" {
+        return Ok(());
+    }
+    let flag = |name| {
+        let stored = object.field(name).and_then(|f| row.stored(f));
+        stored.and_then(Value::as_bool).unwrap_or(false)
+    };
+    depends(flag("PermissionsRead"), flag("PermissionsEdit"))
+}
+
+/// The name of a permission set follows the rules of API names.
+fn check_name(name: &str) -> Result<(), RecordError> {
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+    if letters && starts && !name.contains("__") && !name.ends_with('_') {
+        return Ok(());
+    }
+    let message = "Permission Set Name: The name can only contain underscores and alphanumeric \
+                   characters. It must be unique, begin with a letter, not include spaces, not \
+                   end with an underscore, and not contain two consecutive underscores.";
+    Err(RecordError::new("FIELD_INTEGRITY_EXCEPTION", message).on("Name"))
 }
 
 /// Checks a new row of one of these objects beyond its field types.
@@ -31,9 +105,10 @@ pub(crate) fn check(store: &Store, prepared: &Prepared) -> Result<(), RecordErro
             .unwrap_or(false)
     };
     match store.schema.object(prepared.object).name.as_str() {
+        "PermissionSet" => check_name(text("Name")),
         "PermissionSetAssignment" => {
             let object = store.schema.object(prepared.object);
-            let id = |row: &crate::store::row::Row, name| {
+            let id = |row: &Row, name| {
                 object
                     .field(name)
                     .and_then(|f| row.text(f).map(str::to_owned))
@@ -53,9 +128,11 @@ pub(crate) fn check(store: &Store, prepared: &Prepared) -> Result<(), RecordErro
             let named = text("Field").split_once('.');
             let object = store.schema.find(text("SobjectType"));
             let target = named.filter(|(o, _)| o.eq_ignore_ascii_case(text("SobjectType")));
+            // Required, system and computed fields have no permissions.
             let field = target.zip(object).and_then(|((_, field), object)| {
                 let object = store.schema.object(object);
-                object.field(field).map(|at| &object.fields[at])
+                let field = &object.fields[object.field(field)?];
+                (field.permissionable() && !is_address_part(object, field)).then_some(field)
             });
             let Some(field) = field else {
                 let message = format!(
@@ -67,28 +144,17 @@ pub(crate) fn check(store: &Store, prepared: &Prepared) -> Result<(), RecordErro
                         .on("Field"),
                 );
             };
-            if !field.custom || (!field.nillable && field.kind != Kind::Boolean) {
-                let message = format!(
-                    "Field Name: bad value for restricted picklist field: {}",
-                    text("Field")
-                );
-                return Err(
-                    RecordError::new("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message)
-                        .on("Field"),
-                );
-            }
-            if flag("PermissionsEdit") && !flag("PermissionsRead") {
-                let message = "Field Permissions: Read is required for Edit";
-                return Err(RecordError::new("FIELD_INTEGRITY_EXCEPTION", message));
-            }
-            if flag("PermissionsEdit") && !field.updateable && !field.createable {
+            depends(flag("PermissionsRead"), flag("PermissionsEdit"))?;
+            let computed =
+                !field.updateable && !field.createable && field.source != Source::Location;
+            if flag("PermissionsEdit") && computed {
                 let message = format!("You can't edit the field {}: it is read-only", field.name);
                 return Err(
                     RecordError::new("FIELD_INTEGRITY_EXCEPTION", message).on("PermissionsEdit")
                 );
             }
             let own = store.schema.object(prepared.object);
-            let same = |row: &crate::store::row::Row, name: &'static str| {
+            let same = |row: &Row, name: &'static str| {
                 own.field(name)
                     .and_then(|f| row.text(f))
                     .unwrap_or("")
@@ -113,7 +179,7 @@ pub(crate) fn check(store: &Store, prepared: &Prepared) -> Result<(), RecordErro
 }
 
 /// A FieldPermissions row that grants nothing any more goes away by itself.
-pub(crate) fn after_update(store: &mut Store, id: Id, at: Millis) {
+pub(crate) fn after(store: &mut Store, id: Id, at: Millis) {
     let Some(row) = store.live(id) else { return };
     let object = store.schema.object(row.object);
     if object.name != "FieldPermissions" {

@@ -127,7 +127,12 @@ fn decimal(field: &Field, value: &Value) -> Result<Value, RecordError> {
     };
     let rounded = round(number, field.scale);
     let whole_digits = field.precision.saturating_sub(field.scale) as i32;
-    if rounded.abs() >= 10f64.powi(whole_digits) {
+    let most = match field.part_of.is_some() {
+        true if field.name.contains("__Latitude__") => 90.0,
+        true => 180.0,
+        false => f64::MAX,
+    };
+    if rounded.abs() >= 10f64.powi(whole_digits) || rounded.abs() > most {
         return Err(out_of_range(field, &format!("{number:?}")));
     }
     Number::from_f64(rounded)

@@ -158,3 +158,62 @@ pub async fn read(reply: Response) -> (u16, Value) {
 pub fn code(result: &Value) -> &str {
     result["errors"][0]["statusCode"].as_str().unwrap_or("none")
 }
+
+pub async fn schema(org: &Org, change: Value) -> Value {
+    let done = org.control(Method::PUT, "schema", change.clone()).await;
+    assert!(done.is_object(), "{change} {done}");
+    done
+}
+
+pub async fn described(org: &Org, object: &str, name: &str) -> Value {
+    let (_, shown) = org.get(&format!("sobjects/{object}/describe")).await;
+    let fields = shown["fields"].as_array().unwrap();
+    let found = fields.iter().find(|f| f["name"] == name);
+    found.cloned().unwrap_or(Value::Null)
+}
+
+pub async fn write(org: &Org, fields: Value) -> Value {
+    let mut record = json!({"Ext_Id__c": "a-1", "Name": "One"});
+    record
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    org.upsert("Account", json!([record])).await[0].clone()
+}
+
+pub async fn create(org: &Org, name: &str, meta: Value) -> (u16, Value) {
+    let body = json!({"FullName": name, "Metadata": meta});
+    org.send(Method::POST, "tooling/sobjects/CustomField", body)
+        .await
+}
+
+pub async fn tooling(org: &Org, soql: &str) -> (u16, Value) {
+    org.get(&format!("tooling/query?q={}", encode(soql))).await
+}
+
+pub fn text(length: u32) -> Value {
+    json!({"type": "Text", "label": "Tier", "length": length})
+}
+
+/// Makes a permission set, grants the field in it, and assigns it to the client's user.
+pub async fn grant(org: &Org, field: &str) {
+    let set = json!({"Name": "Sync", "Label": "Sync"});
+    let (status, set) = org.send(Method::POST, "sobjects/PermissionSet", set).await;
+    assert_eq!(status, 201, "{set}");
+    let (object, _) = field.split_once('.').unwrap();
+    let row = json!({
+        "ParentId": set["id"], "SobjectType": object, "Field": field,
+        "PermissionsRead": true, "PermissionsEdit": true,
+    });
+    let (status, made) = org
+        .send(Method::POST, "sobjects/FieldPermissions", row)
+        .await;
+    assert_eq!(status, 201, "{made}");
+    let me = "SELECT Id FROM User WHERE Username = 'integration@sandbox.test'";
+    let (_, me) = org.query(me).await;
+    let row = json!({"AssigneeId": me["records"][0]["Id"], "PermissionSetId": set["id"]});
+    let (status, made) = org
+        .send(Method::POST, "sobjects/PermissionSetAssignment", row)
+        .await;
+    assert_eq!(status, 201, "{made}");
+}

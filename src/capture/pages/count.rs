@@ -49,7 +49,7 @@ pub(super) async fn rows(
     let count = sql
         .client()
         .query_one(
-            &format!("SELECT count(*) FROM (SELECT FROM {from} LIMIT {MOST_COUNTED}) AS some"),
+            &format!("SELECT count(*) FROM (SELECT FROM {from} LIMIT {MOST_COUNTED}) AS counted"),
             &[],
         )
         .await;

@@ -11,11 +11,12 @@ use crate::store::row::Row;
 
 const ROWS: usize = 100;
 
-/// The columns worth a place: name, keys, and what else the first records hold.
+/// The columns worth a place: name, keys, custom fields (the newest first), and what else
+/// the first records hold.
 fn columns(object: &Object, sample: &[&Row]) -> Vec<usize> {
     let mut chosen: Vec<usize> = object.name_field().into_iter().collect();
     let mut push = |at: usize| {
-        if chosen.len() < 6 && !chosen.contains(&at) {
+        if chosen.len() < 8 && !chosen.contains(&at) {
             chosen.push(at);
         }
     };
@@ -32,14 +33,14 @@ fn columns(object: &Object, sample: &[&Row]) -> Vec<usize> {
             && !f.is_long_text()
     };
     let part_of_name = |f: &Field| ["FirstName", "LastName"].contains(&f.name.as_str());
-    for (at, field) in object.fields.iter().enumerate() {
-        if wanted(field)
-            && !part_of_name(field)
-            && sample.iter().any(|row| row.stored(at).is_some())
-        {
-            push(at);
-        }
-    }
+    let held = |at: usize| sample.iter().any(|row| row.stored(at).is_some());
+    let listed = || {
+        let all = object.fields.iter().enumerate();
+        all.filter(|(at, f)| !f.gone && wanted(f) && !part_of_name(f) && held(*at))
+    };
+    let custom = listed().filter(|(_, f)| f.custom).map(|(at, _)| at);
+    custom.rev().take(4).for_each(&mut push);
+    listed().for_each(|(at, _)| push(at));
     chosen
 }
 

@@ -116,7 +116,7 @@ fn render(
 fn values(store: &Store, object: &Object, row: &Row) -> String {
     let (mut held, mut empty, mut count) = (String::new(), String::new(), 0);
     for (at, field) in object.fields.iter().enumerate() {
-        if matches!(field.source, Source::System(_)) {
+        if field.gone || matches!(field.source, Source::System(_)) {
             continue;
         }
         let text = match field.is_long_text() {

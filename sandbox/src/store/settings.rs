@@ -1,0 +1,80 @@
+//! What the control interface sets beside the data: limits, lags and rights. Kept in
+//! memory only, as the daily limit is.
+
+use std::collections::HashMap;
+
+use super::Store;
+use super::grants::Viewer;
+use crate::clock::Millis;
+use crate::ids::Id;
+
+/// How many custom fields an object may have unless told otherwise.
+pub(crate) const CUSTOM_FIELDS: usize = 500;
+
+/// The settings of an org.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The most custom fields an object may have.
+    pub(crate) custom_fields: usize,
+    /// How long after its creation or grant a field appears, in milliseconds.
+    pub(crate) describe_lag: Millis,
+    rights: HashMap<Id, Rights>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            custom_fields: CUSTOM_FIELDS,
+            describe_lag: 0,
+            rights: HashMap::new(),
+        }
+    }
+}
+
+/// The user permissions that changing the schema needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// "Customize Application": to make, change and delete custom fields.
+    pub(crate) customize_application: bool,
+    /// "Manage Profiles and Permission Sets" and "Assign Permission Sets".
+    pub(crate) manage_permission_sets: bool,
+}
+
+impl Rights {
+    const ALL: Rights = Rights {
+        customize_application: true,
+        manage_permission_sets: true,
+    };
+    const NONE: Rights = Rights {
+        customize_application: false,
+        manage_permission_sets: false,
+    };
+}
+
+impl Store {
+    /// What a viewer may do. System administrators may do everything unless told
+    /// otherwise, other users nothing.
+    pub(crate) fn rights(&self, viewer: Viewer) -> Rights {
+        let Viewer::User(user) = viewer else {
+            return Rights::ALL;
+        };
+        if let Some(rights) = self.settings.rights.get(&user) {
+            return *rights;
+        }
+        let field = |id: Id, name: &str| {
+            let row = self.live(id)?;
+            let object = self.schema.object(row.object);
+            row.text(object.field(name)?).map(str::to_owned)
+        };
+        let profile = field(user, "ProfileId").and_then(|id| Id::parse(&id));
+        match profile.and_then(|id| field(id, "Name")).as_deref() {
+            Some("System Administrator") => Rights::ALL,
+            _ => Rights::NONE,
+        }
+    }
+
+    /// Gives a user these rights from now on.
+    pub(crate) fn set_rights(&mut self, user: Id, rights: Rights) {
+        self.settings.rights.insert(user, rights);
+    }
+}
