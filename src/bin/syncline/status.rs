@@ -323,15 +323,16 @@ fn rows_text(report: &Report) -> String {
             Reading::Running => format!("being read ({})", backfill.job.words()),
             Reading::Stopped => format!("stopped ({})", backfill.job.words()),
         };
-        let runs = backfill.state == Reading::Running;
         table.add_row([
             backfill.table.clone(),
             state,
             thousands(backfill.job.rows.read),
             thousands(backfill.expected),
             format!("{:.0}", backfill.percent),
-            runs.then(|| format!("{:.0}", backfill.rows_per_second))
-                .unwrap_or_default(),
+            match backfill.state {
+                Reading::Running => format!("{:.0}", backfill.rows_per_second),
+                _ => String::new(),
+            },
             backfill
                 .seconds_left
                 .map(|s| span(s as f64))
