@@ -11,7 +11,7 @@ use super::message::{self, Message, RawColumn, RawOld, RawRelation};
 use super::tuple::Spans;
 use super::{Decoder, Types, value};
 use crate::capture::Frame;
-use crate::change::{Lsn, Position, ReplicaIdentity, Span, Timestamp};
+use crate::change::{Lsn, ReplicaIdentity, Span, Timestamp};
 use crate::value::{DateValue, Element, TimestampValue, Value, ValueType};
 
 /// A column value that outlives the strategy that made it.

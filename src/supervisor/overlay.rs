@@ -167,6 +167,7 @@ mod tests {
             object: "T".into(),
             key_field: "K".into(),
             removal: Removal::Ignore,
+            halted: false,
             fields: Vec::new(),
         };
         Operation {
