@@ -411,12 +411,16 @@ impl Backfill {
             }
             Answer::Marked => None,
             Answer::Refused(error) => {
+                let remedy = error.remedy.as_deref().unwrap_or_default();
                 tracing::error!(
-                    table = %current.table, %error,
+                    table = %current.table, %error, remedy,
                     "the backfill stops; it goes on at the next start, or when it is asked for again"
                 );
-                self.refused
-                    .insert(current.table.clone(), error.to_string());
+                let why = match remedy {
+                    "" => error.to_string(),
+                    remedy => format!("{error} → {remedy}"),
+                };
+                self.refused.insert(current.table.clone(), why);
                 self.leave();
                 intake.untrack();
                 None

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::asked;
 use super::report::JobReport;
 use super::{Refusal, Seen};
+use crate::capture::PageRequest;
 use crate::config::nearest;
 use crate::fault::{Error, ErrorKind};
 use crate::mapping::{ColumnMapping, TableMapping};
@@ -174,25 +175,31 @@ fn has_column(table: &TableMapping, name: &str, column: &str) -> Result<(), Refu
     .remedy(by_name))
 }
 
-/// How many rows it comes to. A condition that Postgres does not take is the asker's mistake.
+/// How many rows it comes to. First whether pages can be read at all, which reads none; then a
+/// condition that Postgres does not take is the asker's mistake.
 async fn rows(handle: &Handle, table: u32, filter: Option<&str>) -> Result<u64, Refusal> {
-    let error = match handle.reader.rows(table, filter).await {
-        Ok(rows) => return Ok(rows),
-        Err(error) => error,
+    let none = PageRequest {
+        table,
+        after: None,
+        through: None,
+        filter: Some("false".into()),
+        rows: 1,
+        bytes: 1,
     };
-    if error.kind != ErrorKind::SourceRefused {
-        return Err(error.into());
-    }
-    // The table itself may be what cannot be read.
-    let of_table = match filter {
-        Some(_) => handle.reader.rows(table, None).await.err(),
-        None => None,
+    let answered = |status| {
+        move |error: Error| match error.kind {
+            ErrorKind::SourceRefused => refuse(status, error),
+            _ => error.into(),
+        }
     };
-    let (status, error) = match (filter, of_table) {
-        (Some(_), None) => (StatusCode::BAD_REQUEST, error),
-        (_, of_table) => (StatusCode::CONFLICT, of_table.unwrap_or(error)),
+    let page = handle.reader.page(&none).await;
+    page.map_err(answered(StatusCode::CONFLICT))?;
+    let status = match filter {
+        Some(_) => StatusCode::BAD_REQUEST,
+        None => StatusCode::CONFLICT,
     };
-    Err(refuse(status, error))
+    let rows = handle.reader.rows(table, filter).await;
+    rows.map_err(answered(status))
 }
 
 fn refuse(status: StatusCode, error: Error) -> Refusal {
