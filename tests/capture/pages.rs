@@ -27,6 +27,7 @@ pub fn oid(pg: &Postgres, table: &str) -> u32 {
 
 pub fn request(table: u32, rows: usize) -> PageRequest {
     PageRequest {
+        through: None,
         table,
         after: None,
         filter: None,
