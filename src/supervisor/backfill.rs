@@ -515,6 +515,11 @@ impl Backfill {
         })
     }
 
+    /// Most rows a second, if that is limited.
+    pub fn throttle(&self) -> Option<u64> {
+        Some(self.settings.rows_per_second).filter(|rate| *rate > 0)
+    }
+
     /// Live changes older than this go first.
     pub fn patience(&self) -> Duration {
         self.settings.patience
@@ -550,6 +555,9 @@ impl Backfill {
         if self.current.is_some() || next.is_some() {
             intake.untrack();
         }
+        // The throttle is one for all tables.
+        let before = self.current.take().map(|before| before.not_before);
+        let not_before = before.unwrap_or_else(Instant::now);
         self.current = next.map(|table| Current {
             cursor: self
                 .loads
@@ -560,7 +568,7 @@ impl Backfill {
             ended: false,
             horizon: None,
             read_at: None,
-            not_before: Instant::now(),
+            not_before,
             rows: self.settings.page_rows.min(LEAST_ROWS * 5),
             explained: None,
         });

@@ -108,6 +108,16 @@ impl Progression {
         }
     }
 
+    /// It cannot go faster than so many rows a second, whatever the first pages looked like.
+    fn throttle(&mut self, rows_per_second: Option<u64>) {
+        let most = rows_per_second.map_or(f64::INFINITY, |rate| rate as f64);
+        self.rows_per_second = self.rows_per_second.min(most);
+        let rate = self.rows_per_second;
+        let read = self.job.as_ref().map_or(0, |job| job.rows.read);
+        let left = self.expected().saturating_sub(read);
+        self.seconds_left = (rate > 0.0).then(|| (left as f64 / rate).ceil() as u64);
+    }
+
     /// How much of it is read, from 0 to 1.
     pub fn share(&self) -> f64 {
         match &self.job {
@@ -201,7 +211,11 @@ impl Status {
         let mut inner = self.lock();
         let loads = backfill.loads();
         inner.backfills = loads
-            .map(|(load, turn, why)| progression(&mut inner.meters, load, turn, why))
+            .map(|(load, turn, why)| {
+                let mut far = progression(&mut inner.meters, load, turn, why);
+                far.throttle(backfill.throttle());
+                far
+            })
             .collect();
     }
 
@@ -276,7 +290,6 @@ fn progression(
             0.0
         }
     };
-    let left = job.map_or(0, |j| j.expected.saturating_sub(read));
     Progression {
         table: load.table.clone(),
         state,
@@ -284,7 +297,7 @@ fn progression(
         queued: load.jobs.iter().skip(1).cloned().collect(),
         last: load.last.clone(),
         rows_per_second: rate,
-        seconds_left: (rate > 0.0).then(|| (left as f64 / rate) as u64),
+        seconds_left: None,
         why,
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use syncline::supervisor::cost::span;
+use syncline::store::JobKind;
+use syncline::supervisor::cost::{span, thousands};
 use syncline::supervisor::status::Reading;
 use syncline::web::Seen;
 use syncline::web::report::BackfillReport;
@@ -49,7 +50,7 @@ pub(crate) fn remarks(report: &BackfillReport) -> String {
         return ": waits for its turn".into();
     }
     if report.rows_per_second >= 1.0 {
-        text = format!(", {:.0} rows/s", report.rows_per_second);
+        text = format!(", {} rows/s", thousands(report.rows_per_second as u64));
     }
     if let Some(left) = report.seconds_left {
         text.push_str(&format!(", {} left", span(left as f64)));
@@ -57,8 +58,7 @@ pub(crate) fn remarks(report: &BackfillReport) -> String {
     text
 }
 
-/// Keeps a bar for every table that is read, until dropped. `all` shows how many tables are done once
-/// there are several.
+/// Keeps a bar for every table that is read, until dropped.
 pub(crate) async fn follow(seen: Arc<Seen>, bars: MultiProgress) {
     let mut shown = Shown::default();
     let mut ticks = interval(EVERY);
@@ -82,7 +82,6 @@ impl Shown {
         let is = |state| move |b: &&BackfillReport| b.state == state;
         let runs = backfills.iter().filter(is(Reading::Running));
         let stopped = backfills.iter().filter(is(Reading::Stopped));
-        let queued = backfills.iter().filter(is(Reading::Queued)).count();
         let wanted: Vec<&BackfillReport> = runs.chain(stopped).take(MOST).collect();
         self.tables.retain(|table, bar| {
             let stays = wanted.iter().any(|b| b.table == *table);
@@ -92,7 +91,7 @@ impl Shown {
             }
             stays
         });
-        self.count(bars, backfills, queued);
+        self.count(bars, backfills);
         for report in wanted {
             let bar = self
                 .tables
@@ -102,10 +101,11 @@ impl Shown {
         }
     }
 
-    /// The line for all tables.
-    fn count(&mut self, bars: &MultiProgress, backfills: &[BackfillReport], queued: usize) {
-        let open = backfills.iter().any(|b| b.state == Reading::Running) || queued > 0;
-        if !open || backfills.len() < 2 {
+    /// The line for all tables, while there are several and some are not loaded yet.
+    fn count(&mut self, bars: &MultiProgress, backfills: &[BackfillReport]) {
+        let first = |b: &&BackfillReport| b.jobs().any(|j| j.kind == Some(JobKind::FirstLoad));
+        let open = backfills.iter().filter(first).count();
+        if open == 0 || backfills.len() < 2 {
             if let Some(all) = self.all.take() {
                 all.finish_and_clear();
                 bars.remove(&all);
@@ -118,15 +118,8 @@ impl Shown {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        let loaded = backfills
-            .iter()
-            .filter(|b| b.state == Reading::Loaded)
-            .count();
-        let mut text = format!("{loaded} of {} tables are loaded", backfills.len());
-        if queued > 0 {
-            text.push_str(&format!(", {queued} wait for their turn"));
-        }
-        all.set_message(text);
+        let done = backfills.len() - open;
+        all.set_message(format!("{done} of {} tables are loaded", backfills.len()));
         // Without a length nothing else would draw it.
         all.tick();
     }

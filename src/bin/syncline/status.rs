@@ -330,7 +330,7 @@ fn rows_text(report: &Report) -> String {
             thousands(backfill.expected),
             format!("{:.0}", backfill.percent),
             match backfill.state {
-                Reading::Running => format!("{:.0}", backfill.rows_per_second),
+                Reading::Running => thousands(backfill.rows_per_second as u64),
                 _ => String::new(),
             },
             backfill
