@@ -95,6 +95,7 @@ fn target(object: &str, fields: &[&str]) -> Arc<Target> {
         name: (*name).into(),
         reference: None,
         unique: false,
+        broken: None,
     };
     Arc::new(Target {
         id: ObjectId::new(object, "Ext_Id__c"),
@@ -102,6 +103,7 @@ fn target(object: &str, fields: &[&str]) -> Arc<Target> {
         object: object.into(),
         key_field: "Ext_Id__c".into(),
         removal: Removal::Ignore,
+        halted: None,
         fields: fields.iter().map(plain).collect(),
     })
 }
@@ -292,8 +294,8 @@ async fn who_lacks_a_right_makes_nothing_and_is_told_which() {
     let org = Org::start().await;
     let specs = [spec("New__c", NewField::Checkbox)];
     for (customize, manage, right) in [
-        (false, true, "\"Customize Application\""),
         (true, false, "\"Manage Permission Sets\""),
+        (false, true, "\"Customize Application\""),
     ] {
         let rights = json!({"customize_application": customize, "manage_permission_sets": manage});
         org.put("rights", &rights.to_string()).await;
@@ -311,6 +313,29 @@ async fn who_lacks_a_right_makes_nothing_and_is_told_which() {
     let rights = json!({"customize_application": true, "manage_permission_sets": true});
     org.put("rights", &rights.to_string()).await;
     assert_eq!(create(&org.delivery(), "Contact", &specs).await, [Ok(())]);
+
+    // The right to grant is taken away once the permission set stands: one field is made and stays
+    // hidden, however often it is tried; when the right is back, all are completed.
+    org.put("rights", r#"{"manage_permission_sets": false}"#)
+        .await;
+    let specs: Vec<FieldSpec> = (0..5)
+        .map(|i| spec(&format!("Later_{i}__c"), NewField::Date))
+        .collect();
+    for _ in 0..3 {
+        let answers = create(&org.delivery(), "Contact", &specs).await;
+        let codes: Vec<&str> = answers
+            .iter()
+            .map(|a| a.as_ref().unwrap_err().0.as_str())
+            .collect();
+        assert_eq!(codes[0], "field_not_granted");
+        assert!(codes[1..].iter().all(|code| *code == "cannot_make_fields"));
+        let schema = org.get("schema?object=Contact").await;
+        assert_eq!(schema["objects"][0]["custom_fields"], 4);
+    }
+    org.put("rights", r#"{"manage_permission_sets": true}"#)
+        .await;
+    let answers = create(&org.delivery(), "Contact", &specs).await;
+    assert!(answers.iter().all(Result::is_ok));
 }
 
 #[tokio::test(flavor = "multi_thread")]

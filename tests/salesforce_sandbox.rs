@@ -18,8 +18,7 @@ use syncline::mapping::{
     TargetField,
 };
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
-use syncline::sinks::salesforce::Salesforce;
-use syncline::sinks::{Delivery, Outcome, Settings, Sink, hints_at_schema};
+use syncline::sinks::{Delivery, Outcome, Sink, hints_at_schema};
 
 fn plain(name: &str) -> TargetField {
     TargetField {
@@ -38,7 +37,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         object: "Account".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
-        halted: false,
+        halted: None,
         fields: vec![plain("Name"), plain("Phone")],
     })
 }
@@ -57,7 +56,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         object: "Contact".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
-        halted: false,
+        halted: None,
         fields: vec![
             plain("LastName"),
             plain("Email"),

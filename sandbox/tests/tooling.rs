@@ -228,7 +228,7 @@ async fn every_type_can_be_made_and_describes_itself() {
         (
             "Lookup",
             "reference",
-            json!({"referenceTo": "Account", "relationshipName": "Others"}),
+            json!({"referenceTo": "Account", "relationshipName": "Others", "relationshipLabel": "Others"}),
         ),
         ("AutoNumber", "string", json!({"displayFormat": "N-{0000}"})),
     ];

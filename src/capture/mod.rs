@@ -10,7 +10,8 @@
 //!
 //! How it goes: [`Conninfo`] says where and as whom. [`Sql`] asks the catalog. [`preflight()`] finds out
 //! what is missing and changes nothing; [`prepare`] makes publication and slot, in this order, and
-//! refuses a slot that does not fit the stored progress. [`Replication`] streams.
+//! refuses a slot that does not fit the stored progress. [`Replication`] streams. [`SqlReader`] reads
+//! existing rows and the catalog beside it, and writes watermarks (`pages`).
 //!
 //! What always holds:
 //!

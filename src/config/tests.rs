@@ -176,6 +176,30 @@ fn what_is_shown_can_be_read_and_holds_no_secret() {
     assert!(load(&shown).is_ok(), "{shown}");
 }
 
+#[test]
+fn routing_rules_are_read_and_shown() {
+    let text = format!(
+        "{SMALL}[routing]\nmissing_field = \"create\"\non_drop = \"clear\"\non_rename = \"halt\"\n\
+         [[routing.rules]]\ncolumn = \"*_at\"\ntype = \"timestamp*\"\nfield = \"{{Column}}__c\"\nbackfill = true\n\
+         [[routing.rules]]\nschema = \"public\"\ntable = \"order?\"\nmissing_field = \"ignore\"\nlabel = \"L\"\n"
+    );
+    let loaded = load(&text).unwrap();
+    let routing = &loaded.config.routing;
+    assert_eq!(routing.missing_field, MissingField::Create);
+    assert_eq!(
+        (routing.on_drop, routing.on_rename),
+        (OnDrop::Clear, OnRename::Halt)
+    );
+    assert_eq!(routing.rules.len(), 2);
+    assert_eq!(routing.rules[0].column_type.as_deref(), Some("timestamp*"));
+    assert!(routing.rules[0].backfill);
+    let shown = load(&loaded.show()).unwrap();
+    assert_eq!(shown.config.routing, *routing, "{}", loaded.show());
+    // A later rule may be narrower in another way.
+    let rules = "[[routing.rules]]\ncolumn = \"a*\"\nignore = true\n[[routing.rules]]\ncolumn = \"*a\"\nignore = true\n";
+    assert!(load(&format!("{SMALL}{rules}")).is_ok());
+}
+
 /// Each of these is refused, at this place, with these words.
 #[test]
 fn mistakes_are_told_with_their_place() {

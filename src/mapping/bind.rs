@@ -116,10 +116,10 @@ fn known<'n>(table: &'n TableMapping, relation: &Relation, column: &'n Column) -
         return Some(name);
     }
     // It is new. Its name may be that of a column that has another name here.
-    let elsewhere = |(number, name): (&i16, &Box<str>)| {
-        *name == column.name && relation.columns.iter().any(|c| c.attnum == *number)
-    };
-    let taken = table.numbers.iter().any(elsewhere);
+    let taken = relation.columns.iter().any(|other| {
+        let name = table.numbers.get(&other.attnum);
+        name.is_some_and(|name| *name == column.name)
+    });
     let gone = table.dropped.iter().any(|d| d.attnum == column.attnum);
     (!taken && !gone).then_some(&*column.name)
 }

@@ -18,7 +18,7 @@
 //! letter, the last no underscore. Labels: at most 40 characters.
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_tooling.meta/api_tooling/tooling_api_objects_customfield.htm>
 
-use super::{FieldSpec, NewField};
+use super::{FieldSpec, NewField, naming};
 use crate::capture::CatalogColumn;
 use crate::value::ValueType;
 
@@ -108,29 +108,25 @@ pub(super) fn spec(
     column: &CatalogColumn,
     value_type: &ValueType,
     name: &str,
-    label: Option<&str>,
+    label: &str,
 ) -> Result<(FieldSpec, Option<Reservation>), Refused> {
-    let base = check_name(name)?;
+    check_name(name)?;
     let (kind, reservation) = kind(column, value_type)?;
-    let label = match label {
-        Some(label) => label.trim().to_owned(),
-        None => self::label(base),
-    };
     let help = format!(
         "From {table}.{} ({}); written by Syncline",
         column.name, column.type_name
     );
     let spec = FieldSpec {
         name: name.into(),
-        label: cut(&label, LONGEST_LABEL).into(),
+        label: cut(label, LONGEST_LABEL).into(),
         kind,
         help: cut(&help, LONGEST_HELP).into(),
     };
     Ok((spec, reservation))
 }
 
-/// The name without its suffix, if a custom field may be called so.
-fn check_name(name: &str) -> Result<&str, Refused> {
+/// Whether a custom field may be called so.
+fn check_name(name: &str) -> Result<(), Refused> {
     let base = name
         .len()
         .checked_sub(3)
@@ -176,7 +172,7 @@ fn check_name(name: &str) -> Result<&str, Refused> {
             "no field {name} is made: {base} is reserved, every object has a field of its own of that name"
         ));
     }
-    Ok(base)
+    Ok(())
 }
 
 /// What the field holds, and what is to be said of values that will not fit.
@@ -259,8 +255,8 @@ fn characters(column: &CatalogColumn) -> Result<(NewField, Option<Reservation>),
         ));
     };
     match length {
-        ..=255 => Ok((NewField::Text { length }, None)),
-        ..=LONGEST_TEXT => Ok((NewField::LongText { length }, None)),
+        1..=255 => Ok((NewField::Text { length }, None)),
+        256..=LONGEST_TEXT => Ok((NewField::LongText { length }, None)),
         _ => refused(format!(
             "{} is longer than any field: {LONGEST_TEXT} characters is the most",
             column.type_name
@@ -308,20 +304,23 @@ pub(super) fn digits(typmod: i32) -> Option<(i64, i64)> {
     Some((precision, scale))
 }
 
-/// The words of a name, as people write them.
-fn label(base: &str) -> String {
-    base.replace('_', " ")
+/// The words of a column's or a field's name, as people write them.
+pub(super) fn words(name: &str) -> String {
+    let [custom, _] = naming::candidates(name.strip_suffix("__c").unwrap_or(name));
+    custom.trim_end_matches("__c").replace('_', " ")
 }
 
 /// At most so many characters; between words, where that does not cost half of it.
 fn cut(text: &str, most: usize) -> String {
+    let text = text.trim();
     if text.chars().count() <= most {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(most).collect();
-    match kept.rfind(' ') {
-        Some(at) if at * 2 >= kept.len() => kept.get(..at).unwrap_or(&kept).to_owned(),
-        _ => kept,
+    // One more than fits: it may be the blank after the last word that does.
+    let longer: String = text.chars().take(most + 1).collect();
+    match longer.rfind(' ') {
+        Some(at) if at * 2 >= longer.len() => longer.get(..at).unwrap_or_default().to_owned(),
+        _ => longer.chars().take(most).collect(),
     }
 }
 

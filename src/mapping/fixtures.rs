@@ -48,7 +48,7 @@ pub(super) fn types(oid: u32, _: i32) -> ValueType {
     match oid {
         16 => ValueType::Bool,
         17 => ValueType::Bytea,
-        20 | 23 => ValueType::Int,
+        20 | 21 | 23 => ValueType::Int,
         25 | 1043 => ValueType::Text,
         114 => ValueType::Json,
         700 | 701 => ValueType::Float,
@@ -60,6 +60,9 @@ pub(super) fn types(oid: u32, _: i32) -> ValueType {
         1184 => ValueType::TimestampTz,
         1700 => ValueType::Numeric,
         2950 => ValueType::Uuid,
+        1042 => ValueType::PaddedText,
+        1266 => ValueType::TimeTz,
+        600 => ValueType::Other("point".into()),
         90_001 => ValueType::Enum,
         _ => ValueType::Other("unknown".into()),
     }
@@ -71,6 +74,7 @@ fn oid(name: &str) -> (u32, i32) {
         "bool" => 16,
         "bytea" => 17,
         "int8" => 20,
+        "int2" => 21,
         "int4" => 23,
         "text" => 25,
         "json" => 114,
@@ -84,11 +88,14 @@ fn oid(name: &str) -> (u32, i32) {
         "timestamptz" => 1184,
         "numeric" => 1700,
         "uuid" => 2950,
+        "char" => 1042,
+        "timetz" => 1266,
+        "point" => 600,
         "mood" => 90_001,
         other => panic!("no type {other}"),
     };
     let typmod = match name.trim_end_matches(')').split_once('(') {
-        Some(("varchar", n)) => n.parse::<i32>().unwrap() + 4,
+        Some(("varchar" | "char", n)) => n.parse::<i32>().unwrap() + 4,
         Some(("numeric", ps)) => {
             let (p, s) = ps.split_once(',').unwrap();
             (p.parse::<i32>().unwrap() << 16 | s.parse::<i32>().unwrap()) + 4
@@ -360,8 +367,8 @@ impl Case {
 
     /// It has run as it is now, and remembers that.
     pub(super) fn run(&mut self) {
-        let fields: Vec<_> = self.mapping().fields_used().collect();
-        self.remembered.fields.extend(fields);
+        let mapping = self.mapping();
+        self.remembered.learn(&mapping);
         for table in &self.catalog {
             if self.remembered.versions.last() != Some(table) {
                 self.remembered.versions.push(table.clone());
@@ -384,6 +391,16 @@ impl Case {
         compiled
             .mapping
             .unwrap_or_else(|| panic!("{:#?}", compiled.findings))
+    }
+
+    /// The relation as the supervisor completes it: with attribute numbers.
+    pub(super) fn numbered(&self, name: &str) -> Arc<Relation> {
+        let table = self.catalog.iter().find(|t| *t.name == *name).unwrap();
+        let mut relation = (*self.relation(name)).clone();
+        for (column, known) in relation.columns.iter_mut().zip(&table.columns) {
+            column.attnum = known.attnum;
+        }
+        Arc::new(relation)
     }
 
     /// The relation that Postgres would send for a table of the catalog.

@@ -53,7 +53,7 @@ impl Binding {
                 _ => "table_not_configured",
             });
         };
-        match &change.kind {
+        let mapped = match &change.kind {
             Kind::Message { .. } => Mapped::Ignored("message"),
             Kind::Truncate => match bound.table.on_truncate {
                 OnTruncate::Ignore => Mapped::Ignored("on_truncate"),
@@ -62,19 +62,21 @@ impl Binding {
                     rule,
                 },
             },
-            Kind::Insert { new } => bound.held(bound.write(change, &OldRow::None, new)),
-            Kind::Update { old, new } => bound.held(bound.write(change, old, new)),
-            Kind::Delete { old } => bound.held(bound.remove(change, old)),
+            Kind::Insert { new } => bound.write(change, &OldRow::None, new),
+            Kind::Update { old, new } => bound.write(change, old, new),
+            Kind::Delete { old } => bound.remove(change, old),
+        };
+        match &bound.halted {
+            None => mapped,
+            Some(fault) => bound.held(fault, mapped),
         }
     }
 }
 
 impl Bound {
     /// What a halted table makes of an operation: it is whole, or as whole as it can be, and held.
-    fn held(&self, mapped: Mapped) -> Mapped {
-        let Some(fault) = &self.halted else {
-            return mapped;
-        };
+    #[cold]
+    fn held(&self, fault: &Fault, mapped: Mapped) -> Mapped {
         match mapped {
             Mapped::Operation(operation) => Mapped::Rejected(Rejected {
                 record: Some(operation.record()),

@@ -13,6 +13,13 @@
 //! version of a table's schema. [`Binding::map`] is the path of every row: it looks nothing up by
 //! name and allocates what the operation holds and nothing else.
 //!
+//! What a database and a CRM do to a mapping while it is in use is *drift*: it is told from mistakes
+//! by what earlier runs remember ([`Remembered`]), and it never stops a table that it does not
+//! concern. A field that is lost is *broken*: its values still go to its slot, and planning holds what
+//! changes it. A table that no longer fits is *halted*: its changes are mapped as far as possible and
+//! rejected, so that they can be named, held, and completed later. Columns are known by their attribute
+//! numbers and tables by their oids, so that a rename loses nothing.
+//!
 //! Invariants
 //! - Nothing here does I/O, waits or panics, whatever the bytes of a row are.
 //! - *Absent*, *clear* and *set* stay apart: an unchanged TOAST value is absent, NULL follows the
@@ -24,6 +31,9 @@
 //!   exceptions are those that the CRM makes itself (white space at the ends, digits right of the
 //!   scale, fractions of a second); they are made here first, so that fingerprints are honest.
 //! - A record is never written in part: one bad field rejects its operation.
+//! - Nothing that happens to a table that has run before stops another table, nor the start.
+//! - No two fields of one name are to be made on an object, and none for a column whose name or type
+//!   does not say without doubt what it should be.
 //! - Slots are stable for the life of a [`Mapping`]; numbers of objects and fields for ever.
 //! - No fault and no finding quotes a value.
 

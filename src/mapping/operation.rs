@@ -71,7 +71,7 @@ pub struct Target {
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
     /// Nothing may be sent there until a person has acted; see [`super::TableMapping::halted`].
-    pub halted: bool,
+    pub halted: Option<Fault>,
 }
 
 /// What a deleted row does to its record.

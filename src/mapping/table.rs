@@ -38,9 +38,11 @@ impl Mapping {
     /// The rules of the table that a relation describes: by its oid, else by its name.
     pub fn of(&self, relation: &Relation) -> Option<&Arc<TableMapping>> {
         let same = |t: &&Arc<TableMapping>| t.oid != 0 && t.oid == relation.oid;
-        self.tables()
-            .find(same)
-            .or_else(|| self.table(&relation.schema, &relation.name))
+        let named = self.table(&relation.schema, &relation.name);
+        named
+            .filter(same)
+            .or_else(|| self.tables().find(same))
+            .or(named)
     }
 
     /// The fields that rules write, object and field in lower case, external ids included: to be
@@ -65,6 +67,20 @@ impl Mapping {
             fields.into_iter().map(move |field| {
                 let field = field.to_ascii_lowercase();
                 (object.as_str().into(), field.into())
+            })
+        })
+    }
+
+    /// Where columns without a line of their own go: to be remembered
+    /// ([`super::Remembered::columns`]), over what was known before.
+    pub fn columns_used(&self) -> impl Iterator<Item = ((u32, i16), Box<str>)> {
+        self.tables().flat_map(|table| {
+            table.numbers.iter().filter_map(|(number, name)| {
+                let ColumnMapping::Field(rule) = table.columns.get(name)? else {
+                    return None;
+                };
+                let field = rule.field.name.to_ascii_lowercase().into_boxed_str();
+                rule.automatic.then_some(((table.oid, *number), field))
             })
         })
     }

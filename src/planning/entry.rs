@@ -5,8 +5,12 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::record::{LedgerEntry, Pending, Reason, RecordState};
-use crate::fault::Fault;
-use crate::mapping::{Action, Assigned, Fields, Key, ObjectId, Operation, RecordId};
+use super::window::{Item, still_rejected};
+use crate::fault::{Class, Fault};
+use crate::mapping::{
+    Action, Assigned, FIELD_BROKEN, Fields, Key, ObjectId, Operation, RecordId, TABLE_HALTED,
+    Target,
+};
 
 /// What the store knows of the records that a plan is about.
 pub type States = HashMap<RecordId, RecordState>;
@@ -89,12 +93,67 @@ impl Plan {
     }
 }
 
-pub(super) fn dead_letter(fault: Fault) -> Course {
+/// It goes to the shelf untried: as a dead letter, or held where not the record is at fault but what
+/// it is written to.
+pub(super) fn refused(fault: Fault) -> Course {
+    let reason = if is_drift(&fault) {
+        Reason::Held
+    } else {
+        Reason::DeadLetter
+    };
     Course::Shelve {
-        reason: Reason::DeadLetter,
+        reason,
         waits_for: None,
         fault: Some(fault),
     }
+}
+
+/// The table or the field no longer fits, for every record alike.
+pub(super) fn is_drift(fault: &Fault) -> bool {
+    fault.code == TABLE_HALTED || fault.code == FIELD_BROKEN
+}
+
+/// Why a held operation is held still, now that `newer` has come; `None` when it is not (any more).
+/// What drift holds is freed with it: a new change of a table that is not halted any more tells, if
+/// it brings the fields that could not be filled.
+pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
+    if pending.reason != Reason::Held {
+        return None;
+    }
+    let fault = match pending.fault.clone() {
+        Some(fault) if fault.code == FIELD_BROKEN => return None,
+        Some(fault) if fault.code == TABLE_HALTED => Some(still_rejected(Some(fault), newer)?),
+        other => other,
+    };
+    Some(Course::Shelve {
+        reason: Reason::Held,
+        waits_for: None,
+        fault,
+    })
+}
+
+/// Why an operation on the shelf may not be tried without a new change: it is not whole, or its table
+/// is halted.
+pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
+    let fault = pending.fault.as_ref()?;
+    if fault.code == TABLE_HALTED {
+        let action = pending.operation.as_ref().map(|o| &o.action);
+        let whole = fault.fields.is_empty()
+            || matches!(
+                action,
+                Some(Action::Delete { .. } | Action::Archive { create: false })
+            );
+        return (target.halted.is_some() || !whole).then(|| fault.clone());
+    }
+    is_own(fault).then(|| fault.clone())
+}
+
+/// The mapping, not the CRM, refused the record: our own codes are in lower case.
+pub(super) fn is_own(fault: &Fault) -> bool {
+    fault.class == Class::Record
+        && fault.code != FIELD_BROKEN
+        && !fault.code.is_empty()
+        && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }
 
 pub(super) fn waiting(holder: RecordId) -> Course {
@@ -119,7 +178,7 @@ pub(super) enum Origin {
     Shelf,
 }
 
-/// Sends what differs from what we wrote last.
+/// Sends what differs from what we wrote last, where that can be written.
 ///
 /// A reference is compared by the parent's external id, which another record may bear by now. Where
 /// the reference was on the way elsewhere in between (`rereferred`), it is sent whatever was written
@@ -129,6 +188,24 @@ pub(super) fn decide(
     ledger: Option<&LedgerEntry>,
     origin: Origin,
 ) -> Course {
+    let course = differing(operation, ledger, origin);
+    let Course::Send(fields) = &course else {
+        return course;
+    };
+    let target = &operation.target;
+    if let Some(fault) = &target.halted {
+        // The operation is whole, as it was made before: nothing has to come for it to go.
+        return refused(Fault {
+            fields: Vec::new(),
+            ..fault.clone()
+        });
+    }
+    let field = |f: &Assigned| target.fields.get(usize::from(f.slot));
+    let broken = fields.iter().find_map(|f| field(f)?.broken.clone());
+    broken.map_or(course, refused)
+}
+
+fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin) -> Course {
     let Some(ledger) = ledger else {
         return Course::Send(Arc::clone(&operation.fields));
     };

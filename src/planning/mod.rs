@@ -19,6 +19,8 @@
 //!   be sent again.
 
 mod batch;
+#[cfg(test)]
+mod drift_tests;
 mod entry;
 mod merge;
 mod objects;
@@ -35,4 +37,6 @@ pub use objects::Objects;
 pub use plan::{needed, plan};
 pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+#[cfg(test)]
+use window::still_rejected;
 pub use window::{Bounds, Item, Pushed, Row, Window, WindowPage};

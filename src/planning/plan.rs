@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::entry::{
-    Course, Entry, Origin, Plan, States, dead_letter, decide, parents, references, waiting,
+    Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, still_held,
+    stuck, waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
 use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
-use super::record::{LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+use super::record::{LedgerEntry, Pending, PendingOperation, RecordState};
 use super::stages;
 use super::window::{Item, Window, still_rejected};
-use crate::fault::Class;
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -105,7 +105,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
             Arc::make_mut(&mut item.operation.fields).retain(|f| f.slot == only);
         }
         let course = match item.rejected {
-            Some(fault) => dead_letter(fault),
+            Some(fault) => refused(fault),
             None => decide(&item.operation, ledger.as_ref(), origin),
         };
         return plan.add(Entry {
@@ -122,9 +122,8 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         });
     };
     let older = before.to_operation(&item.operation.target);
-    let faulty = before.fault.clone().filter(|_| is_own(&before));
-    let rejected = still_rejected(faulty, &item);
-    let held = before.reason == Reason::Held;
+    let rejected = still_rejected(before.fault.clone().filter(is_own), &item);
+    let held = still_held(&before, &item);
     let (change, row) = (item.change, item.row.is_some());
     // A marker, or what waits behind one: the external id is not free yet.
     let taken = rekey_from(&before, states);
@@ -133,17 +132,13 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let goes = rejected.is_none() && !held && taken.is_none();
+    let goes = rejected.is_none() && held.is_none() && taken.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if let Some(fault) = rejected {
-        dead_letter(fault)
-    } else if held {
-        Course::Shelve {
-            reason: Reason::Held,
-            waits_for: None,
-            fault: before.fault.clone(),
-        }
+        refused(fault)
+    } else if let Some(held) = held {
+        held
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
@@ -186,14 +181,17 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         return;
     };
     let mut operation = operation;
-    let goes = taken.is_none() && !is_own(&pending);
+    let stuck = stuck(&pending, target);
+    let goes = taken.is_none() && stuck.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
-    let course = match (taken, &pending.fault) {
+    let course = match (taken, stuck) {
         (Some(holder), _) => waiting(holder),
         // What the mapping refused is not whole: only a new change of the row can make it so.
-        (None, Some(fault)) if is_own(&pending) => dead_letter(fault.clone()),
-        (None, _) => blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), Origin::Shelf)),
+        (None, Some(fault)) => refused(fault),
+        (None, None) => {
+            blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), Origin::Shelf))
+        }
     };
     plan.add(Entry {
         operation,
@@ -207,17 +205,6 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         course,
         completes: Vec::new(),
     });
-}
-
-/// The mapping, not the CRM, refused it: our own codes are in lower case.
-fn is_own(pending: &Pending) -> bool {
-    let code = pending.fault.as_ref().map_or("", |f| &f.code);
-    !code.is_empty()
-        && pending
-            .fault
-            .as_ref()
-            .is_some_and(|f| f.class == Class::Record)
-        && code.bytes().all(|b| !b.is_ascii_uppercase())
 }
 
 /// Records on the shelf that wait for each other in a circle are only freed together: whoever is tried

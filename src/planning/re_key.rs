@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::entry::{Course, Entry, Origin, Plan, States, decide, waiting};
+use super::entry::{Course, Entry, Origin, Plan, States, decide, still_held, waiting};
 use super::merge::overlay;
 use super::record::{LedgerEntry, Pending, Reason};
+use super::window::Item;
 use crate::mapping::{Action, Fields, Operation, RecordId, Removal, Target};
 
 /// A marker whose re-key is off the shelf. Where that was carried out, no record bears the external
@@ -57,12 +58,12 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
     let old_ledger = old.ledger;
     let mut absorbed = Vec::new();
     let mut markers = Vec::new();
-    let mut held = false;
+    let mut held = None;
     if let Some(pending) = old.pending {
         let holder = rekey_from(&pending, states);
         if let Some(older) = pending.to_operation(&operation.target) {
+            held = still_held(&pending, &Item::new(operation.clone(), None));
             operation.fields = overlay(older.fields, std::mem::take(&mut operation.fields));
-            held = pending.reason == Reason::Held;
             if let Some(holder) = holder {
                 // The CRM's record under the old id is another row's. This one's bears the id before
                 // that, if it was ever written.
@@ -94,15 +95,11 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
     let taken = new.pending.as_ref().and_then(|p| rekey_from(p, states));
     let own = absorbed.iter().any(|p| taken.as_ref() == Some(&p.record));
     let waits = taken.filter(|_| !own);
-    let goes = !held && waits.is_none();
+    let goes = held.is_none() && waits.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, new.ledger, goes, states);
     let marker = old_marker(&operation, states);
-    let course = if held {
-        Course::Shelve {
-            reason: Reason::Held,
-            waits_for: None,
-            fault: None,
-        }
+    let course = if let Some(held) = held {
+        held
     } else if let Some(holder) = waits {
         waiting(holder)
     } else {

@@ -9,6 +9,7 @@ use crate::change::{Position, Timestamp};
 use crate::fault::Fault;
 use crate::mapping::{
     Action, Assigned, Assignment, FieldId, Fingerprint, Key, Operation, RecordId, Target,
+    TargetField,
 };
 
 /// Whether the CRM has the record.
@@ -120,7 +121,9 @@ impl Pending {
     /// no longer writes is left out.
     pub fn to_operation(&self, target: &Arc<Target>) -> Option<Operation> {
         let operation = self.operation.as_ref()?;
-        let slot = |name: &str| target.fields.iter().position(|f| *f.name == *name);
+        // The CRM's names do not differ by case, and a field that vanished may come back spelled anew.
+        let same = |name: &str, field: &TargetField| field.name.eq_ignore_ascii_case(name);
+        let slot = |name: &str| target.fields.iter().position(|f| same(name, f));
         let mut fields: Vec<Assigned> = operation
             .fields
             .iter()

@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use super::merge::merge;
 use crate::change::{Lsn, Position, Verdict};
 use crate::fault::Fault;
-use crate::mapping::{Action, Fields, Operation, RecordId};
+use crate::mapping::{Action, Fields, Operation, RecordId, TABLE_HALTED};
 
 /// An operation in a window.
 #[derive(Clone, Debug)]
@@ -293,22 +293,32 @@ fn refer(referred: &mut HashSet<RecordId>, operation: &Operation) {
 /// A record that could not be mapped stays rejected until every field that was at fault has a new
 /// value: an update that leaves such a field absent (unchanged TOAST) does not heal it.
 pub(super) fn still_rejected(older: Option<Fault>, newer: &Item) -> Option<Fault> {
-    if newer.rejected.is_some() {
-        return newer.rejected.clone();
-    }
-    let older = older?;
-    if matches!(newer.operation.action, Action::Delete { .. }) {
-        return None;
-    }
+    let target = &newer.operation.target;
+    let removes = matches!(newer.operation.action, Action::Delete { .. });
     let assigned = |name: &String| {
         newer.operation.fields.iter().any(|f| {
-            let field = newer.operation.target.fields.get(usize::from(f.slot));
+            let field = target.fields.get(usize::from(f.slot));
             field.is_some_and(|field| field.name.eq_ignore_ascii_case(name))
         })
     };
-    if older.fields.iter().all(assigned) {
-        None
-    } else {
-        Some(older)
+    if let Some(mut fault) = newer.rejected.clone() {
+        // What was missing before is missing still, unless it has come.
+        let before = older.map(|o| o.fields).unwrap_or_default();
+        for name in before {
+            if !removes && !assigned(&name) && !fault.fields.contains(&name) {
+                fault.fields.push(name);
+            }
+        }
+        return Some(fault);
     }
+    let older = older?;
+    // A table's key was the trouble: a row that comes with one has all that was missing.
+    let keyed =
+        |name: &String| older.code == TABLE_HALTED && target.key_field.eq_ignore_ascii_case(name);
+    let healed = removes
+        || older
+            .fields
+            .iter()
+            .all(|name| assigned(name) || keyed(name));
+    (!healed).then_some(older)
 }

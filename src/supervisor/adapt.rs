@@ -142,12 +142,21 @@ impl Adapter {
 
     /// The fields that mappings have used, if there are new ones.
     pub fn new_fields(&self) -> Option<Vec<(String, String)>> {
-        fields_used(&self.world.remembered, &self.mapping)
+        let mut remembered = self.world.remembered.clone();
+        let learned = remembered.learn(&self.mapping);
+        learned.then(|| remembered.to_pairs())
     }
 
     /// Makes new rules. `None`: nothing differs.
     pub async fn adapt(&self, trigger: Trigger, now: Timestamp) -> Result<Option<Adapted>> {
         let mut world = self.world.clone();
+        // What the rules in force were made from, and write, is what the new ones are measured by.
+        world.remembered.learn(&self.mapping);
+        for table in &self.world.tables {
+            if !world.remembered.versions.contains(table) {
+                world.remembered.versions.push(table.clone());
+            }
+        }
         let mut versions = Vec::new();
         let mut changes = Vec::new();
         let mut types = Vec::new();
@@ -231,14 +240,9 @@ impl Adapter {
             }
         }
         let (jobs, mended) = self.consequences(&mapping, &changes, &world, now);
-        let fields = fields_used(&world.remembered, &mapping);
         let mut world = world;
-        if let Some(fields) = &fields {
-            let names = fields
-                .iter()
-                .map(|(o, f)| (o.as_str().into(), f.as_str().into()));
-            world.remembered.fields = names.collect();
-        }
+        let learned = world.remembered.learn(&mapping);
+        let fields = learned.then(|| world.remembered.to_pairs());
         Ok(Some(Adapted {
             adapter: Arc::new(Adapter {
                 config: Arc::clone(&self.config),
@@ -356,17 +360,6 @@ impl Adapter {
         }
         (jobs, mended)
     }
-}
-
-/// The fields that mappings have used, if there are new ones.
-fn fields_used(remembered: &Remembered, mapping: &Mapping) -> Option<Vec<(String, String)>> {
-    let mut fields = remembered.fields.clone();
-    let before = fields.len();
-    fields.extend(mapping.fields_used());
-    (fields.len() > before).then(|| {
-        let names = fields.iter();
-        names.map(|(o, f)| (o.to_string(), f.to_string())).collect()
-    })
 }
 
 fn field_key(object: &str, field: &str) -> (Box<str>, Box<str>) {

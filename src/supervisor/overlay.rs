@@ -167,7 +167,7 @@ mod tests {
             object: "T".into(),
             key_field: "K".into(),
             removal: Removal::Ignore,
-            halted: false,
+            halted: None,
             fields: Vec::new(),
         };
         Operation {

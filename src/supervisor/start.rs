@@ -288,15 +288,14 @@ async fn world(
         tables.push(known.unwrap_or(table).clone());
     }
     let fields = store.fields().await?;
-    let fields = fields.into_iter().map(|(o, f)| (o.into(), f.into()));
     let world = World {
         tables,
         types: survey.types.clone(),
         crm: survey.crm.clone(),
         remembered: Remembered {
             versions: history.into_iter().map(|v| v.table).collect(),
-            fields: fields.collect(),
             coming: now,
+            ..Remembered::from_pairs(fields)
         },
         brought: BTreeMap::new(),
         unmade: BTreeMap::new(),

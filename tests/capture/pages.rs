@@ -570,34 +570,3 @@ async fn missing_rights_are_named_with_their_grants() {
     pg.psql(error.remedy.as_ref().unwrap());
     assert!(reader.mark("x").await.unwrap() > 3);
 }
-
-/// A measurement: `cargo test --release --test capture -- --ignored --nocapture million`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn a_million_narrow_rows() {
-    let pg = server(Options::default().with("shared_buffers", "512MB"));
-    pg.psql("INSERT INTO t SELECT g, 'row ' || g FROM generate_series(1, 1000000) g");
-    pg.psql("VACUUM ANALYZE t");
-    let reader = reader(&pg, SUPERUSER);
-    let mut request = request(oid(&pg, "t"), 5000);
-    let start = std::time::Instant::now();
-    let (mut rows, mut pages, mut longest) = (0, 0, std::time::Duration::ZERO);
-    loop {
-        let began = std::time::Instant::now();
-        let page = reader.page(&request).await.unwrap();
-        longest = longest.max(began.elapsed());
-        rows += page.rows.len();
-        pages += 1;
-        request.after = page.last;
-        if page.end {
-            break;
-        }
-    }
-    assert_eq!(rows, 1_000_000);
-    let time = start.elapsed();
-    println!(
-        "{rows} rows in {pages} pages: {time:?}, {:.0} rows/s, {:.2} ms a page, longest {longest:?}",
-        rows as f64 / time.as_secs_f64(),
-        time.as_secs_f64() * 1e3 / f64::from(pages)
-    );
-}

@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod field_rights;
 mod fields;
 mod login;
 mod records;
@@ -60,7 +61,7 @@ fn target() -> Arc<Target> {
         object: "Contact".into(),
         key_field: "Ext_Id__c".into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
-        halted: false,
+        halted: None,
         fields: vec![
             plain("LastName"),
             plain("Email"),

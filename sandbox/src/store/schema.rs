@@ -32,7 +32,8 @@ impl Store {
             return Err(("DUPLICATE_DEVELOPER_NAME", message));
         }
         let mut field = custom::field(&self.schema, definition, name, meta)?;
-        if field.kind == Kind::Reference && meta.get("relationshipLabel").is_none() {
+        if field.kind == Kind::Reference && meta.get("relationshipLabel").is_none_or(Value::is_null)
+        {
             return Err((
                 "FIELD_INTEGRITY_EXCEPTION",
                 "Must specify 'relationshipLabel' for a CustomField of this type".into(),

@@ -18,7 +18,7 @@
 //! - **Order and equality are the index's.** The key is compared by the operators and the collation
 //!   of the index in which it is unique; nothing depends on the search path.
 //! - **Values are text, as the stream has them**: the simple protocol and the same session settings.
-//! - **Memory**: one buffer a page, no larger than `bytes` and one row.
+//! - **Memory**: one buffer a page, no larger than `bytes` and one row, and the spans into it.
 //! - **No transaction outlives its call.** A connection is taken out for the time of a call and put
 //!   back when it ended well. A dropped call breaks the connection off and cancels its statement.
 //! - **Rows that the role does not see are an error**, not an empty page: row level security is
@@ -199,7 +199,8 @@ impl Reader for SqlReader {
 /// position asked for *last* lies behind all that was read. (The flushed one need not: with
 /// `synchronous_commit = off` a commit is seen before it is on disk.) A standby shows a transaction
 /// when it replays its commit record, and moves the replayed position only then: what was received
-/// lies behind both.
+/// lies behind both. On a quiet server the stream may stand a page header (40 bytes at most) before
+/// the insert position until something more is written: a heartbeat, say.
 ///
 /// Parts of the answer come from catalog functions, which do not keep to the statement's snapshot.
 /// So that no column looks gone for an instant, it counts when two reads agree.

@@ -64,6 +64,7 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         return Ok(None);
     }
     let after = request.after.as_deref();
+    let most = request.rows.max(1);
     check_key(&catalog, &target, after)?;
     if let Some(filter) = &request.filter {
         check_filter(sql, &target, filter).await?;
@@ -74,7 +75,7 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         after,
         request.through.as_deref(),
         request.filter.as_deref(),
-        request.rows,
+        most,
     );
     let hints = if request.filter.is_none() {
         BY_INDEX
@@ -85,7 +86,7 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         "{hints}DECLARE syncline_page NO SCROLL CURSOR FOR {query}"
     ))
     .await?;
-    let end = rows.fetch(sql, request.rows).await?;
+    let end = rows.fetch(sql, most).await?;
     sql.run("COMMIT").await?;
     let (rows, last) = rows.finish();
     Ok(Some(Page {
@@ -338,7 +339,7 @@ impl<'a> Rows<'a> {
             let room = self.budget.saturating_sub(self.buffer.len()) / size + 1;
             next = room.min(fetched.saturating_mul(FIRST_FETCH));
         }
-        Ok(rows == 0)
+        Ok(false)
     }
 
     async fn batch(&mut self, sql: &Sql, asked: usize) -> Result<usize> {

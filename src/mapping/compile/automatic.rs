@@ -87,7 +87,7 @@ impl<'a> Compiler<'a> {
         column: &'a CatalogColumn,
     ) {
         let value_type = (self.types)(column.type_oid, column.typmod);
-        if let Some((before, field, rule)) = self.kept(table, draft, column) {
+        if let Some((before, field, rule)) = self.kept(table, draft, column.attnum, column) {
             let wanted = Wanted {
                 column,
                 value_type,
@@ -133,22 +133,37 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The field that the column has filled before: the one of its first name.
-    fn kept(
+    /// The field that the column filled before, as long as the rules give it to one of its names; with
+    /// that name.
+    pub(super) fn kept<'n>(
         &self,
         table: &Prepared<'a>,
         draft: &Draft,
-        column: &CatalogColumn,
-    ) -> Option<(&'a str, String, Option<&'a RoutingRule>)> {
+        attnum: i16,
+        column: &'n CatalogColumn,
+    ) -> Option<(&'n str, String, Option<&'a RoutingRule>)>
+    where
+        'a: 'n,
+    {
         table.history.earlier(column).next()?;
-        let earlier = table.history.names(column).into_iter();
-        let now = table.source.columns.iter().find(|c| c.name == column.name);
-        earlier.chain(now.map(|c| &*c.name)).find_map(|name| {
+        let oid = table.source.oid;
+        let known = self.remembered.columns.get(&(oid, attnum));
+        let mut of_table = self.remembered.columns.range((oid, 0)..=(oid, i16::MAX));
+        if known.is_none() && of_table.next().is_some() && attnum != 0 {
+            return None;
+        }
+        let before = |field: &str| match known {
+            Some(known) => known.eq_ignore_ascii_case(field),
+            None => self.ours(table, field),
+        };
+        let mut names: Vec<&'n str> = table.history.names(column);
+        names.push(&column.name);
+        names.into_iter().find_map(|name| {
             let Way::Fields { names, rule } = self.way(table, name, column) else {
                 return None;
             };
             let field = names.into_iter().find(|field| {
-                self.ours(table, field) && !draft.is_key_field(field) && !draft.written(field)
+                before(field) && !draft.is_key_field(field) && !draft.written(field)
             })?;
             Some((name, field, rule))
         })
@@ -255,16 +270,9 @@ impl<'a> Compiler<'a> {
             if known {
                 continue;
             }
-            let mut names = table.history.names(column);
-            names.push(&column.name);
-            let field = names.iter().find_map(|name| {
-                let Way::Fields { names, .. } = self.way(table, name, column) else {
-                    return None;
-                };
-                names.into_iter().find(|field| {
-                    self.ours(table, field) && !draft.is_key_field(field) && !draft.written(field)
-                })
-            });
+            let field = self
+                .kept(table, draft, attnum, column)
+                .map(|(_, field, _)| field);
             let value_type = (self.types)(column.type_oid, column.typmod);
             let Some(field) = field.and_then(|field| match table.object {
                 Some(object) => object.field(&field).cloned(),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::automatic::Wanted;
-use super::fields::Draft;
+use super::fields::{Draft, required};
 use super::history::Found;
 use super::keys::longest;
 use super::{Compiler, Prepared};
@@ -101,12 +101,16 @@ impl<'a> Compiler<'a> {
                 });
             }
         }
-        for column in &table.source.columns {
-            if !draft.explicit.contains(&column.attnum)
-                && !table.key_numbers.contains(&column.attnum)
-            {
-                self.route(table, draft, column);
-            }
+        let automatic = |column: &&CatalogColumn| {
+            !draft.explicit.contains(&column.attnum) && !table.key_numbers.contains(&column.attnum)
+        };
+        let rest: Vec<&CatalogColumn> = table.source.columns.iter().filter(automatic).collect();
+        // Those that have a field keep it, whatever the others are called by now.
+        let (kept, rest): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|column| self.kept(table, draft, column.attnum, column).is_some());
+        for column in kept.into_iter().chain(rest) {
+            self.route(table, draft, column);
         }
         self.dropped_automatic(table, draft);
     }
@@ -247,7 +251,12 @@ impl<'a> Compiler<'a> {
         };
         let remedy = "take the line away, or bring the column back (ALTER TABLE, or the column list of the publication)";
         if hidden || self.config.routing.on_drop == OnDrop::Keep {
-            let what = format!("{gone}; {field} is left as it is");
+            let mut what = format!("{gone}; {field} is left as it is");
+            let mut severity = severity;
+            if required(&rule.field) {
+                what.push_str(", and as the CRM requires it, new records become dead letters");
+                severity = Severity::Warning;
+            }
             self.find(severity, at, what, remedy);
             return None;
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::automatic::Wanted;
 use super::fields::Draft;
+use super::history::qualified;
 use super::{Compiler, MissingField, Prepared};
 use crate::config::{MissingField as Missing, Unmapped as Route};
 use crate::fault::Severity;
@@ -73,14 +74,16 @@ impl<'a> Compiler<'a> {
                     let writer = draft.writer(name)?;
                     Some(format!("its field would be {name}, which {writer} fills"))
                 });
+                let words = derive::words(&column.name);
+                let label = wanted.rule.and_then(|r| r.label.as_deref());
                 let made = match there {
                     Some(why) => Err(Refused::new(why)),
                     None => derive::spec(
-                        &format!("{}.{}", table.source.schema, table.source.name),
+                        &qualified(table.source),
                         column,
                         &wanted.value_type,
                         name,
-                        wanted.rule.and_then(|r| r.label.as_deref()),
+                        label.unwrap_or(&words),
                     ),
                 };
                 match made {
@@ -127,11 +130,11 @@ impl<'a> Compiler<'a> {
             return;
         }
         let made = derive::spec(
-            &format!("{}.{}", table.source.schema, table.source.name),
+            &qualified(table.source),
             wanted.column,
             &wanted.value_type,
             name,
-            None,
+            &derive::words(name),
         );
         match made {
             Ok((spec, reservation)) => self.wishes.push(Wish {
@@ -142,14 +145,18 @@ impl<'a> Compiler<'a> {
                 reservation,
                 backfill: false,
             }),
-            Err(refused) => self.problem(
-                at,
-                format!(
+            Err(refused) => {
+                let what = format!(
                     "{} has no field {name}, and {}",
                     table.object_name, refused.why
-                ),
-                refused.remedy,
-            ),
+                );
+                if !table.history.ran() {
+                    return self.problem(at, what, refused.remedy);
+                }
+                let what = format!("{what}: left out and counted");
+                self.drift(at, what.clone(), refused.remedy);
+                draft.leave_out(wanted.column, what);
+            }
         }
     }
 

@@ -127,7 +127,7 @@ impl Draft {
                 key_field: table.key.field.clone(),
                 removal: self.removal,
                 fields: self.fields,
-                halted: halted.is_some(),
+                halted: halted.clone(),
             }),
             oid: table.source.oid,
             halted,
@@ -366,11 +366,7 @@ impl<'a> Compiler<'a> {
             return;
         };
         for field in &object.fields {
-            let required = field.createable
-                && !field.nillable
-                && !field.defaulted_on_create
-                && field.kind != FieldKind::Boolean;
-            if required && !draft.is_key_field(&field.name) && !draft.written(&field.name) {
+            if required(field) && !draft.is_key_field(&field.name) && !draft.written(&field.name) {
                 let what = format!(
                     "{} creates no record without {} ({}), and nothing fills it",
                     object.name, field.name, field.label
@@ -409,6 +405,14 @@ impl<'a> Compiler<'a> {
             }
         }
     }
+}
+
+/// The CRM creates no record without it.
+pub(super) fn required(field: &FieldDescription) -> bool {
+    field.createable
+        && !field.nillable
+        && !field.defaulted_on_create
+        && field.kind != FieldKind::Boolean
 }
 
 fn kind_of(value: &toml::Value) -> FieldKind {

@@ -42,7 +42,7 @@ pub struct Compiled {
     /// The rules; none when something is wrong that no table could run with. Problems of single
     /// tables that ran before are findings, too, but leave the others their rules.
     pub mapping: Option<Mapping>,
-    /// Everything there is to say, in the order of the configuration.
+    /// Everything there is to say, in the order of the configuration; then, of fields to be made.
     pub findings: Vec<Finding>,
     /// Fields to be made, each once. Their columns are left out of the mapping until it is compiled
     /// anew with a description that has them.
@@ -57,9 +57,55 @@ pub struct Remembered {
     /// Fields that a mapping of ours has used before ([`Mapping::fields_used`]): object and field, in
     /// lower case.
     pub fields: BTreeSet<(Box<str>, Box<str>)>,
+    /// Where columns without a line of their own went last ([`Mapping::columns_used`]): the table's oid
+    /// and the attribute number, and the field in lower case. Of a table of which it says nothing the
+    /// fields above are taken for those that its columns' first names suggest.
+    pub columns: BTreeMap<(u32, i16), Box<str>>,
     /// The tables as they will be when the stream has come as far as the database: columns of theirs
     /// that are not there yet are no mistake.
     pub coming: Vec<CatalogTable>,
+}
+
+impl Remembered {
+    /// Adds what a mapping writes, and where its automatic columns go. Whether any of it is new.
+    pub fn learn(&mut self, mapping: &Mapping) -> bool {
+        let fields = self.fields.len();
+        self.fields.extend(mapping.fields_used());
+        let mut new = self.fields.len() > fields;
+        for (column, field) in mapping.columns_used() {
+            let before = self.columns.insert(column, field.clone());
+            new |= before != Some(field);
+        }
+        new
+    }
+
+    /// Fields and columns, to be stored: object and field; and, for a column, its table's oid and its
+    /// number as `#16401/7`, which is no object's name, and the field.
+    pub fn to_pairs(&self) -> Vec<(String, String)> {
+        let fields = self.fields.iter();
+        let fields = fields.map(|(object, field)| (object.to_string(), field.to_string()));
+        let columns = self.columns.iter();
+        let columns = columns.map(|((oid, number), f)| (format!("#{oid}/{number}"), f.to_string()));
+        fields.chain(columns).collect()
+    }
+
+    /// What [`Remembered::to_pairs`] gave; versions are not among it.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut remembered = Remembered::default();
+        for (name, field) in pairs {
+            let column = name.strip_prefix('#').and_then(|c| c.split_once('/'));
+            let column = column.map(|(oid, number)| (oid.parse(), number.parse()));
+            match column {
+                Some((Ok(oid), Ok(number))) => {
+                    remembered.columns.insert((oid, number), field.into());
+                }
+                _ => {
+                    remembered.fields.insert((name.into(), field.into()));
+                }
+            }
+        }
+        remembered
+    }
 }
 
 /// A field to be made.

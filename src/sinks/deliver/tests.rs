@@ -136,7 +136,7 @@ fn batch(keys: &[&str]) -> Batch {
             object: "Contact".into(),
             key_field: "Ext__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
-            halted: false,
+            halted: None,
             fields: Vec::new(),
         }),
         action: BatchAction::Upsert,

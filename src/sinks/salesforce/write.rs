@@ -214,7 +214,7 @@ mod tests {
             object: "Contact".into(),
             key_field: "Ext_Id__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
-            halted: false,
+            halted: None,
             fields: vec![
                 plain("LastName"),
                 plain("Score__c"),

@@ -1,6 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod columns;
+mod create;
+mod drift;
+mod properties;
+mod renames;
+mod routing;
 mod tables;
 
 use super::super::fixtures::{Case, config, key_field, table, types};

@@ -9,8 +9,6 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::refusal::{Step, passes, told};
-use super::{Answers, put};
 use crate::fault::{Class, Fault};
 use crate::mapping::FieldSpec;
 use crate::sinks::salesforce::auth::user_of;
@@ -22,6 +20,12 @@ use crate::sinks::salesforce::{Place, Salesforce};
 /// API name and label of the permission set.
 const PERMISSION_SET: &str = "Syncline";
 
+/// Our permission set, and what it gives on an object by `Object.Field` in lower case.
+pub(super) struct OwnSet {
+    id: String,
+    given: HashMap<String, Given>,
+}
+
 /// A right to a field that our set gives already.
 struct Given {
     id: String,
@@ -29,8 +33,8 @@ struct Given {
 }
 
 impl Salesforce {
-    /// The id of our permission set, found or made, and assigned to our user.
-    pub(super) async fn own_permission_set(&self) -> Result<String, Fault> {
+    /// Our permission set, found or made, and assigned to our user.
+    pub(super) async fn own_permission_set(&self, object: &str) -> Result<OwnSet, Fault> {
         let find = format!(
             "SELECT Id FROM PermissionSet WHERE Name = {} AND IsOwnedByProfile = false",
             quoted(PERMISSION_SET)
@@ -71,44 +75,23 @@ impl Salesforce {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(set)
+        let given = self.given(&set, object).await?;
+        Ok(OwnSet { id: set, given })
     }
 
-    /// Rights to read and edit the fields that are there, as far as the set does not give them yet.
+    /// Gives the rights to read and edit the field, as far as the set does not give them yet.
     pub(super) async fn grant(
         &self,
-        set: &str,
+        set: &OwnSet,
         object: &str,
-        specs: &[FieldSpec],
-        answers: &mut Answers,
+        spec: &FieldSpec,
     ) -> Result<(), Fault> {
-        if answers.iter().all(Result::is_err) {
-            return Ok(());
+        let field = format!("{object}.{}", spec.name);
+        match set.given.get(&field.to_ascii_lowercase()) {
+            Some(given) if given.whole => Ok(()),
+            Some(given) => self.widen(&given.id).await,
+            None => self.give(&set.id, object, &field).await,
         }
-        let given = match self.given(set, object).await {
-            Ok(given) => given,
-            Err(fault) => {
-                let fault = passes(fault)?;
-                super::refuse_all(object, specs, Step::Rights, &fault, answers);
-                return Ok(());
-            }
-        };
-        for (place, spec) in specs.iter().enumerate() {
-            if answers.get(place).is_none_or(Result::is_err) {
-                continue;
-            }
-            let field = format!("{object}.{}", spec.name);
-            let granted = match given.get(&field.to_ascii_lowercase()) {
-                Some(given) if given.whole => Ok(()),
-                Some(given) => self.widen(&given.id).await,
-                None => self.give(set, object, &field).await,
-            };
-            if let Err(fault) = granted {
-                let fault = told(Step::Rights, object, spec, &passes(fault)?);
-                put(answers, place, Err(fault));
-            }
-        }
-        Ok(())
     }
 
     async fn give(&self, set: &str, object: &str, field: &str) -> Result<(), Fault> {
@@ -146,7 +129,7 @@ impl Salesforce {
         answer.accepted().map(drop)
     }
 
-    /// What the set gives on the object, by `Object.Field` in lower case.
+    /// What the set gives on the object.
     async fn given(&self, set: &str, object: &str) -> Result<HashMap<String, Given>, Fault> {
         let query = format!(
             "SELECT Id,Field,PermissionsRead,PermissionsEdit FROM FieldPermissions \

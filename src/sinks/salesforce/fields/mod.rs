@@ -10,8 +10,10 @@
 //! Invariants:
 //! - Nothing is made unless there is room for all that is missing. Where Salesforce does not tell the
 //!   room, a field refused for want of it takes those of this call with it.
-//! - A field is made only once our user has the permission set that will grant it: who may make
-//!   fields but not grant them leaves nothing behind that nobody can see.
+//! - A field is made only once our user has the permission set that will grant it, and the next one
+//!   only once this one is granted: who may make fields but not grant them leaves at most one behind
+//!   that nobody can see, and making does not go on before that one is granted. (Deleting it would not
+//!   help: a deleted field takes up room until it is erased in Setup.)
 //! - Every step looks first and takes what it finds: ended at any point and called again, it
 //!   completes. A field of that name that somebody else made is ours to use if it can hold what is
 //!   wanted, and is never changed.
@@ -33,6 +35,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::grant::OwnSet;
 use self::metadata::developer_name;
 use self::refusal::{Step, is_limit, passes, told};
 use super::Salesforce;
@@ -91,7 +94,7 @@ impl Salesforce {
         if answers.iter().all(Result::is_err) {
             return Ok(answers);
         }
-        let set = match self.own_permission_set().await {
+        let set = match self.own_permission_set(object).await {
             Ok(set) => set,
             Err(fault) => {
                 let fault = passes(fault)?;
@@ -101,8 +104,26 @@ impl Salesforce {
         };
         // Whatever is changed from here on, the description that we know is not the one that comes.
         self.forget_description(object);
-        self.make_missing(object, &missing, &mut answers).await?;
-        self.grant(&set, object, specs, &mut answers).await?;
+        for (place, spec) in specs.iter().enumerate() {
+            let there = !missing.iter().any(|(of, _)| *of == place);
+            if there
+                && answers.get(place).is_some_and(Result::is_ok)
+                && let Err(fault) = self.grant(&set, object, spec).await
+            {
+                let fault = passes(fault)?;
+                put(
+                    &mut answers,
+                    place,
+                    Err(told(Step::Rights, object, spec, &fault)),
+                );
+                if refusal::is_right(&fault) {
+                    refuse_all(object, specs, Step::Grant, &fault, &mut answers);
+                    return Ok(answers);
+                }
+            }
+        }
+        self.make_missing(&set, object, &missing, &mut answers)
+            .await?;
         Ok(answers)
     }
 
@@ -209,9 +230,11 @@ impl Salesforce {
         }))
     }
 
-    /// Makes them all. If one is refused for want of room, those made before it are taken away again.
+    /// Makes them one after the other, each with its rights. If one is refused for want of room, those
+    /// made before it are taken away again.
     async fn make_missing(
         &self,
+        set: &OwnSet,
         object: &str,
         missing: &[(usize, &FieldSpec)],
         answers: &mut Answers,
@@ -219,15 +242,39 @@ impl Salesforce {
         let mut made: Vec<(&FieldSpec, String)> = Vec::new();
         for (done, (place, spec)) in missing.iter().enumerate() {
             let refused = match self.make(object, spec).await {
-                Ok(Some(id)) => {
-                    tracing::info!(object, field = %spec.name, "made a field");
-                    made.push((spec, id));
-                    continue;
-                }
-                // Somebody was quicker, or an answer of ours was lost.
-                Ok(None) => {
-                    let answer = self.compare_made(object, spec).await?;
-                    put(answers, *place, answer);
+                Ok(id) => {
+                    match id {
+                        Some(id) => {
+                            tracing::info!(object, field = %spec.name, "made a field");
+                            made.push((spec, id));
+                        }
+                        // Somebody was quicker, or an answer of ours was lost.
+                        None => {
+                            if let Err(fault) = self.compare_made(object, spec).await? {
+                                put(answers, *place, Err(fault));
+                                continue;
+                            }
+                        }
+                    }
+                    let Err(fault) = self.grant(set, object, spec).await else {
+                        continue;
+                    };
+                    let fault = passes(fault)?;
+                    put(
+                        answers,
+                        *place,
+                        Err(told(Step::Rights, object, spec, &fault)),
+                    );
+                    if refusal::is_right(&fault) {
+                        for (place, spec) in missing.iter().skip(done + 1) {
+                            put(
+                                answers,
+                                *place,
+                                Err(told(Step::Grant, object, spec, &fault)),
+                            );
+                        }
+                        return Ok(());
+                    }
                     continue;
                 }
                 Err(fault) => passes(fault)?,
