@@ -376,3 +376,71 @@ fn rows_that_the_crm_refuses_end_on_the_shelf() {
     assert_eq!(done["result"]["written"], 3, "{done:#}");
     ended(running);
 }
+
+#[test]
+fn check_says_what_the_first_run_would_make() {
+    let place = filled("plan", 10);
+    shared().psql_in(&place.database, "ALTER TABLE company ADD tier varchar(20)");
+    place.edit(
+        "[admin]",
+        "[routing]\nmissing_field = \"create\"\n\n[admin]",
+    );
+    place
+        .cli(&["check"])
+        .is(0)
+        .prints("columns.tier: a field Account.Tier__c (text, 20 characters) is to be made for it");
+    let checked = place.cli(&["check", "--json"]).is(0).json();
+    let field = json!({
+        "table": "public.company", "column": "tier", "object": "Account",
+        "field": "Tier__c", "type": "Text(20)", "label": "Tier",
+    });
+    assert_eq!(checked["fields_to_make"], json!([field]), "{checked:#}");
+    let running = place.start();
+    place.until(loaded);
+    ended(running);
+    // What earlier runs left is known: nothing is to be made or read any more.
+    let checked = place.cli(&["check", "--json"]).is(0).json();
+    assert_eq!(checked["fields_to_make"], json!([]), "{checked:#}");
+    assert!(checked["first_load"].is_null(), "{checked:#}");
+}
+
+#[test]
+fn a_change_that_a_field_cannot_hold_shows_everywhere() {
+    let place = filled("halted", 10);
+    let running = place.start();
+    place.until(loaded);
+    shared().psql_in(
+        &place.database,
+        "ALTER TABLE company ALTER COLUMN phone TYPE bytea USING phone::bytea;
+         INSERT INTO company VALUES (11, 'n11', NULL)",
+    );
+    let problem = |s: &Value| {
+        let findings = s["findings"].as_array().unwrap();
+        findings.iter().any(|f| f["severity"] == "problem")
+    };
+    let status = place.until(problem);
+    assert_eq!(
+        status["schema_changes"],
+        json!({"type_changed": 1}),
+        "{status:#}"
+    );
+    place
+        .cli(&["status", "--check"])
+        .is(3)
+        .prints("\nschema\n  problem: tables.\"public.company\"")
+        .prints("changes since the start: 1 type changed")
+        .prints("\nneeds attention\n");
+    place
+        .cli(&["backfill", "public.company"])
+        .is(1)
+        .says("the table public.company is halted");
+    place.cli(&["backfill", "public.customer"]).is(0);
+    let (_, metrics) = place.admin("/metrics", false);
+    for line in [
+        "syncline_schema_changes_total{kind=\"type_changed\"} 1",
+        "syncline_findings{severity=\"problem\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    ended(running);
+}
