@@ -76,7 +76,7 @@ fn rows_that_were_there_arrive_and_are_counted() {
         "pages",
         "last",
     ] {
-        assert!(!company.get(key).is_none(), "{key}: {company:#}");
+        assert!(company.get(key).is_some(), "{key}: {company:#}");
     }
     let findings = status["findings"].as_array().unwrap();
     let nulls = findings.iter().find(|f| {
