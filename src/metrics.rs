@@ -40,6 +40,11 @@ metrics! {
     FAILING = "syncline_crm_failing_seconds", "Time since the CRM began to fail; 0 while it works.";
     DAILY_USED = "syncline_crm_daily_requests_used", "Requests of the day, by all clients of the org.";
     DAILY_MAX = "syncline_crm_daily_requests_limit", "The org's limit of requests a day.";
+    BACKFILL_ROWS = "syncline_backfill_rows_total", "Existing rows read by the backfill that runs or ended last, by table and outcome.";
+    BACKFILL_EXPECTED = "syncline_backfill_expected_rows", "Rows that backfill is about to come to, by table.";
+    BACKFILL_RUNNING = "syncline_backfill_running", "1 while existing rows of the table are read.";
+    SCHEMA_CHANGES = "syncline_schema_changes_total", "Schema changes of the source since the start, by kind.";
+    FINDINGS = "syncline_findings", "What is to be said of the rules in force, by severity.";
     COMMITS = "syncline_store_commits_total", "Durable commits of the store.";
     COMMIT_SECONDS = "syncline_store_commit_seconds", "Duration of the last commit, by step.";
     FILE_BYTES = "syncline_store_file_bytes", "Size of the store's database file.";

@@ -235,14 +235,45 @@ impl Sidecar {
     }
 }
 
+/// The compiled rules.
+fn mapping() -> syncline::mapping::Mapping {
+    let types = Types::new(Vec::new());
+    let compiled = syncline::mapping::compile(
+        &schema::config(),
+        &schema::catalog(),
+        &syncline::mapping::Remembered::default(),
+        &|oid, _| types.value_type(oid),
+        Some(&schema::crm()),
+    );
+    compiled
+        .mapping
+        .unwrap_or_else(|| panic!("{:#?}", compiled.findings))
+}
+
+/// The whole history as one stream.
+fn frames_of(history: &world::History) -> Vec<bytes::Bytes> {
+    let random = rand::SeedableRng::seed_from_u64(0);
+    let whole = world::History {
+        before: 0,
+        ..history.clone()
+    };
+    let database = database::Database::new(Arc::new(whole), random);
+    database.go_on(usize::MAX);
+    let (transactions, _) = database.since(Lsn(0), 0);
+    let numbered = transactions.iter().enumerate();
+    numbered
+        .flat_map(|(number, t)| world::frames(t, number == 0))
+        .collect()
+}
+
 fn operations(seed: u64, transactions: usize, ids: i64) -> Vec<Operation> {
     let mut random = SmallRng::seed_from_u64(seed);
     let history = world::write(&mut random, transactions, ids);
-    let mapping = schema::mapping();
+    let mapping = mapping();
     let mut decoder = Decoder::new(Types::new(Vec::new()), Vec::new());
     let mut bindings: HashMap<u32, Binding> = HashMap::new();
     let mut operations = Vec::new();
-    for payload in database::frames_of(&history) {
+    for payload in frames_of(&history) {
         let frame = Frame {
             lsn: Lsn(0),
             payload,
@@ -279,7 +310,7 @@ proptest! {
         rows in 1_usize..60,
         cuts in proptest::collection::vec(1_usize..50, 1..20),
     ) {
-        let mapping = schema::mapping();
+        let mapping = mapping();
         let objects = Objects::new(&mapping);
         let bounds = Some(Bounds { rows, bytes: 20_000 });
         let mut model = Records::default();
@@ -330,7 +361,7 @@ proptest! {
 /// A chain of records that refer to each other goes out link by link, deletes from its other end.
 #[test]
 fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
-    let mapping = schema::mapping();
+    let mapping = mapping();
     let objects = Objects::new(&mapping);
     let target = mapping
         .by_name("public.company")

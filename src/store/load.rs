@@ -18,6 +18,8 @@ pub struct Load {
     pub loaded: bool,
     /// Backfills; the first is the one that runs, the others follow it.
     pub jobs: Vec<Job>,
+    /// The backfill that ended last, with what became of its rows.
+    pub last: Option<Job>,
 }
 
 /// Why rows are read.

@@ -81,6 +81,7 @@ stored_struct!(Load {
     oid,
     loaded,
     jobs,
+    last,
 });
 stored_struct!(Job {
     kind,

@@ -271,11 +271,13 @@ impl Apply {
                     filter,
                     ..job(JobKind::Asked, self.clock.now())
                 };
-                self.backfill.add(&table, job);
+                self.backfill.ask(&table, job);
+                self.tell();
                 self.askers.push((reply, 1));
             }
             Command::CancelBackfill { table, reply } => {
                 let cancelled = self.backfill.cancel(&table);
+                self.tell();
                 self.askers.push((reply, usize::from(cancelled)));
             }
             Command::Catalog(catalog) => self.triggers.push_back(Trigger::Catalog(catalog)),

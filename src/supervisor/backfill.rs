@@ -235,6 +235,19 @@ impl Backfill {
         self.unsaved.push(table.into());
     }
 
+    /// A person asks for one. If it stopped, it goes on where it stands.
+    pub fn ask(&mut self, table: &str, job: Job) {
+        let stopped = self.refused.remove(table).is_some();
+        let same = |j: &Job| (&j.column, &j.filter) == (&job.column, &job.filter);
+        let goes_on = self
+            .loads
+            .get(table)
+            .is_some_and(|load| stopped && load.jobs.iter().any(same));
+        if !goes_on {
+            self.add(table, job);
+        }
+    }
+
     /// Gives up the backfills of a table. False: there are none.
     pub fn cancel(&mut self, table: &str) -> bool {
         let Some(load) = self.loads.get_mut(table).filter(|l| !l.jobs.is_empty()) else {
@@ -398,12 +411,16 @@ impl Backfill {
             }
             Answer::Marked => None,
             Answer::Refused(error) => {
+                let remedy = error.remedy.as_deref().unwrap_or_default();
                 tracing::error!(
-                    table = %current.table, %error,
+                    table = %current.table, %error, remedy,
                     "the backfill stops; it goes on at the next start, or when it is asked for again"
                 );
-                self.refused
-                    .insert(current.table.clone(), error.to_string());
+                let why = match remedy {
+                    "" => error.to_string(),
+                    remedy => format!("{error} → {remedy}"),
+                };
+                self.refused.insert(current.table.clone(), why);
                 self.leave();
                 intake.untrack();
                 None
@@ -458,7 +475,7 @@ impl Backfill {
                 job.kind.word()
             );
             load.loaded |= job.kind == JobKind::FirstLoad;
-            load.jobs.remove(0);
+            load.last = Some(load.jobs.remove(0));
         }
         Some(load.clone())
     }
@@ -498,6 +515,11 @@ impl Backfill {
         })
     }
 
+    /// Most rows a second, if that is limited.
+    pub fn throttle(&self) -> Option<u64> {
+        Some(self.settings.rows_per_second).filter(|rate| *rate > 0)
+    }
+
     /// Live changes older than this go first.
     pub fn patience(&self) -> Duration {
         self.settings.patience
@@ -533,6 +555,9 @@ impl Backfill {
         if self.current.is_some() || next.is_some() {
             intake.untrack();
         }
+        // The throttle is one for all tables.
+        let before = self.current.take().map(|before| before.not_before);
+        let not_before = before.unwrap_or_else(Instant::now);
         self.current = next.map(|table| Current {
             cursor: self
                 .loads
@@ -543,7 +568,7 @@ impl Backfill {
             ended: false,
             horizon: None,
             read_at: None,
-            not_before: Instant::now(),
+            not_before,
             rows: self.settings.page_rows.min(LEAST_ROWS * 5),
             explained: None,
         });

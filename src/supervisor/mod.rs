@@ -13,6 +13,7 @@ pub mod apply;
 pub mod backfill;
 pub mod command;
 pub mod contracts;
+pub mod cost;
 pub mod flight;
 pub mod intake;
 pub mod overlay;

@@ -16,6 +16,7 @@ use super::apply::{Apply, Pace, only_progress};
 use super::backfill::{self, Backfill};
 use super::command::Command;
 use super::contracts;
+use super::cost::{Bounds as CostBounds, FirstLoad};
 use super::flight::Crew;
 use super::intake::Intake;
 use super::status::Status;
@@ -98,10 +99,7 @@ pub async fn run(
     };
     let config = Arc::new(config.clone());
     let info = Conninfo::from_config(&config.source)?;
-    let reader: Arc<dyn Reader> = Arc::new(SqlReader::new(
-        info.clone(),
-        config.source.publication.clone(),
-    ));
+    let reader = reader(&config)?;
     let (world, seen_now) = world(&config, contracts, &*store, &survey, &*reader).await?;
     let making = Adapter::new(
         Arc::clone(&config),
@@ -199,11 +197,12 @@ pub async fn run(
         shelf_rows: bounds.rows,
         beside: true,
     };
+    let loads = store.loads().await?;
     let backfill = Backfill::new(
         Arc::clone(&reader),
         backfill::Settings::new(&config),
         rand::rng().random(),
-        store.loads().await?,
+        loads.clone(),
         recovered.intent.as_ref().and_then(|i| i.page.clone()),
     );
     let apply = Apply::new(
@@ -221,15 +220,24 @@ pub async fn run(
         // What was changed while we were not running takes its place when the stream has come so far.
         let _ = commands.send(Command::Catalog(catalog)).await;
     }
+    status.rules(&adapter);
     started(Handle {
         status,
         commands: commands.clone(),
-        delivery,
+        delivery: Arc::clone(&delivery),
         capture: source.watch(),
         store: Arc::clone(&store),
         reader: Arc::clone(&reader),
         adapter: Arc::clone(&adapter),
     });
+    if config.backfill.first_load {
+        let bounds = CostBounds::now(&config, &delivery);
+        let mapping = Arc::clone(adapter.mapping());
+        tokio::select! {
+            load = FirstLoad::estimate(&mapping, &loads, &*reader, bounds) => load.tell(),
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
     // Alarms are told by the log; the loop does not wait for them.
     let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
@@ -425,12 +433,47 @@ pub async fn survey(config: &Config, delivery: &Delivery) -> Result<Survey> {
     })
 }
 
-/// What the configuration means for both sides.
-pub fn compile_survey(config: &Config, survey: &Survey) -> Compiled {
-    let catalog: Vec<CatalogTable> = survey.tables.iter().flatten().cloned().collect();
+/// What the configuration means for both sides, as they are now. `store`: what earlier runs left, if
+/// it can be looked at.
+///
+/// # Errors
+/// When the store or the catalog cannot be read.
+pub async fn compile_survey(
+    config: &Config,
+    survey: &Survey,
+    store: Option<&dyn Store>,
+    reader: &dyn Reader,
+) -> Result<Compiled> {
+    let mut catalog: Vec<CatalogTable> = survey.tables.iter().flatten().cloned().collect();
+    let mut remembered = Remembered::default();
+    if let Some(store) = store {
+        let history = store.schema_history().await?;
+        remembered.versions = history.into_iter().map(|v| v.table).collect();
+        let fields = store.fields().await?;
+        remembered.fields = fields
+            .into_iter()
+            .map(|(o, f)| (o.into(), f.into()))
+            .collect();
+        // A table may have been renamed.
+        let names: Vec<String> = config.tables.keys().cloned().collect();
+        let mut oids: Vec<u32> = remembered.versions.iter().map(|t| t.oid).collect();
+        oids.sort_unstable();
+        oids.dedup();
+        catalog = reader.catalog(&names, &oids).await?.tables;
+    }
     let types = |oid, _| survey.types.value_type(oid);
-    let remembered = Remembered::default();
-    compile(config, &catalog, &remembered, &types, survey.crm.as_ref())
+    let crm = survey.crm.as_ref();
+    Ok(compile(config, &catalog, &remembered, &types, crm))
+}
+
+/// The way to what is read beside the stream. Talks to nobody yet.
+///
+/// # Errors
+/// When the configuration of the source is wrong.
+pub fn reader(config: &Config) -> Result<Arc<dyn Reader>> {
+    let info = Conninfo::from_config(&config.source)?;
+    let publication = config.source.publication.clone();
+    Ok(Arc::new(SqlReader::new(info, publication)))
 }
 
 /// A database that is down at the start is waited for: it and we may have been started together.

@@ -1,9 +1,9 @@
 //! How it goes, for those who ask: written by the loop, read by commands and the admin interface.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::adapt::Adapter;
@@ -12,15 +12,16 @@ use super::backfill::Backfill;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::decode::SchemaChange;
 use crate::fault::Finding;
+use crate::mapping::Mapping;
 use crate::planning::{Reason, Window};
-use crate::store::{JobKind, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
+use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
 
 /// What is known of the running process.
 #[derive(Debug, Default)]
 pub struct Status(Mutex<Snapshot>);
 
 /// One look at it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The durable LSN.
     pub checkpoint: Lsn,
@@ -33,7 +34,6 @@ pub struct Snapshot {
     /// Commit time of the oldest change in the window under way; none while nothing is.
     pub oldest_under_way: Option<Timestamp>,
     /// Verdicts by table, since the store was made.
-    #[serde(serialize_with = "by_table")]
     pub verdicts: Verdicts,
     /// What is on the shelf, by reason.
     pub shelf: ShelfCounts,
@@ -43,46 +43,37 @@ pub struct Snapshot {
     pub findings: Vec<Finding>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<&'static str, u64>,
+    /// The rules in force, once there are some.
+    pub mapping: Option<Arc<Mapping>>,
     /// When and from where each backfill went on in this life.
-    #[serde(skip)]
     meters: BTreeMap<String, (Instant, u64)>,
     /// Something may be on the shelf.
-    #[serde(skip)]
     shelf_in_use: bool,
 }
 
 /// How far the existing rows of a table have been read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Progression {
     /// The table, in the configuration's words.
     pub table: String,
     /// Where it stands.
     pub state: Reading,
-    /// Why rows are read; none when none are.
-    pub kind: Option<JobKind>,
-    /// For this column alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<String>,
-    /// Only rows for which this SQL condition is true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter: Option<String>,
-    /// Rows read, and what became of them.
-    pub rows: Rowcount,
-    /// Rows there are, about.
-    pub expected: u64,
-    /// Pages settled.
-    pub pages: u64,
+    /// The backfill that runs, or whose turn comes; none when none does.
+    pub job: Option<Job>,
+    /// Those that follow it.
+    pub queued: Vec<Job>,
+    /// The one that ended last.
+    pub last: Option<Job>,
     /// Rows read a second, in this life of the process.
     pub rows_per_second: f64,
     /// Seconds to go, about.
     pub seconds_left: Option<u64>,
     /// What it waits for, or why it does not go on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
 /// Where the reading of a table's existing rows stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// Nothing was asked for, and nothing has been read.
@@ -98,24 +89,43 @@ pub enum Reading {
 }
 
 impl Progression {
-    /// How much of it is read, from 0 to 1.
-    pub fn share(&self) -> f64 {
-        match self.state {
-            Reading::Loaded => 1.0,
-            _ => (self.rows.read as f64 / self.expected.max(1) as f64).min(1.0),
+    /// The backfill to tell of: the one that runs, else the one that ended last.
+    pub fn told(&self) -> Option<&Job> {
+        self.job.as_ref().or(self.last.as_ref())
+    }
+
+    /// Rows read, and what became of them.
+    pub fn rows(&self) -> Rowcount {
+        self.told().map(|job| job.rows).unwrap_or_default()
+    }
+
+    /// Rows there are, about.
+    pub fn expected(&self) -> u64 {
+        match (&self.job, &self.last) {
+            (Some(job), _) => job.expected.max(job.rows.read),
+            (None, Some(last)) => last.rows.read,
+            (None, None) => 0,
         }
     }
-}
 
-fn by_table<S: serde::Serializer>(verdicts: &Verdicts, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut tables: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
-    for ((table, verdict), count) in verdicts {
-        tables
-            .entry(table)
-            .or_default()
-            .insert(verdict.word(), *count);
+    /// It cannot go faster than so many rows a second, whatever the first pages looked like.
+    fn throttle(&mut self, rows_per_second: Option<u64>) {
+        let most = rows_per_second.map_or(f64::INFINITY, |rate| rate as f64);
+        self.rows_per_second = self.rows_per_second.min(most);
+        let rate = self.rows_per_second;
+        let read = self.job.as_ref().map_or(0, |job| job.rows.read);
+        let left = self.expected().saturating_sub(read);
+        self.seconds_left = (rate > 0.0).then(|| (left as f64 / rate).ceil() as u64);
     }
-    tables.serialize(serializer)
+
+    /// How much of it is read, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        match &self.job {
+            Some(job) => (job.rows.read as f64 / self.expected().max(1) as f64).min(1.0),
+            None if self.state == Reading::Loaded => 1.0,
+            None => 0.0,
+        }
+    }
 }
 
 impl Snapshot {
@@ -183,7 +193,9 @@ impl Status {
 
     /// These rules hold now.
     pub(super) fn rules(&self, adapter: &Adapter) {
-        self.lock().findings = adapter.findings().to_vec();
+        let mut inner = self.lock();
+        inner.findings = adapter.findings().to_vec();
+        inner.mapping = Some(Arc::clone(adapter.mapping()));
     }
 
     /// Schemas changed.
@@ -199,7 +211,11 @@ impl Status {
         let mut inner = self.lock();
         let loads = backfill.loads();
         inner.backfills = loads
-            .map(|(load, turn, why)| progression(&mut inner.meters, load, turn, why))
+            .map(|(load, turn, why)| {
+                let mut far = progression(&mut inner.meters, load, turn, why);
+                far.throttle(backfill.throttle());
+                far
+            })
             .collect();
     }
 
@@ -210,8 +226,8 @@ impl Status {
         for backfill in inner.backfills.iter().filter(running) {
             tracing::info!(
                 table = backfill.table,
-                rows = backfill.rows.read,
-                of = backfill.expected,
+                rows = backfill.rows().read,
+                of = backfill.expected(),
                 percent = (backfill.share() * 100.0) as u64,
                 rows_per_second = backfill.rows_per_second as u64,
                 seconds_left = backfill.seconds_left,
@@ -236,6 +252,11 @@ impl Status {
         // A panic elsewhere leaves counters, not broken state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How far the existing rows of a table have been read, for a store that nobody runs.
+pub fn stored(load: &Load) -> Progression {
+    progression(&mut BTreeMap::new(), load, false, None)
 }
 
 fn progression(
@@ -269,18 +290,14 @@ fn progression(
             0.0
         }
     };
-    let expected = job.map_or(0, |j| j.expected.max(read));
     Progression {
         table: load.table.clone(),
         state,
-        kind: job.map(|j| j.kind),
-        column: job.and_then(|j| j.column.clone()),
-        filter: job.and_then(|j| j.filter.clone()),
-        rows: job.map(|j| j.rows).unwrap_or_default(),
-        expected,
-        pages: job.map_or(0, |j| j.pages),
+        job: job.cloned(),
+        queued: load.jobs.iter().skip(1).cloned().collect(),
+        last: load.last.clone(),
         rows_per_second: rate,
-        seconds_left: (rate > 0.0).then(|| ((expected - read) as f64 / rate) as u64),
+        seconds_left: None,
         why,
     }
 }

@@ -15,6 +15,7 @@ use super::{Refusal, Seen};
 use crate::fault::Result as OurResult;
 use crate::mapping::RecordId;
 use crate::supervisor::command::Command;
+use crate::supervisor::start::Handle;
 
 /// The loop answers between two windows, and a window takes as long as the CRM does.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,9 +105,22 @@ async fn grant(
             more,
         }));
     }
+    let answered = asked(handle, |reply| command(records, reply)).await?;
+    Ok(Json(Granted {
+        records: answered,
+        missing,
+        more,
+    }))
+}
+
+/// Sends a command and waits for its answer.
+pub(super) async fn asked(
+    handle: &Handle,
+    command: impl FnOnce(Reply) -> Command,
+) -> Result<usize, Refusal> {
     let (reply, answer) = oneshot::channel();
-    let gone = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the process is ending");
-    let sent = handle.commands.send(command(records, reply));
+    let gone = |()| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the process is ending");
+    let sent = handle.commands.send(command(reply));
     let waited = timeout(PATIENCE, async {
         sent.await.map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))
@@ -118,9 +132,5 @@ async fn grant(
         )
         .remedy("look at `syncline status`: the CRM may be slow or away")
     })??;
-    Ok(Json(Granted {
-        records: answered?,
-        missing,
-        more,
-    }))
+    Ok(answered?)
 }

@@ -14,8 +14,10 @@ use super::report::{self, CrmReport, Report};
 use super::shelf::{self, Listing, Name, Shown};
 use super::{Refusal, Seen};
 use crate::change::Verdict;
+use crate::fault::Severity;
 use crate::metrics::{self as names, Page, label};
 use crate::store::ShelfQuery;
+use crate::supervisor::status::Reading;
 
 /// Age in seconds of the oldest change without a verdict from which there is no progress, unless the
 /// request says otherwise.
@@ -151,6 +153,20 @@ fn page(seen: &Seen) -> Page {
         names::SHELF,
         shelf.map(|(reason, n)| (label("reason", reason), *n as f64)),
     );
+    backfills(&report, &mut page);
+    let kinds = report.schema_changes.iter();
+    page.all(
+        names::SCHEMA_CHANGES,
+        kinds.map(|(kind, n)| (label("kind", kind), *n as f64)),
+    );
+    let severities = [Severity::Note, Severity::Warning, Severity::Problem];
+    page.all(
+        names::FINDINGS,
+        severities.map(|s| {
+            let found = report.findings.iter().filter(|f| f.severity == s).count();
+            (label("severity", report::severity(s)), found as f64)
+        }),
+    );
     if let Some(crm) = &report.crm {
         calls(crm, &mut page);
     }
@@ -187,6 +203,31 @@ fn changes(report: &Report, page: &mut Page) {
     }
     page.all(names::CHANGES, settled);
     page.all(names::PENDING, pending);
+}
+
+fn backfills(report: &Report, page: &mut Page) {
+    let (mut outcomes, mut expected, mut running) = (Vec::new(), Vec::new(), Vec::new());
+    for backfill in &report.backfills {
+        let name = label("table", &backfill.table);
+        let rows = backfill.job.rows;
+        for (outcome, count) in [
+            ("written", rows.written),
+            ("unchanged", rows.unchanged),
+            ("overtaken", rows.overtaken),
+            ("pending", rows.pending),
+        ] {
+            outcomes.push((
+                format!("{name},{}", label("outcome", outcome)),
+                count as f64,
+            ));
+        }
+        expected.push((name.clone(), backfill.expected as f64));
+        let runs = backfill.state == Reading::Running;
+        running.push((name, f64::from(u8::from(runs))));
+    }
+    page.all(names::BACKFILL_ROWS, outcomes);
+    page.all(names::BACKFILL_EXPECTED, expected);
+    page.all(names::BACKFILL_RUNNING, running);
 }
 
 fn calls(crm: &CrmReport, page: &mut Page) {

@@ -11,6 +11,8 @@
 //!  GET  /pending/record   ?object=&external_id=      one entry, with its values
 //!  POST /pending/retry    {"records": [{object, external_id}, …]} or {"all": true, "reason": …}
 //!  POST /pending/discard  the same
+//!  POST /backfill         {"table", "column"?, "where"?, "estimate"?}    reads existing rows
+//!  POST /backfill/cancel  {"table"}
 //! ```
 //!
 //! It is the last stage: it looks at all the others and none knows it. It listens from before the
@@ -23,14 +25,16 @@
 //!   token nothing is told but counts, and nothing can be asked for.
 //! - Values of rows leave by the two routes that are there for it, and by no error and no log.
 //!
-//! An error is `{"error": …, "remedy": …}` with 400, 401, 404, or 503 when the process cannot say.
+//! An error is `{"error": …, "remedy": …}` with 400, 401, 404, 409, or 503 when the process cannot say.
 
 pub mod report;
 pub mod shelf;
 pub mod token;
 
 pub mod ask;
+pub mod backfill;
 mod look;
+mod progression;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -64,6 +68,8 @@ pub struct Seen {
     pub basics: Basics,
     /// The store.
     pub store: Arc<SledStore>,
+    /// The configuration.
+    pub config: Config,
     /// Objects and external-id fields of the configuration.
     pub objects: Vec<(String, String)>,
     /// The running stages, once they run.
@@ -79,6 +85,7 @@ impl Seen {
     pub fn new(config: &Config, store: Arc<SledStore>) -> Result<Arc<Self>> {
         Ok(Arc::new(Seen {
             basics: basics(config),
+            config: config.clone(),
             objects: shelf::objects(config),
             handle: OnceLock::new(),
             token: token::own(config)?,
@@ -164,6 +171,8 @@ fn router(seen: Arc<Seen>) -> Router {
         .route("/pending/record", get(look::record))
         .route("/pending/retry", post(ask::retry))
         .route("/pending/discard", post(ask::discard))
+        .route("/backfill", post(backfill::begin))
+        .route("/backfill/cancel", post(backfill::cancel))
         .route_layer(from_fn_with_state(Arc::clone(&seen), guard));
     Router::new()
         .route("/health", get(|| async { Json(json!({ "alive": true })) }))
@@ -216,7 +225,7 @@ impl Refusal {
     fn starting() -> Self {
         Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the process is still starting: nothing can be tried or given up yet",
+            "the process is still starting: nothing can be asked of it yet",
         )
         .remedy("look at its log, and ask again once `syncline status` says that it runs")
     }

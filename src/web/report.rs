@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
-use crate::fault::Result;
+use crate::fault::{Finding, Result};
 use crate::planning::Reason;
 use crate::sinks::BreakerState;
 use crate::store::{
-    Checkpoints as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
+    Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
 };
 use crate::supervisor::start::Handle;
+use crate::supervisor::status;
+
+pub use super::progression::{BackfillReport, JobReport, severity};
 
 /// What a process is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -64,6 +67,12 @@ pub struct Report {
     pub verdicts: BTreeMap<String, BTreeMap<String, i64>>,
     /// Operations on the shelf, by reason. All four are always there.
     pub shelf: BTreeMap<String, u64>,
+    /// Existing rows, by table, in the order in which they are read.
+    pub backfills: Vec<BackfillReport>,
+    /// What is to be said of the rules in force.
+    pub findings: Vec<Finding>,
+    /// Schema changes since the start, by kind.
+    pub schema_changes: BTreeMap<String, u64>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
     /// The store; null when there is none yet.
@@ -166,6 +175,9 @@ impl Basics {
             },
             verdicts: BTreeMap::new(),
             shelf: shelf(&ShelfCounts::new()),
+            backfills: Vec::new(),
+            findings: Vec::new(),
+            schema_changes: BTreeMap::new(),
             crm: None,
             store: None,
         }
@@ -207,6 +219,10 @@ impl Basics {
         report.lag_seconds = Some(snapshot.oldest_under_way.map_or(0.0, age));
         report.verdicts = by_table(&snapshot.verdicts);
         report.shelf = shelf(&snapshot.shelf);
+        report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
+        report.findings = snapshot.findings;
+        let kinds = snapshot.schema_changes.iter();
+        report.schema_changes = kinds.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();
         report.crm = Some(CrmReport {
@@ -256,6 +272,11 @@ impl Basics {
         }
         report.verdicts = by_table(&store.verdicts().await?);
         report.shelf = shelf(&store.shelf_counts().await?);
+        let loads = store.loads().await?;
+        let far = loads
+            .iter()
+            .map(|load| BackfillReport::new(&status::stored(load)));
+        report.backfills = far.collect();
         report.store = Some(self.store(store.stats()));
         Ok(report)
     }

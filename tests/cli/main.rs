@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backfill;
 mod bad_input;
 mod harness;
 mod run;

@@ -20,6 +20,7 @@ fn every_command_has_a_help_with_an_example() {
         &["run"][..],
         &["check"],
         &["status"],
+        &["backfill"],
         &["pending"],
         &["dead-letters"],
         &["config", "show"],

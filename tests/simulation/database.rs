@@ -282,19 +282,3 @@ fn tuples(rows: &[(i64, &Row)]) -> Vec<Tuple> {
     };
     spans.into_iter().map(tuple).collect()
 }
-
-/// The whole history as one stream.
-pub fn frames_of(history: &History) -> Vec<Bytes> {
-    let random = rand::SeedableRng::seed_from_u64(0);
-    let whole = History {
-        before: 0,
-        ..history.clone()
-    };
-    let database = Database::new(Arc::new(whole), random);
-    database.go_on(usize::MAX);
-    let (transactions, _) = database.since(Lsn(0), 0);
-    let numbered = transactions.iter().enumerate();
-    numbered
-        .flat_map(|(number, t)| crate::world::frames(t, number == 0))
-        .collect()
-}

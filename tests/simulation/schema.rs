@@ -6,9 +6,7 @@ use syncline::capture::{CatalogColumn, CatalogTable};
 use syncline::change::{Column, Relation, ReplicaIdentity};
 use syncline::config::Config;
 use syncline::decode::Types;
-use syncline::mapping::{
-    FieldDescription, FieldKind, Mapping, ObjectDescription, Remembered, compile,
-};
+use syncline::mapping::{FieldDescription, FieldKind, ObjectDescription};
 
 /// Companies refer to companies, contacts to companies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -170,21 +168,6 @@ fn object(table: Table) -> ObjectDescription {
 /// The configuration.
 pub fn config() -> Config {
     toml::from_str(CONFIG).expect("the configuration is valid")
-}
-
-/// The compiled rules.
-pub fn mapping() -> Mapping {
-    let types = Types::new(Vec::new());
-    let compiled = compile(
-        &config(),
-        &catalog(),
-        &Remembered::default(),
-        &|oid, _| types.value_type(oid),
-        Some(&crm()),
-    );
-    compiled
-        .mapping
-        .unwrap_or_else(|| panic!("{:#?}", compiled.findings))
 }
 
 /// What the CRM says of itself.

@@ -7,9 +7,11 @@ use serde_json::json;
 use syncline::capture::{Conninfo, Sql, preflight};
 use syncline::config::{Config, DestinationKind};
 use syncline::fault::{Error, Finding, Result, Severity};
+use syncline::mapping::{Compiled, MissingField, NewField};
 use syncline::sinks::salesforce::Salesforce;
-use syncline::store;
-use syncline::supervisor::start::{compile_survey, connect, survey};
+use syncline::store::{self, Loads as _, Store};
+use syncline::supervisor::cost::{Bounds, FirstLoad};
+use syncline::supervisor::start::{compile_survey, connect, reader, survey};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::options::ConfigArgs;
@@ -25,11 +27,14 @@ Example:
   syncline check --config config.toml
   syncline check --json | jq '.findings[] | select(.severity == \"problem\")'
 
-It changes nothing: no slot, no publication, no record. Exit code 0 when it can run (perhaps with
-warnings), 2 when there are problems.
+It changes nothing: no slot, no publication, no field, no record. It says which fields would be made
+(missing_field = \"create\") and what the first load will cost. Exit code 0 when it can run (perhaps
+with warnings), 2 when there are problems.
 
 JSON: {\"ok\": bool, \"problems\": n, \"warnings\": n,
-       \"findings\": [{\"severity\": \"problem|warning|note\", \"place\", \"what\", \"remedy\"}]}")]
+       \"findings\": [{\"severity\": \"problem|warning|note\", \"place\", \"what\", \"remedy\"}],
+       \"fields_to_make\": [{\"table\", \"column\", \"object\", \"field\", \"type\", \"label\"}],
+       \"first_load\": {\"tables\", \"uncounted\", \"rows\", \"calls\", \"share_of_day\", \"seconds\"} or null}")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -47,9 +52,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let source = source(&config, &mut findings).await;
     progress.at("looking at the CRM");
     let destination = destination(&config, &mut findings).await;
+    let mut plan = Plan::default();
     if source && destination {
         progress.at("comparing both sides");
-        mapping(&config, &mut findings).await;
+        plan = mapping(&config, &mut findings).await;
     } else {
         findings.push(Finding {
             severity: Severity::Note,
@@ -68,6 +74,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             "problems": problems,
             "warnings": warnings,
             "findings": findings,
+            "fields_to_make": plan.fields.iter().map(field_json).collect::<Vec<_>>(),
+            "first_load": plan.first_load,
         }))?;
     } else {
         print(&findings, problems, warnings)?;
@@ -140,11 +148,16 @@ async fn destination(config: &Config, findings: &mut Vec<Finding>) -> bool {
     }
 }
 
-async fn mapping(config: &Config, findings: &mut Vec<Finding>) {
-    let looked = async {
-        let delivery = connect(config)?;
-        survey(config, &delivery).await
-    };
+/// What the first run will do beside reading changes.
+#[derive(Default)]
+struct Plan {
+    /// Fields that it makes.
+    fields: Vec<MissingField>,
+    /// Existing rows that it reads; none where none are left to read, or nobody can tell now.
+    first_load: Option<FirstLoad>,
+}
+
+async fn mapping(config: &Config, findings: &mut Vec<Finding>) -> Plan {
     let unanswered = |_| {
         Error::new(
             syncline::fault::ErrorKind::DestinationUnreachable,
@@ -155,20 +168,106 @@ async fn mapping(config: &Config, findings: &mut Vec<Finding>) {
         )
         .remedy("try again when it answers")
     };
-    match tokio::time::timeout(PATIENCE, looked).await {
-        Ok(Ok(survey)) => {
-            for finding in compile_survey(config, &survey).findings {
-                // A missing table or key was found in the database already.
-                let known = findings
-                    .iter()
-                    .any(|f| f.place == finding.place && f.what == finding.what);
-                if !known {
-                    findings.push(finding);
-                }
-            }
+    let looked = tokio::time::timeout(PATIENCE, compared(config)).await;
+    let (compiled, first_load) = match looked.map_err(unanswered) {
+        Ok(Ok(compared)) => compared,
+        Ok(Err(error)) | Err(error) => {
+            findings.push(problem("tables", &error));
+            return Plan::default();
         }
-        Ok(Err(error)) => findings.push(problem("tables", &error)),
-        Err(elapsed) => findings.push(problem("tables", &unanswered(elapsed))),
+    };
+    for finding in compiled.findings {
+        // A missing table or key was found in the database already.
+        let known = findings
+            .iter()
+            .any(|f| f.place == finding.place && f.what == finding.what);
+        if !known {
+            findings.push(finding);
+        }
+    }
+    if let Some(load) = &first_load {
+        findings.push(Finding {
+            severity: match load.cost.exceeds_the_day() {
+                true => Severity::Warning,
+                false => Severity::Note,
+            },
+            place: "backfill".into(),
+            what: format!("the first load reads {load}"),
+            remedy: match load.cost.exceeds_the_day() {
+                true => "that is more than is left of the day's limit: it goes on when the limit turns \
+                         over; backfill.rows_per_second slows it, backfill.first_load = false leaves it out"
+                    .into(),
+                false => String::new(),
+            },
+        });
+    }
+    Plan {
+        fields: compiled.missing,
+        first_load,
+    }
+}
+
+/// Both sides against the configuration, with what earlier runs left. A process that runs has the
+/// store: then only what is there now is known.
+async fn compared(config: &Config) -> Result<(Compiled, Option<FirstLoad>)> {
+    let delivery = connect(config)?;
+    let survey = survey(config, &delivery).await?;
+    let reader = reader(config)?;
+    let path = &config.state.path;
+    let runs = store::is_running(path)?.is_some();
+    let stored = match !runs && path.join("sled").exists() {
+        true => Some(store::open(path).await?),
+        false => None,
+    };
+    let looked = async {
+        let dynamic = stored.as_ref().map(|s| s as &dyn Store);
+        let compiled = compile_survey(config, &survey, dynamic, &*reader).await?;
+        let loads = match &stored {
+            Some(stored) => stored.loads().await?,
+            None => Vec::new(),
+        };
+        let Some(mapping) = compiled
+            .mapping
+            .as_ref()
+            .filter(|_| !runs && config.backfill.first_load)
+        else {
+            return Ok((compiled, None));
+        };
+        let bounds = Bounds::now(config, &delivery);
+        let load = FirstLoad::estimate(mapping, &loads, &*reader, bounds).await;
+        Ok((compiled, Some(load).filter(|l| l.tables > 0)))
+    }
+    .await;
+    if let Some(stored) = stored {
+        stored.close().await?;
+    }
+    looked
+}
+
+fn field_json(missing: &MissingField) -> serde_json::Value {
+    json!({
+        "table": missing.table,
+        "column": missing.column,
+        "object": missing.object,
+        "field": missing.spec.name,
+        "type": type_words(missing.spec.kind),
+        "label": missing.spec.label,
+    })
+}
+
+/// A field's type as the CRM's setup page calls it.
+fn type_words(kind: NewField) -> String {
+    match kind {
+        NewField::Text { length } => format!("Text({length})"),
+        NewField::LongText { length } => format!("Long Text Area({length})"),
+        NewField::Number { precision, scale } => {
+            // Setup counts the digits left of the point.
+            format!("Number({}, {scale})", precision.saturating_sub(scale))
+        }
+        NewField::Checkbox => "Checkbox".into(),
+        NewField::Date => "Date".into(),
+        NewField::DateTime => "Date/Time".into(),
+        NewField::Time => "Time".into(),
     }
 }
 

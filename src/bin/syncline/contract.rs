@@ -17,7 +17,7 @@ use syncline::mapping::contract::{
     Contract, Contracts, Source, against_crm, against_database, against_mapping, build, dictionary,
 };
 use syncline::supervisor::contracts::{directory, read};
-use syncline::supervisor::start::{Survey, compile_survey, connect, survey};
+use syncline::supervisor::start::{Survey, compile_survey, connect, reader, survey};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::options::ConfigArgs;
@@ -152,7 +152,8 @@ async fn export(args: Export) -> Result<ExitCode> {
     progress.at("looking at both sides");
     let survey = look(&config).await?;
     progress.end();
-    let compiled = compile_survey(&config, &survey);
+    let reader = reader(&config)?;
+    let compiled = compile_survey(&config, &survey, None, &*reader).await?;
     let Some(mapping) = compiled.mapping else {
         return Err(Error::new(
             ErrorKind::Usage,
@@ -281,7 +282,8 @@ async fn database_only(config: &Config, contracts: &Contracts) -> Result<Vec<Fin
 
 async fn both_sides(config: &Config, contracts: &Contracts) -> Result<Vec<Finding>> {
     let survey = look(config).await?;
-    let compiled = compile_survey(config, &survey);
+    let reader = reader(config)?;
+    let compiled = compile_survey(config, &survey, None, &*reader).await?;
     let crm = survey.crm;
     let sources = Sources::new(&survey.sql, survey.tables, survey.types).await?;
     let mut findings = Vec::new();

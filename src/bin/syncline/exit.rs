@@ -19,7 +19,8 @@ Exit codes:
   0  done
   1  failed: the database, the CRM or the machine would not
   2  wrong usage or configuration; nothing was started
-  3  done, but something needs attention (with --check; contract check: drift)
+  3  done, but something needs attention (with --check; contract check: drift; backfill: rows
+     ended on the shelf)
   4  the state directory cannot be used: its disk is full or failed, or it is damaged";
 
 /// The code for an error.

@@ -3,6 +3,8 @@
 //! What every command keeps to: results go to standard output, everything else to standard error; a
 //! failure is `error: …` and a line that says what to do; exit codes are those of [`exit`].
 
+mod backfill;
+mod bars;
 mod check;
 mod client;
 mod config;
@@ -44,6 +46,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Status(status::Args),
+    Backfill(backfill::Args),
     Pending(pending::Args),
     #[command(name = "dead-letters")]
     DeadLetters(pending::DeadLetters),
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
             Command::Run(args) => Box::pin(run::run(args)).await,
             Command::Check(args) => Box::pin(check::run(args)).await,
             Command::Status(args) => Box::pin(status::run(args)).await,
+            Command::Backfill(args) => Box::pin(backfill::run(args)).await,
             Command::Pending(args) => Box::pin(pending::run(args)).await,
             Command::DeadLetters(args) => Box::pin(pending::run(args.into())).await,
             Command::Config(args) => config::run(args),

@@ -1,8 +1,10 @@
 //! `syncline run`
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use indicatif::MultiProgress;
 use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::store::{self, SledStore, Store};
@@ -13,7 +15,7 @@ use tokio::sync::watch;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::options::ConfigArgs;
-use crate::{exit, logging, progress};
+use crate::{bars, exit, logging, progress};
 
 /// Run the sidecar: read changes, write records, until it is told to end
 #[derive(clap::Args)]
@@ -25,6 +27,9 @@ Example:
 SIGTERM or Ctrl-C: the window under way is finished and made durable (10 seconds at most), then
 it ends; a second time: it ends at once, and the window is sent again at the next start. Nothing
 is lost either way. A database or a CRM that is down is waited for.
+
+Rows that are in the tables already are read first, parents first, beside the stream: it says what
+that will cost, and shows bars on a terminal.
 
 The log goes to standard error. SYNCLINE_LOG sets its level: error, warn, info, debug, trace.")]
 pub(crate) struct Args {
@@ -64,7 +69,12 @@ impl Signals {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    logging::start(args.log, LevelFilter::INFO);
+    let terminal = args.log == logging::Form::Human && std::io::stderr().is_terminal();
+    let screen = terminal.then(MultiProgress::new);
+    match &screen {
+        Some(screen) => logging::start_above(screen, LevelFilter::INFO),
+        None => logging::start(args.log, LevelFilter::INFO),
+    }
     let config = args.config.load()?.config;
     let (stop, stopping) = watch::channel(false);
     let signals = Signals::new()?;
@@ -80,6 +90,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
     };
     let beat = tokio::spawn(progress::heartbeat(Arc::clone(&seen)));
+    let drawn = screen.clone();
+    let drawn = drawn.map(|screen| tokio::spawn(bars::follow(Arc::clone(&seen), screen)));
     let shared = Arc::clone(&seen);
     let ended = start::run(
         &config,
@@ -94,6 +106,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     )
     .await;
     beat.abort();
+    if let (Some(drawn), Some(screen)) = (drawn, screen) {
+        drawn.abort();
+        // A screen that cannot be cleared stays as it is.
+        let _ = screen.clear();
+    }
     signals.abort();
     if admin.is_some() {
         // Whoever asks from now on is told that nobody runs, by the lock.

@@ -9,10 +9,12 @@ use serde_json::Value;
 use syncline::capture::{Conninfo, Sql};
 use syncline::change::Verdict;
 use syncline::config::Config;
-use syncline::fault::{Error, ErrorKind, Result};
+use syncline::fault::{Error, ErrorKind, Finding, Result, Severity};
 use syncline::store::Store as _;
+use syncline::supervisor::cost::{span, thousands};
+use syncline::supervisor::status::Reading;
 use syncline::web;
-use syncline::web::report::Report;
+use syncline::web::report::{BackfillReport, Report};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::options::ConfigArgs;
@@ -32,7 +34,7 @@ Example:
 
 It asks the running process over its admin interface, and reads the store itself when none runs.
 With --check it ends with 3 when something needs attention: nobody runs it, a side is down, dead
-letters, held records, or a lost slot. The JSON is described in docs/cli.md.")]
+letters, held records, a stopped backfill, a problem with a table, or a lost slot. The JSON is described in docs/cli.md.")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -153,6 +155,24 @@ fn attention(report: &Report, slot: &Slot) -> Vec<String> {
         0 => {}
         n => all.push(format!("{n} held: `syncline pending list --reason held`")),
     }
+    for backfill in report
+        .backfills
+        .iter()
+        .filter(|b| b.state == Reading::Stopped)
+    {
+        let why = backfill.why.as_deref().unwrap_or_default();
+        all.push(format!(
+            "the backfill of {} has stopped: {why}",
+            backfill.table
+        ));
+    }
+    for finding in report
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Problem)
+    {
+        all.push(format!("{}: {}", finding.place, finding.what));
+    }
     if let Some(why) = &slot.lost {
         all.push(format!("the slot is lost: {why}"));
     }
@@ -238,6 +258,8 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
     if !report.verdicts.is_empty() {
         out.push_str(&format!("\n{}\n", verdicts(report)));
     }
+    out.push_str(&rows_text(report));
+    out.push_str(&schema_text(report));
     if !attention.is_empty() {
         out.push_str("\nneeds attention\n");
         for what in attention {
@@ -282,6 +304,81 @@ fn verdicts(report: &Report) -> String {
         }
     }
     out::lines(table)
+}
+
+/// Existing rows: a line a table of which any were read or are to be.
+fn rows_text(report: &Report) -> String {
+    let known = |b: &&BackfillReport| b.state != Reading::None || b.last.is_some();
+    let known: Vec<&BackfillReport> = report.backfills.iter().filter(known).collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    let mut table = out::table();
+    table.set_header(["existing rows", "", "rows", "of", "%", "rows/s", "left"]);
+    for backfill in &known {
+        let state = match backfill.state {
+            Reading::None => "not loaded".to_owned(),
+            Reading::Loaded => "loaded".to_owned(),
+            Reading::Queued => format!("waits for its turn ({})", backfill.job.words()),
+            Reading::Running => format!("being read ({})", backfill.job.words()),
+            Reading::Stopped => format!("stopped ({})", backfill.job.words()),
+        };
+        table.add_row([
+            backfill.table.clone(),
+            state,
+            thousands(backfill.job.rows.read),
+            thousands(backfill.expected),
+            format!("{:.0}", backfill.percent),
+            match backfill.state {
+                Reading::Running => thousands(backfill.rows_per_second as u64),
+                _ => String::new(),
+            },
+            backfill
+                .seconds_left
+                .map(|s| span(s as f64))
+                .unwrap_or_default(),
+        ]);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if index > 1 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text = format!("\n{}\n", out::lines(table));
+    for backfill in known {
+        if let Some(why) = &backfill.why {
+            text.push_str(&format!("  {}: {why}\n", backfill.table));
+        }
+    }
+    text
+}
+
+/// What is to be said of the rules in force, and what changed since the start. Notes are in the JSON.
+fn schema_text(report: &Report) -> String {
+    let told = |f: &&Finding| f.severity > Severity::Note;
+    let findings: Vec<&Finding> = report.findings.iter().filter(told).collect();
+    if findings.is_empty() && report.schema_changes.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nschema\n".to_owned();
+    for finding in findings {
+        let word = web::report::severity(finding.severity);
+        text.push_str(&format!("  {word}: {}: {}\n", finding.place, finding.what));
+        if !finding.remedy.is_empty() {
+            text.push_str(&format!("    → {}\n", finding.remedy));
+        }
+    }
+    if !report.schema_changes.is_empty() {
+        let kinds = report.schema_changes.iter();
+        let kinds: Vec<String> = kinds
+            .map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")))
+            .collect();
+        text.push_str(&format!(
+            "  changes since the start: {}\n",
+            kinds.join(" · ")
+        ));
+    }
+    text
 }
 
 /// A time without its fraction of a second.
