@@ -447,13 +447,9 @@ pub async fn compile_survey(
     let mut catalog: Vec<CatalogTable> = survey.tables.iter().flatten().cloned().collect();
     let mut remembered = Remembered::default();
     if let Some(store) = store {
+        remembered = Remembered::from_pairs(store.fields().await?);
         let history = store.schema_history().await?;
         remembered.versions = history.into_iter().map(|v| v.table).collect();
-        let fields = store.fields().await?;
-        remembered.fields = fields
-            .into_iter()
-            .map(|(o, f)| (o.into(), f.into()))
-            .collect();
         // A table may have been renamed.
         let names: Vec<String> = config.tables.keys().cloned().collect();
         let mut oids: Vec<u32> = remembered.versions.iter().map(|t| t.oid).collect();
