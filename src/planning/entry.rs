@@ -109,7 +109,7 @@ pub(super) fn refused(fault: Fault) -> Course {
 }
 
 /// The table or the field no longer fits, for every record alike.
-pub(super) fn is_drift(fault: &Fault) -> bool {
+pub fn is_drift(fault: &Fault) -> bool {
     fault.code == TABLE_HALTED || fault.code == FIELD_BROKEN
 }
 

@@ -31,7 +31,7 @@ mod stages;
 mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};
-pub use entry::{Course, Entry, Plan, States, parents};
+pub use entry::{Course, Entry, Plan, States, is_drift, parents};
 pub use merge::merge;
 pub use objects::Objects;
 pub use plan::{needed, plan};

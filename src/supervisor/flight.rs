@@ -8,7 +8,7 @@ use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
 use crate::planning::{self, Batch, Course, Entry, Objects, Pending, Plan, Reason, States, Window};
-use crate::sinks::{Delivery, Outcome};
+use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{ShelfQuery, Store};
 
 /// What a flight works with.
@@ -195,11 +195,20 @@ const MOST_DUE: usize = 10_000;
 const PAGE: usize = 500;
 
 impl Crew {
-    /// All shelf records whose turn it is: deferred ones, and those that wait for nothing that is
-    /// still to come.
-    pub async fn due(&self) -> Result<Due> {
+    /// All shelf records whose turn it is: deferred ones, those that wait for nothing that is still to
+    /// come, and, where a schema may have been `mended`, those that were held or refused for it.
+    pub async fn due(&self, mended: bool) -> Result<Due> {
         let mut due = Due::default();
-        for reason in [Reason::Deferred, Reason::Waiting] {
+        let reasons: &[Reason] = match mended {
+            true => &[
+                Reason::Deferred,
+                Reason::Waiting,
+                Reason::Held,
+                Reason::DeadLetter,
+            ],
+            false => &[Reason::Deferred, Reason::Waiting],
+        };
+        for reason in reasons.iter().copied() {
             let mut after = None;
             loop {
                 let query = ShelfQuery {
@@ -210,6 +219,12 @@ impl Crew {
                 let page = self.store.shelf(query).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.record.clone());
+                let page = match reason {
+                    Reason::Held | Reason::DeadLetter => {
+                        page.into_iter().filter(of_schema).collect()
+                    }
+                    _ => page,
+                };
                 self.pick(page, &mut due).await?;
                 if due.more {
                     return Ok(due);
@@ -276,6 +291,12 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
             _ => None,
         }
     })
+}
+
+/// It is on the shelf because of the schema of either side.
+fn of_schema(pending: &Pending) -> bool {
+    let fault = pending.fault.as_ref();
+    fault.is_some_and(|fault| planning::is_drift(fault) || hints_at_schema(fault))
 }
 
 fn set(fates: &mut [Fate], index: usize, fate: Fate) {

@@ -2,11 +2,14 @@
 //!
 //! [`start`] puts them together; [`apply`] is the loop that never stops; [`intake`] turns frames into
 //! windows; [`flight`] plans a window and sends it, stage after stage; [`settle`] turns what became of
-//! it into one settlement, and is the only place where progress is made. [`status`] is how it goes,
-//! [`command`] what a person asks.
+//! it into one settlement, and is the only place where progress is made. [`backfill`] reads existing
+//! rows beside the stream; [`overlay`] knows which of them the stream has overtaken, [`rows`] makes them
+//! operations, [`cost`] says what they will cost. [`adapt`] makes new rules when a schema changes.
+//! [`status`] is how it goes, [`command`] what a person asks.
 //!
 //! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
-//! [`crate::capture::Source`], [`crate::sinks::Sink`], [`crate::store::Store`].
+//! [`crate::capture::Source`], [`crate::capture::Reader`], [`crate::sinks::Sink`],
+//! [`crate::store::Store`].
 
 pub mod adapt;
 pub mod apply;

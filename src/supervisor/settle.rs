@@ -11,7 +11,7 @@ use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
     WindowPage,
 };
-use crate::sinks::Outcome;
+use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
 
 /// How far a window reaches, and what of it was certain before it was planned.
@@ -215,6 +215,7 @@ impl Desk<'_> {
                 self.verdict(&entry, Some(Verdict::Applied));
             }
             (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
+                self.settled.schema_hint |= hints_at_schema(&fault);
                 if !entry.change && !entry.row && entry.pending.is_none() {
                     self.refused_removals.insert(record, fault.clone());
                 }

@@ -19,16 +19,20 @@
 //!   one of them may have been streamed before its changes were noted (see [`super::overlay`]).
 //! - Nothing waits for a page: every step is one future, polled beside the loop.
 
+mod steps;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+
+pub(super) use steps::patiently;
+use steps::{mark, next_size, open, read};
 
 use super::intake::Intake;
 use super::overlay::Unusable;
 use super::rows::Arrived;
-use crate::backoff::Backoff;
 use crate::capture::{Page, PageKey, PageRequest, Reader};
 use crate::change::Timestamp;
 use crate::config;
@@ -38,8 +42,6 @@ use crate::planning::{Objects, WindowPage};
 use crate::sinks::BoxFuture;
 use crate::store::{Job, JobKind, Load, PageExtent, Rowcount};
 
-/// How long a window with a page should be on its way.
-const PAGE_TIME: Duration = Duration::from_millis(250);
 /// The smallest page.
 const LEAST_ROWS: usize = 100;
 /// However late live changes are, a page is read this often.
@@ -182,7 +184,9 @@ impl Backfill {
 
     /// Follows the rules: which tables there are, which come first, which are halted. Tables that
     /// have never been loaded get their first load.
-    pub fn follow(&mut self, mapping: &Mapping, objects: &Objects, now: Timestamp) {
+    /// True: what was being read is of no use any more.
+    pub fn follow(&mut self, mapping: &Mapping, objects: &Objects, now: Timestamp) -> bool {
+        let mut anew = Vec::new();
         let depth = |table: &str| {
             let target = mapping.by_name(table).map(|t| t.target.id);
             target.and_then(|id| objects.depth.get(&id)).copied()
@@ -204,20 +208,24 @@ impl Backfill {
                 // Made anew: its rows are others.
                 load.oid = table.oid;
                 load.loaded = false;
+                for job in &mut load.jobs {
+                    job.after = None;
+                }
+                anew.push(name.clone());
             }
             let first = |job: &Job| job.kind == JobKind::FirstLoad;
             if self.settings.first_load && !load.loaded && !load.jobs.iter().any(first) {
                 load.jobs.insert(0, job(JobKind::FirstLoad, now));
                 self.unsaved.push(name.clone());
+                anew.push(name.clone());
             }
         }
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|c| self.halted.contains(&c.table))
-        {
+        let over = |c: &Current| self.halted.contains(&c.table) || anew.contains(&c.table);
+        let left = self.current.as_ref().is_some_and(over);
+        if left {
             self.leave();
         }
+        left
     }
 
     /// One more backfill.
@@ -594,64 +602,4 @@ pub fn job(kind: JobKind, since: Timestamp) -> Job {
         pages: 0,
         since,
     }
-}
-
-/// Towards pages that are on their way for [`PAGE_TIME`], by steps of at most two.
-fn next_size(rows: usize, took: Duration, most: usize) -> usize {
-    let ratio = PAGE_TIME.as_secs_f64() / took.as_secs_f64().max(0.001);
-    let rows = (rows as f64 * ratio.clamp(0.5, 2.0)) as usize;
-    rows.clamp(LEAST_ROWS.min(most), most)
-}
-
-/// Again and again while that may help.
-pub(super) async fn patiently<T, F>(what: &str, mut step: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    let backoff = Backoff {
-        base: Duration::from_millis(200),
-        cap: Duration::from_secs(15),
-    };
-    let mut attempt = 0;
-    loop {
-        match step().await {
-            Err(error) if error.is_transient() => {
-                attempt += 1;
-                tracing::warn!(%error, attempt, "{what} failed, trying again");
-                let delay = backoff.delay(attempt, &mut rand::rng());
-                sleep(delay).await;
-            }
-            other => return other,
-        }
-    }
-}
-
-async fn mark(reader: &dyn Reader, content: &str) -> Result<u64> {
-    // Written twice, the second one means nothing.
-    patiently("writing a watermark", || reader.mark(content)).await
-}
-
-async fn open(
-    reader: &dyn Reader,
-    watermark: &str,
-    table: u32,
-    filter: Option<&str>,
-) -> Result<Answer> {
-    let count = || reader.rows(table, filter);
-    let expected = patiently("counting existing rows", count).await?;
-    let horizon = mark(reader, watermark).await?;
-    Ok(Answer::Opened { horizon, expected })
-}
-
-/// A page, or those who still write.
-async fn read(
-    reader: &dyn Reader,
-    request: &PageRequest,
-    horizon: u64,
-) -> Result<Result<Page, Vec<String>>> {
-    let page = patiently("reading existing rows", || reader.page(request)).await?;
-    if page.snapshot.running.iter().any(|xid| *xid < horizon) {
-        return Ok(Err(reader.writers().await.unwrap_or_default()));
-    }
-    Ok(Ok(page))
 }

@@ -17,6 +17,8 @@
 //! - The durable LSN is confirmed only after the settlement that carries it has returned.
 //! - One window is under way at a time; the next one's plan is made from the ledger after it.
 
+mod between;
+
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -35,7 +37,6 @@ use super::settle::{Delivered, Extent, Settled, settle};
 use super::status::Status;
 use super::truncate::empty;
 use crate::capture::{Event, Source};
-use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
@@ -126,6 +127,8 @@ pub struct Apply {
     due: VecDeque<RecordId>,
     /// There may be more on the shelf whose turn it is than `due` could hold.
     rescan: bool,
+    /// What was held for a schema may go by now.
+    mended: bool,
     discards: Vec<Command>,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
@@ -168,6 +171,7 @@ impl Apply {
             urgent: false,
             due: VecDeque::new(),
             rescan: false,
+            mended: false,
             discards: Vec::new(),
             triggers: VecDeque::new(),
             askers: Vec::new(),
@@ -183,7 +187,7 @@ impl Apply {
         commands: &mut mpsc::Receiver<Command>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<()> {
-        self.receive(self.crew.due().await?);
+        self.receive(self.crew.due(true).await?);
         let mut flight: Option<BoxFuture<'static, Result<Landed>>> = None;
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
@@ -284,116 +288,6 @@ impl Apply {
             Command::LookAtCrm => self.look_at_crm(),
             discard @ Command::Discard { .. } => self.discards.push(discard),
         }
-    }
-
-    fn look_at_crm(&mut self) {
-        let asked = |t: &Trigger| matches!(t, Trigger::Crm);
-        if !self.triggers.iter().any(asked) {
-            self.triggers.push_back(Trigger::Crm);
-        }
-    }
-
-    /// Takes the rules in force.
-    fn follow(&mut self) {
-        let (mapping, objects) = (self.adapter.mapping(), self.adapter.objects());
-        self.crew.objects = Arc::clone(objects);
-        self.backfill.follow(mapping, objects, self.clock.now());
-        self.status.rules(&self.adapter);
-        self.tell();
-    }
-
-    /// Live changes are not late: existing rows may be read.
-    fn is_calm(&self) -> bool {
-        if !self.intake.is_hungry() || self.intake.is_again() {
-            return false;
-        }
-        let now = self.clock.now();
-        let late = |since: Timestamp| now.since(since) > self.backfill.patience();
-        !self.intake.oldest.is_some_and(late) && !self.status.under_way().is_some_and(late)
-    }
-
-    /// Shows how the backfills go.
-    fn tell(&mut self) {
-        self.status.backfills(&self.backfill);
-        if self.told.elapsed() >= TELL {
-            self.told = Instant::now();
-            self.status.tell_backfills();
-        }
-    }
-
-    /// A look at either side's schema whose place in the stream has come.
-    fn due_trigger(&mut self) -> Option<Trigger> {
-        let place = self.triggers.iter().position(|t| self.is_due(t))?;
-        self.triggers.remove(place)
-    }
-
-    fn is_due(&self, trigger: &Trigger) -> bool {
-        match trigger {
-            Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
-            Trigger::News(_) | Trigger::Crm => true,
-        }
-    }
-
-    /// What stands alone between two windows, if that is where we are.
-    fn between(&mut self) -> Option<BoxFuture<'static, Result<Landed>>> {
-        if self.intake.is_again() {
-            return None;
-        }
-        if self.window.is_empty() {
-            if let Some(emptied) = self.intake.take_truncate() {
-                return Some(self.run_truncate(emptied));
-            }
-            if let Some(news) = self.intake.take_news() {
-                return Some(self.run_adapt(Trigger::News(news)));
-            }
-            if self.intake.take_stop()
-                && let Some(trigger) = self.due_trigger()
-            {
-                return Some(self.run_adapt(trigger));
-            }
-        }
-        None
-    }
-
-    fn run_adapt(&self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
-        let adapter = Arc::clone(&self.adapter);
-        let (progress, now) = (self.progress, self.clock.now());
-        Box::pin(async move {
-            Ok(match adapter.adapt(trigger, now).await? {
-                Some(adapted) => Landed::Adapted(Box::new(adapted)),
-                None => Landed::Settled {
-                    progress,
-                    due: Due::default(),
-                    next: None,
-                },
-            })
-        })
-    }
-
-    /// New rules: from here on they hold, and are stored before anything is sent by them.
-    fn adopt(&mut self, adapted: Adapted) -> BoxFuture<'static, Result<Landed>> {
-        let versions = adapted.versions.iter();
-        let versions: Vec<_> = versions.map(|v| (v.from, v.table.clone())).collect();
-        let mapping = Arc::clone(adapted.adapter.mapping());
-        self.intake.adapt(mapping, versions, adapted.types);
-        self.adapter = adapted.adapter;
-        self.status.changed(&adapted.changes);
-        for (table, job) in adapted.jobs {
-            self.backfill.add(&table, job);
-        }
-        self.rescan |= adapted.mended;
-        self.follow();
-        let mut settlement = only_progress(self.progress);
-        settlement.schemas = adapted.versions;
-        settlement.fields = adapted.fields;
-        settlement.loads = self.backfill.unsaved();
-        self.run_settlement(
-            Settled {
-                settlement,
-                ..Settled::default()
-            },
-            None,
-        )
     }
 
     /// When the loop has to look again although nothing came in.
@@ -519,19 +413,6 @@ impl Apply {
         self.account(settled);
     }
 
-    /// What the settlement of a page changes in its backfill.
-    fn account(&mut self, settled: &mut Settled) {
-        if let Some((page, rows)) = settled.page.take() {
-            let load = self.backfill.settled(&page, rows);
-            settled.settlement.loads.extend(load);
-            self.tell();
-        }
-        settled.settlement.loads.extend(self.backfill.unsaved());
-        if settled.schema_hint {
-            self.look_at_crm();
-        }
-    }
-
     /// Takes the window out and begins the next one.
     fn rotate(&mut self) -> Window {
         let mut window = std::mem::take(&mut self.window);
@@ -613,12 +494,13 @@ impl Apply {
 
     fn run_rescan(&mut self) -> BoxFuture<'static, Result<Landed>> {
         self.rescan = false;
+        let mended = std::mem::take(&mut self.mended);
         let crew = self.crew.clone();
         let progress = self.progress;
         Box::pin(async move {
             Ok(Landed::Settled {
                 progress,
-                due: crew.due().await?,
+                due: crew.due(mended).await?,
                 next: None,
             })
         })

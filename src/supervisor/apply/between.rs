@@ -1,0 +1,141 @@
+//! What happens between two windows: new rules, truncated tables, the account of backfills.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::super::adapt::{Adapted, Trigger};
+use super::super::flight::Due;
+use super::super::settle::Settled;
+use super::{Apply, Landed, TELL, only_progress};
+use crate::change::Timestamp;
+use crate::fault::Result;
+use crate::sinks::BoxFuture;
+
+impl Apply {
+    pub(super) fn look_at_crm(&mut self) {
+        let asked = |t: &Trigger| matches!(t, Trigger::Crm);
+        if !self.triggers.iter().any(asked) {
+            self.triggers.push_back(Trigger::Crm);
+        }
+    }
+
+    /// Takes the rules in force.
+    pub(super) fn follow(&mut self) {
+        let (mapping, objects) = (self.adapter.mapping(), self.adapter.objects());
+        self.crew.objects = Arc::clone(objects);
+        if self.backfill.follow(mapping, objects, self.clock.now()) {
+            self.intake.untrack();
+        }
+        self.status.rules(&self.adapter);
+        self.tell();
+    }
+
+    /// Live changes are not late: existing rows may be read.
+    pub(super) fn is_calm(&self) -> bool {
+        if !self.intake.is_hungry() || self.intake.is_again() {
+            return false;
+        }
+        let now = self.clock.now();
+        let late = |since: Timestamp| now.since(since) > self.backfill.patience();
+        !self.intake.oldest.is_some_and(late) && !self.status.under_way().is_some_and(late)
+    }
+
+    /// Shows how the backfills go.
+    pub(super) fn tell(&mut self) {
+        self.status.backfills(&self.backfill);
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            self.status.tell_backfills();
+        }
+    }
+
+    /// A look at either side's schema whose place in the stream has come.
+    pub(super) fn due_trigger(&mut self) -> Option<Trigger> {
+        let place = self.triggers.iter().position(|t| self.is_due(t))?;
+        self.triggers.remove(place)
+    }
+
+    pub(super) fn is_due(&self, trigger: &Trigger) -> bool {
+        match trigger {
+            Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
+            Trigger::News(_) | Trigger::Crm => true,
+        }
+    }
+
+    /// What stands alone between two windows, if that is where we are.
+    pub(super) fn between(&mut self) -> Option<BoxFuture<'static, Result<Landed>>> {
+        if self.intake.is_again() {
+            return None;
+        }
+        if self.window.is_empty() {
+            if let Some(emptied) = self.intake.take_truncate() {
+                return Some(self.run_truncate(emptied));
+            }
+            if let Some(news) = self.intake.take_news() {
+                return Some(self.run_adapt(Trigger::News(news)));
+            }
+            if self.intake.take_stop()
+                && let Some(trigger) = self.due_trigger()
+            {
+                return Some(self.run_adapt(trigger));
+            }
+        }
+        None
+    }
+
+    pub(super) fn run_adapt(&self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+        let adapter = Arc::clone(&self.adapter);
+        let (progress, now) = (self.progress, self.clock.now());
+        Box::pin(async move {
+            Ok(match adapter.adapt(trigger, now).await? {
+                Some(adapted) => Landed::Adapted(Box::new(adapted)),
+                None => Landed::Settled {
+                    progress,
+                    due: Due::default(),
+                    next: None,
+                },
+            })
+        })
+    }
+
+    /// New rules: from here on they hold, and are stored before anything is sent by them.
+    pub(super) fn adopt(&mut self, adapted: Adapted) -> BoxFuture<'static, Result<Landed>> {
+        let versions = adapted.versions.iter();
+        let versions: Vec<_> = versions.map(|v| (v.from, v.table.clone())).collect();
+        let mapping = Arc::clone(adapted.adapter.mapping());
+        self.intake.adapt(mapping, versions, adapted.types);
+        self.adapter = adapted.adapter;
+        self.status.changed(&adapted.changes);
+        for (table, job) in adapted.jobs {
+            self.backfill.add(&table, job);
+        }
+        self.rescan |= adapted.mended;
+        self.mended |= adapted.mended;
+        self.follow();
+        let mut settlement = only_progress(self.progress);
+        settlement.schemas = adapted.versions;
+        settlement.fields = adapted.fields;
+        settlement.loads = self.backfill.unsaved();
+        self.run_settlement(
+            Settled {
+                settlement,
+                ..Settled::default()
+            },
+            None,
+        )
+    }
+
+    /// What the settlement of a page changes in its backfill.
+    pub(super) fn account(&mut self, settled: &mut Settled) {
+        if let Some((page, rows)) = settled.page.take() {
+            let load = self.backfill.settled(&page, rows);
+            settled.settlement.loads.extend(load);
+            self.tell();
+        }
+        settled.settlement.loads.extend(self.backfill.unsaved());
+        if settled.schema_hint {
+            self.look_at_crm();
+        }
+    }
+}
