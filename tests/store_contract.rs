@@ -184,7 +184,6 @@ async fn a_settlement_is_all_or_nothing(store: AnyStore) {
     all.intent = Some(Intent {
         until: at(9, 9),
         shelf: vec![one.clone()],
-        page: None,
     });
     store.settle(all.clone()).await.unwrap();
     let recovered = store.recover().await.unwrap();
@@ -534,10 +533,6 @@ async fn an_intent_names_thousands_of_records(store: AnyStore) {
             shelf: (0..count)
                 .map(|n| record(CONTACT, &format!("record {n}")))
                 .collect(),
-            page: (count > 0).then(|| syncline::store::PageExtent {
-                table: "public.contact".into(),
-                through: vec![count.to_string(), "ł".into()],
-            }),
         };
         let mut put = settlement(step);
         put.intent = Some(intent.clone());

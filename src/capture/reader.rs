@@ -46,8 +46,6 @@ pub struct PageRequest {
     pub table: u32,
     /// Only rows behind this one.
     pub after: Option<PageKey>,
-    /// Only rows up to this one: then `end` means that it was reached.
-    pub through: Option<PageKey>,
     /// Only rows for which this SQL condition is true.
     pub filter: Option<String>,
     /// At most so many.

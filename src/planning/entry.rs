@@ -172,8 +172,6 @@ pub(super) enum Origin {
         /// See [`super::Item::rereferred`].
         rereferred: bool,
     },
-    /// A row (and perhaps changes) of which the ledger is not certain.
-    Again,
     /// The shelf (or a rule): the rest of what has been done at this position.
     Shelf,
 }
@@ -211,18 +209,17 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     };
     let stale = match origin {
         Origin::Shelf => operation.position < ledger.position,
-        Origin::Change { .. } | Origin::Again => operation.position <= ledger.position,
+        Origin::Change { .. } => operation.position <= ledger.position,
     };
     if stale {
         return Course::Stale;
     }
     let rereferred = !matches!(origin, Origin::Change { rereferred: false });
     match operation.action {
-        Action::Delete { .. } if ledger.exists() => Course::Send(Fields::default()),
+        Action::Delete { .. } if ledger.may_exist() => Course::Send(Fields::default()),
         Action::Delete { .. } => Course::Unchanged,
-        Action::Archive { create: false } if !ledger.exists() => Course::Unchanged,
+        Action::Archive { create: false } if !ledger.may_exist() => Course::Unchanged,
         _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
-        _ if matches!(origin, Origin::Again) => Course::Send(Arc::clone(&operation.fields)),
         _ => {
             let changed: Vec<Assigned> = operation
                 .fields

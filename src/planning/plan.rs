@@ -91,13 +91,7 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
 fn enter(plan: &mut Plan, item: Item, states: &States) {
     let record = item.operation.record();
     let RecordState { ledger, pending } = states.get(&record).cloned().unwrap_or_default();
-    let origin = |rereferred| match item.row {
-        Some(row) if row.again => Origin::Again,
-        _ => Origin::Change { rereferred },
-    };
-    let again = origin(true);
     let Some(before) = pending else {
-        let origin = origin(item.rereferred);
         let mut item = item;
         if let Some(only) = item.row.and_then(|row| row.only)
             && ledger.as_ref().is_some_and(LedgerEntry::exists)
@@ -106,7 +100,13 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         }
         let course = match item.rejected {
             Some(fault) => refused(fault),
-            None => decide(&item.operation, ledger.as_ref(), origin),
+            None => decide(
+                &item.operation,
+                ledger.as_ref(),
+                Origin::Change {
+                    rereferred: item.rereferred,
+                },
+            ),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -142,7 +142,13 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), again))
+        blocked.unwrap_or_else(|| {
+            decide(
+                &operation,
+                ledger.as_ref(),
+                Origin::Change { rereferred: true },
+            )
+        })
     };
     plan.add(Entry {
         operation,

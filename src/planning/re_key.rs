@@ -82,7 +82,7 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
             } else if let Action::ReKey { from } = older.action {
                 // Renamed again before the first renaming reached the CRM.
                 operation.action = Action::ReKey { from };
-            } else if !old_ledger.as_ref().is_some_and(LedgerEntry::exists) {
+            } else if !old_ledger.as_ref().is_some_and(LedgerEntry::may_exist) {
                 operation.action = Action::Upsert;
             }
             absorbed.push(*pending);
@@ -182,7 +182,7 @@ pub(super) fn re_key_base(
 
 /// What becomes of the record under the old key when a re-key is not possible.
 fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option<Entry> {
-    let known = ledger.as_ref().filter(|l| l.exists())?;
+    let known = ledger.as_ref().filter(|l| l.may_exist())?;
     let (action, fields) = match &by.target.removal {
         Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
         Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),

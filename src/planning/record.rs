@@ -21,6 +21,8 @@ pub enum Existence {
     Archived,
     /// It does not: a tombstone.
     Deleted,
+    /// It may: a row of a backfill was about to be sent, and what became of that is not known.
+    Uncertain,
 }
 
 /// What the CRM holds of one record, as far as we wrote it.
@@ -101,6 +103,11 @@ pub struct Pending {
 impl LedgerEntry {
     /// The CRM has the record.
     pub fn exists(&self) -> bool {
+        matches!(self.existence, Existence::Live | Existence::Archived)
+    }
+
+    /// The CRM has the record, or may have it.
+    pub fn may_exist(&self) -> bool {
         self.existence != Existence::Deleted
     }
 

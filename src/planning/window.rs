@@ -30,8 +30,6 @@ pub struct Item {
 pub struct Row {
     /// Where the CRM has the record, only this field is written.
     pub only: Option<u16>,
-    /// It may have been sent before the process ended: what the ledger says of it is not certain.
-    pub again: bool,
 }
 
 impl Item {
@@ -69,8 +67,6 @@ pub struct WindowPage {
     pub overtaken: u64,
     /// There are no rows behind it.
     pub end: bool,
-    /// It was read up to a certain row, and all of that is in it.
-    pub bound_reached: bool,
 }
 
 /// Most that a window holds.
@@ -203,9 +199,8 @@ impl Window {
                     // A change says something of every field: all of it is to be written.
                     (Some(a), Some(b)) => Some(Row {
                         only: a.only.filter(|only| b.only == Some(*only)),
-                        again: a.again || b.again,
                     }),
-                    (Some(row), None) | (None, Some(row)) => Some(Row { only: None, ..row }),
+                    (Some(_), None) | (None, Some(_)) => Some(Row { only: None }),
                     (None, None) => None,
                 };
                 let merged = older.change && item.change;

@@ -220,11 +220,7 @@ proptest! {
         shelf in proptest::collection::vec(record(), 0..50),
         checkpoint: u64,
     ) {
-        let page = shelf.first().map(|record| PageExtent {
-            table: "public.t".into(),
-            through: vec![record.key.to_string(), String::new()],
-        });
-        round_trip(&Intent { until, shelf, page });
+        round_trip(&Intent { until, shelf });
         round_trip(&Progress { checkpoint: Lsn(checkpoint), settled: until });
     }
 
@@ -311,9 +307,8 @@ fn the_format_has_not_changed() {
             ordinal: 2,
         },
         shelf: vec![record],
-        page: None,
     };
-    let bytes = [1, 0xAC, 0x02, 2, 1, 1, 2, 3, 4, 2, b'k', b'1', 0];
+    let bytes = [1, 0xAC, 0x02, 2, 1, 1, 2, 3, 4, 2, b'k', b'1'];
     assert_eq!(to_value(&intent), bytes);
     let entry = LedgerEntry {
         position: intent.until,

@@ -74,15 +74,6 @@ pub struct Rowcount {
     pub pending: u64,
 }
 
-/// The page that a window holds.
-#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct PageExtent {
-    /// Its table, in the configuration's words.
-    pub table: String,
-    /// Its last row.
-    pub through: PageKey,
-}
-
 impl std::ops::AddAssign for Rowcount {
     fn add_assign(&mut self, other: Self) {
         self.read += other.read;

@@ -57,7 +57,7 @@ use crate::sinks::BoxFuture;
 
 pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
 pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
-pub use load::{Job, JobKind, Load, PageExtent, Rowcount};
+pub use load::{Job, JobKind, Load, Rowcount};
 pub use memory::Memory;
 
 /// What to do about a damaged state directory.
@@ -81,8 +81,6 @@ pub struct Intent {
     pub until: Position,
     /// The records it took from the shelf (and not from the stream).
     pub shelf: Vec<RecordId>,
-    /// The page of existing rows in it.
-    pub page: Option<PageExtent>,
 }
 
 /// Verdicts by table. Deltas in a settlement, totals when read. [`Verdict::Pending`] falls when an

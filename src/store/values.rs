@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::encoding::{Decoded, Malformed, Reader, Stored, put_bytes};
 use super::{
-    Existence, Intent, Job, Load, PageExtent, Pending, PendingOperation, Progress, Reason,
-    Rowcount, SchemaVersion,
+    Existence, Intent, Job, Load, Pending, PendingOperation, Progress, Reason, Rowcount,
+    SchemaVersion,
 };
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{Identity, Lsn, Position, ReplicaIdentity, Timestamp, Verdict};
@@ -74,8 +74,7 @@ stored_struct!(Progress {
     checkpoint,
     settled
 });
-stored_struct!(Intent { until, shelf, page });
-stored_struct!(PageExtent { table, through });
+stored_struct!(Intent { until, shelf });
 stored_struct!(Load {
     table,
     oid,
@@ -155,6 +154,7 @@ stored_enum!(Existence {
     Live = 0,
     Archived = 1,
     Deleted = 2,
+    Uncertain = 3,
 });
 stored_enum!(Reason {
     DeadLetter = 0,

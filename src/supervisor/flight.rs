@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::apply::intent;
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
-use crate::planning::{self, Batch, Course, Entry, Objects, Pending, Plan, Reason, States, Window};
+use crate::planning::{
+    self, Batch, Course, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason, States,
+    Window,
+};
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
-use crate::store::{ShelfQuery, Store};
+use crate::store::{Progress, Settlement, ShelfQuery, Store};
 
 /// What a flight works with.
 #[derive(Clone)]
@@ -25,7 +29,13 @@ pub struct Crew {
 impl Crew {
     /// Plans and delivers a window. Dropped halfway, it leaves nothing behind but requests that may
     /// or may not have been carried out, as its intent says.
-    pub async fn fly(&self, mut window: Window, shelf_in_use: bool) -> Result<Delivered> {
+    pub async fn fly(
+        &self,
+        mut window: Window,
+        progress: Progress,
+        shelf_in_use: bool,
+    ) -> Result<Delivered> {
+        let intent = window.page.as_ref().map(|_| intent(&window, progress));
         let extent = Extent {
             until: window.until,
             checkpoint: window.checkpoint,
@@ -34,6 +44,20 @@ impl Crew {
         };
         let states = self.states(&window, shelf_in_use).await?;
         let plan = planning::plan(window, &states, &self.objects);
+        if intent.is_some() {
+            // Sent again a window is made of the same changes, but a page is read anew, and a row may
+            // be gone by then. Until this window is settled, the ledger claims nothing of its rows.
+            let ledger: Vec<_> = plan.entries.iter().filter_map(uncertain).collect();
+            if !ledger.is_empty() {
+                let doubt = Settlement {
+                    progress,
+                    ledger,
+                    intent,
+                    ..Settlement::default()
+                };
+                self.store.settle(doubt).await?;
+            }
+        }
         self.send(plan, extent).await
     }
 
@@ -93,6 +117,16 @@ impl Crew {
         // arrives as a new one, with all its fields, and what the old one held counts for nothing.
         for &index in &absent {
             if let Some(entry) = plan.entries.get_mut(index) {
+                // It cannot refer to itself before it is there.
+                let own = entry.operation.record();
+                let operation = &entry.operation;
+                for field in operation.fields.iter() {
+                    let to_itself = planning::parents(operation, std::slice::from_ref(field))
+                        .any(|parent| parent == own);
+                    if to_itself && !entry.completes.contains(field) {
+                        entry.completes.push(field.clone());
+                    }
+                }
                 let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
                 let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
                 entry.course = Course::Send(Arc::new(fields.cloned().collect()));
@@ -291,6 +325,40 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
             _ => None,
         }
     })
+}
+
+/// What is certain of a record while an existing row of it is being sent.
+fn uncertain(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
+    let (Course::Send(fields), true) = (&entry.course, entry.row) else {
+        return None;
+    };
+    if entry.operation.action != Action::Upsert {
+        return None;
+    }
+    let known = entry.ledger.clone();
+    let ledger = match known.filter(LedgerEntry::exists) {
+        Some(mut known) => {
+            let target = &entry.operation.target;
+            let sent = |id| {
+                let mut slots = fields.iter().map(|f| usize::from(f.slot));
+                slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
+            };
+            known.fingerprints.retain(|(id, _)| !sent(*id));
+            known
+        }
+        None => LedgerEntry {
+            position: entry
+                .ledger
+                .as_ref()
+                .map(|l| l.position)
+                .unwrap_or_default(),
+            existence: Existence::Uncertain,
+            crm_id: None,
+            fingerprints: Vec::new(),
+            parents: Vec::new(),
+        },
+    };
+    Some((entry.operation.record(), ledger))
 }
 
 /// It is on the shelf because of the schema of either side.

@@ -19,10 +19,6 @@ pub struct Arrived {
     pub table: Box<str>,
     /// For this column alone, where the CRM has the record.
     pub column: Option<String>,
-    /// Its rows may have been sent before the process ended.
-    pub again: bool,
-    /// It was read up to a row that was asked for; there are rows behind it.
-    pub bounded: bool,
     /// The rows.
     pub page: Page,
 }
@@ -40,9 +36,8 @@ impl Rows<'_> {
     /// Puts the rows into a window without operations. False: it has no place for them.
     pub(super) fn enter(&self, arrived: Arrived, overlay: &Overlay, window: &mut Window) -> bool {
         let page = arrived.page;
-        let again = arrived.again;
         let only = arrived.column.as_deref().and_then(|c| self.slot(c));
-        let row = Row { only, again };
+        let row = Row { only };
         let mut fits = true;
         let mut overtaken = 0;
         let rows = page.rows.len() as u64;
@@ -78,8 +73,7 @@ impl Rows<'_> {
             through: page.last,
             rows,
             overtaken,
-            end: page.end && !arrived.bounded,
-            bound_reached: page.end && arrived.bounded,
+            end: page.end,
         });
         fits
     }

@@ -212,6 +212,8 @@ impl Desk<'_> {
             }
             (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
                 self.tombstone(&entry);
+                // Its place is free, for a re-key that waits for that.
+                self.settled.released.push(record);
                 self.verdict(&entry, Some(Verdict::Applied));
             }
             (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {

@@ -203,7 +203,6 @@ pub async fn run(
         backfill::Settings::new(&config),
         rand::rng().random(),
         loads.clone(),
-        recovered.intent.as_ref().and_then(|i| i.page.clone()),
     );
     let apply = Apply::new(
         intake,

@@ -34,7 +34,7 @@ pub(super) async fn empty(
         after = Some(last.key.clone());
         let keys = page
             .iter()
-            .filter(|(_, entry)| entry.exists())
+            .filter(|(_, entry)| entry.may_exist())
             .map(|(r, _)| r.key.clone());
         remove(crew, status, &emptied, keys.collect(), progress, clock).await?;
     }

@@ -181,7 +181,6 @@ async fn rows(handle: &Handle, table: u32, filter: Option<&str>) -> Result<u64, 
     let none = PageRequest {
         table,
         after: None,
-        through: None,
         filter: Some("false".into()),
         rows: 1,
         bytes: 1,

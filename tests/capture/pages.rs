@@ -27,7 +27,6 @@ pub fn oid(pg: &Postgres, table: &str) -> u32 {
 
 pub fn request(table: u32, rows: usize) -> PageRequest {
     PageRequest {
-        through: None,
         table,
         after: None,
         filter: None,

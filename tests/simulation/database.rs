@@ -212,11 +212,10 @@ impl Reader for Database {
             };
             let number = |key: &PageKey| key[0].parse::<i64>().expect("our own key");
             let after = request.after.as_ref().map_or(i64::MIN, number);
-            let through = request.through.as_ref().map_or(i64::MAX, number);
             let state = &self.history.states[visible];
             let found: Vec<(i64, &Row)> = state
                 .iter()
-                .filter(|((t, id), _)| *t == table && *id > after && *id <= through)
+                .filter(|((t, id), _)| *t == table && *id > after)
                 .map(|((_, id), row)| (*id, row))
                 .take(request.rows)
                 .collect();

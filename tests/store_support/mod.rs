@@ -323,7 +323,6 @@ pub fn step(number: u64) -> Settlement {
             shelf: (0..number % 400)
                 .map(|n| record(CONTACT, &format!("intent {n}")))
                 .collect(),
-            page: None,
         });
     }
     step

@@ -29,7 +29,7 @@ pub(super) async fn rows(
     if let Some(filter) = filter {
         check_filter(sql, &target, filter).await?;
     }
-    let from = format!("{}{}", target.from, target.conditions(None, None, filter));
+    let from = format!("{}{}", target.from, target.conditions(None, filter));
     let plan = value(sql, &format!("EXPLAIN (FORMAT JSON) SELECT FROM {from}"))
         .await?
         .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());

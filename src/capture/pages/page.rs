@@ -70,13 +70,7 @@ async fn attempt(sql: &Sql, request: &PageRequest, publication: &str) -> Result<
         check_filter(sql, &target, filter).await?;
     }
     let mut rows = Rows::new(&catalog, &target, request.bytes.min(MOST_BYTES));
-    let query = target.page(
-        &rows.columns,
-        after,
-        request.through.as_deref(),
-        request.filter.as_deref(),
-        most,
-    );
+    let query = target.page(&rows.columns, after, request.filter.as_deref(), most);
     let hints = if request.filter.is_none() {
         BY_INDEX
     } else {

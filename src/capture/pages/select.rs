@@ -77,16 +77,9 @@ fn parentheses(condition: &str) -> String {
 
 impl Target {
     /// `WHERE …`, or nothing.
-    pub(super) fn conditions(
-        &self,
-        after: Option<&[String]>,
-        through: Option<&[String]>,
-        filter: Option<&str>,
-    ) -> String {
+    pub(super) fn conditions(&self, after: Option<&[String]>, filter: Option<&str>) -> String {
         let mut all = Vec::new();
         all.extend(after.and_then(|after| behind(&self.key, after)));
-        let past = through.and_then(|through| behind(&self.key, through));
-        all.extend(past.map(|past| format!("NOT ({past})")));
         all.extend(self.row_filter.as_deref().map(parentheses));
         all.extend(filter.map(parentheses));
         if all.is_empty() {
@@ -101,7 +94,6 @@ impl Target {
         &self,
         columns: &[&str],
         after: Option<&[String]>,
-        through: Option<&[String]>,
         filter: Option<&str>,
         rows: usize,
     ) -> String {
@@ -111,7 +103,7 @@ impl Target {
             "SELECT {} FROM {}{} ORDER BY {} LIMIT {rows}",
             columns.join(", "),
             self.from,
-            self.conditions(after, through, filter),
+            self.conditions(after, filter),
             order.join(", "),
         )
     }
@@ -182,17 +174,13 @@ mod tests {
     fn a_page_is_read_by_its_key() {
         let single = target(vec![column("i\"d", "pg_catalog", false)]);
         assert_eq!(
-            single.page(&["i\"d", "v"], None, None, None, 5),
+            single.page(&["i\"d", "v"], None, None, 5),
             "SELECT \"i\"\"d\", \"v\" FROM ONLY \"public\".\"t\" ORDER BY \"i\"\"d\" USING OPERATOR(pg_catalog.<) NULLS LAST LIMIT 5"
         );
-        let condition = single.conditions(Some(&["it's \\".to_owned()]), None, Some("x --"));
+        let condition = single.conditions(Some(&["it's \\".to_owned()]), Some("x --"));
         assert_eq!(
             condition,
             " WHERE \"i\"\"d\" OPERATOR(pg_catalog.>) 'it''s \\' AND (\nx --\n)"
-        );
-        assert_eq!(
-            single.conditions(None, Some(&["9".to_owned()]), None),
-            " WHERE NOT (\"i\"\"d\" OPERATOR(pg_catalog.>) '9')"
         );
         let mut two = target(vec![
             column("a", "pg_catalog", false),
@@ -202,7 +190,7 @@ mod tests {
         two.key[1].collation = Some("pg_catalog.\"C\"".into());
         let after = ["1".to_owned(), "2".to_owned()];
         assert_eq!(
-            two.conditions(Some(&after), None, None),
+            two.conditions(Some(&after), None),
             " WHERE ROW(\"a\", \"b\" COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.>) ROW('1', '2') AND (\n(a > 1)\n)"
         );
     }
@@ -216,7 +204,7 @@ mod tests {
         ]);
         let after = ["1", "2", "3"].map(str::to_owned);
         assert_eq!(
-            mixed.conditions(Some(&after), None, None),
+            mixed.conditions(Some(&after), None),
             " WHERE \"a\" OPERATOR(pg_catalog.<=) '1' AND (\"a\" OPERATOR(pg_catalog.<) '1' OR (\"a\" OPERATOR(pg_catalog.=) '1' AND (\"b\" OPERATOR(ext.>) '2' OR (\"b\" OPERATOR(ext.=) '2' AND (\"c\" OPERATOR(ext.>) '3')))))"
         );
     }

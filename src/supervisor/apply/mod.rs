@@ -42,7 +42,7 @@ use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
 use crate::planning::Window;
 use crate::sinks::BoxFuture;
-use crate::store::{Intent, Job, JobKind, PageExtent, Progress, Recovered, Settlement, ShelfQuery};
+use crate::store::{Intent, Job, JobKind, Progress, Recovered, Settlement, ShelfQuery};
 
 /// How often an idle position is made durable.
 const IDLE: Duration = Duration::from_secs(1);
@@ -368,17 +368,7 @@ impl Apply {
             if window.is_quiet() {
                 self.settle_quiet(window, &mut settled);
             } else {
-                let until = window.until.unwrap_or(settled.settlement.progress.settled);
-                settled.settlement.intent = Some(Intent {
-                    until,
-                    shelf: window.shelf.clone(),
-                    page: window.page.as_ref().and_then(|page| {
-                        Some(PageExtent {
-                            table: page.table.to_string(),
-                            through: page.through.clone()?,
-                        })
-                    }),
-                });
+                settled.settlement.intent = Some(intent(window, settled.settlement.progress));
             }
         }
         self.settled_at = Instant::now();
@@ -551,7 +541,7 @@ impl Apply {
                 let progress = self.progress;
                 let clock = self.clock.clone();
                 Some(Box::pin(async move {
-                    let delivered = crew.fly(window, shelf_in_use).await?;
+                    let delivered = crew.fly(window, progress, shelf_in_use).await?;
                     let settled = settle(delivered, progress, &crew.objects, clock.now());
                     Ok(Landed::Delivered(settled))
                 }))
@@ -597,6 +587,14 @@ impl Apply {
             }
         }
         Ok(())
+    }
+}
+
+/// What a window is made of.
+pub(super) fn intent(window: &Window, progress: Progress) -> Intent {
+    Intent {
+        until: window.until.unwrap_or(progress.settled),
+        shelf: window.shelf.clone(),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::fault::{Error, Result};
 use crate::mapping::Mapping;
 use crate::planning::{Objects, WindowPage};
 use crate::sinks::BoxFuture;
-use crate::store::{Job, JobKind, Load, PageExtent, Rowcount};
+use crate::store::{Job, JobKind, Load, Rowcount};
 
 /// The smallest page.
 const LEAST_ROWS: usize = 100;
@@ -145,8 +145,6 @@ pub struct Backfill {
     refused: BTreeMap<Box<str>, String>,
     current: Option<Current>,
     phase: Phase,
-    /// The page that a window held when the process ended.
-    again: Option<PageExtent>,
     /// To be stored with the next settlement.
     unsaved: Vec<Box<str>>,
     /// When the window with a page went.
@@ -156,13 +154,7 @@ pub struct Backfill {
 
 impl Backfill {
     /// From what is stored. `run` differs from life to life.
-    pub fn new(
-        reader: Arc<dyn Reader>,
-        settings: Settings,
-        run: u64,
-        stored: Vec<Load>,
-        again: Option<PageExtent>,
-    ) -> Self {
+    pub fn new(reader: Arc<dyn Reader>, settings: Settings, run: u64, stored: Vec<Load>) -> Self {
         let loads = stored.into_iter().map(|l| (l.table.as_str().into(), l));
         Backfill {
             reader,
@@ -175,7 +167,6 @@ impl Backfill {
             refused: BTreeMap::new(),
             current: None,
             phase: Phase::Idle,
-            again,
             unsaved: Vec::new(),
             launched: None,
             waits_for: Vec::new(),
@@ -286,7 +277,6 @@ impl Backfill {
             self.choose(intake);
         }
         let run = self.run;
-        let again = self.again.clone();
         let current = self.current.as_mut().filter(|c| !c.ended)?;
         let reader = Arc::clone(&self.reader);
         let Some(horizon) = current.horizon else {
@@ -310,11 +300,9 @@ impl Backfill {
         }
         let load = self.loads.get(&current.table)?;
         let job = load.job()?;
-        let through = again.filter(|a| a.table == load.table).map(|a| a.through);
         let request = PageRequest {
             table: load.oid,
             after: current.cursor.clone(),
-            through,
             filter: job.filter.clone(),
             rows: current.rows,
             bytes: self.settings.page_bytes,
@@ -393,7 +381,6 @@ impl Backfill {
                 let job = load.job()?;
                 self.number += 1;
                 let watermark = format!("{:016x}/{}", self.run, self.number);
-                let again = self.again.as_ref().is_some_and(|a| a.table == load.table);
                 current.read_at = Some(Instant::now());
                 let pause = match self.settings.rows_per_second {
                     0 => Duration::ZERO,
@@ -404,8 +391,6 @@ impl Backfill {
                     watermark: watermark.clone(),
                     table: current.table.clone(),
                     column: job.column.clone(),
-                    again,
-                    bounded: again,
                     page,
                 });
                 self.phase = Phase::Placed;
@@ -447,14 +432,6 @@ impl Backfill {
             current.cursor = Some(through.clone());
         }
         current.ended |= page.end;
-        let load = self.loads.get(&current.table);
-        let done = self
-            .again
-            .take_if(|again| load.is_some_and(|l| l.table == again.table) && page.bound_reached);
-        if let Some(again) = done {
-            // Rows behind it were not in that page.
-            current.cursor = Some(again.through);
-        }
     }
 
     /// A window with a page is about to be settled: what is to be stored of it.
