@@ -96,6 +96,8 @@ impl Event {
 pub(super) struct Play {
     dice: Dice,
     companies: usize,
+    /// Customers have a tier by now.
+    pub(super) tiers: bool,
     /// Companies that have no row any more, with their last values.
     pub(super) archived: BTreeMap<String, Vec<Cell>>,
 }
@@ -105,6 +107,7 @@ impl Play {
         Play {
             dice: Dice::new(11),
             companies: data::COMPANIES,
+            tiers: false,
             archived: BTreeMap::new(),
         }
     }
@@ -224,10 +227,15 @@ impl Play {
 
     async fn logins(&mut self, app: &mut App) -> Result<()> {
         let which = self.these(app, Table::Customer, "true", 25).await?;
+        let tier = if self.tiers {
+            "tier = CASE WHEN lifetime_value < 100000 THEN 'silver' ELSE 'gold' END, "
+        } else {
+            ""
+        };
         app.write_alone(
             Table::Customer,
             &format!(
-                "UPDATE customer SET last_login = clock_timestamp(), lifetime_value = lifetime_value + 19.99, \
+                "UPDATE customer SET {tier}last_login = clock_timestamp(), lifetime_value = lifetime_value + 19.99, \
                  preferences = preferences || '{{\"theme\": \"night\"}}', lock_version = lock_version + 1 WHERE {which}"
             ),
         )
