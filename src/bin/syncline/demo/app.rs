@@ -22,6 +22,8 @@ pub(super) enum Table {
 }
 
 impl Table {
+    pub(super) const ALL: [Table; 3] = [Table::Company, Table::Customer, Table::Deal];
+
     pub(super) fn object(self) -> &'static str {
         match self {
             Table::Company => "Account",

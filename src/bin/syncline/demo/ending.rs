@@ -194,7 +194,7 @@ fn verdicts(screen: &Screen, app: &App, status: &Value, loaded: &Loaded) -> bool
     let mut rows = Vec::new();
     let mut good = true;
     let mut totals: BTreeMap<usize, i64> = BTreeMap::new();
-    for table in [Table::Company, Table::Customer, Table::Deal] {
+    for table in Table::ALL {
         let name = format!("public.{}", table.name());
         let counts: Vec<i64> = VERDICTS
             .iter()
