@@ -447,14 +447,25 @@ impl Play {
                 "SELECT company_id FROM customer WHERE id = '{id}'"
             ))
             .await?;
+        let version = app
+            .number(&format!(
+                "SELECT lock_version FROM customer WHERE id = '{id}'"
+            ))
+            .await?;
         app.begin().await?;
         Play::forget(app, &format!("id = '{id}'")).await?;
         app.commit().await?;
         tokio::time::sleep(PACE * 4).await;
         let number = self.companies;
-        let row = data::customer(&mut self.dice, number, number, id, Some(company));
+        let row = data::customer(&mut self.dice, number, number, id.clone(), Some(company));
         app.begin().await?;
         app.insert(Table::Customer, CUSTOMER, &[row]).await?;
+        // Where deletion and return became one write, the record's version must not seem to go back.
+        app.write(
+            Table::Customer,
+            &format!("UPDATE customer SET lock_version = {version} + 1 WHERE id = '{id}'"),
+        )
+        .await?;
         app.commit().await
     }
 }
