@@ -127,6 +127,8 @@ pub struct Apply {
     /// There may be more on the shelf whose turn it is than `due` could hold.
     rescan: bool,
     discards: Vec<Command>,
+    /// New rules are being made: until they hold, no change is taken by the old ones.
+    adapting: bool,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
     /// Those who asked for a backfill, until it is stored.
@@ -169,6 +171,7 @@ impl Apply {
             due: VecDeque::new(),
             rescan: false,
             discards: Vec::new(),
+            adapting: false,
             triggers: VecDeque::new(),
             askers: Vec::new(),
             told: Instant::now(),
@@ -188,7 +191,9 @@ impl Apply {
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
         loop {
-            self.intake.fill(&mut self.window)?;
+            if !self.adapting {
+                self.intake.fill(&mut self.window)?;
+            }
             if !self.window.is_quiet() {
                 self.filling_since.get_or_insert_with(Instant::now);
             }
@@ -355,7 +360,8 @@ impl Apply {
         None
     }
 
-    fn run_adapt(&self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+    fn run_adapt(&mut self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+        self.adapting = true;
         let adapter = Arc::clone(&self.adapter);
         let (progress, now) = (self.progress, self.clock.now());
         Box::pin(async move {
@@ -654,6 +660,8 @@ impl Apply {
         landed: Landed,
         source: &mut S,
     ) -> Option<BoxFuture<'static, Result<Landed>>> {
+        // There is one flight at a time: if it was new rules, they are here.
+        self.adapting = false;
         match landed {
             Landed::Settled {
                 progress,
