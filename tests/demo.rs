@@ -61,6 +61,35 @@ fn both_sides_are_the_same_at_the_end_of_the_demo() {
     }
     assert_eq!(text.matches("! kill -9 ").count(), 2, "{text}");
 
+    // The rows of before arrive by backfill, with a line of progress where there is no terminal.
+    assert!(
+        line(&text, "rows loaded").contains("3,600 of 3,600 by backfill"),
+        "{text}"
+    );
+    let progress = |l: &str| l.contains(" rows (") && l.contains(" %)");
+    assert!(text.lines().any(progress), "{text}");
+    let loaded = |table: &str| {
+        let words = format!("public.{table}: loaded, ");
+        let found = text.find(&words);
+        found.unwrap_or_else(|| panic!("{table} was not loaded:\n{text}"))
+    };
+    let order = ["company", "customer", "deal"].map(loaded);
+    assert!(order.is_sorted(), "parents first: {text}");
+
+    // A column was added and filled, another one renamed.
+    assert!(
+        line(&text, "fields made").contains("1: Contact.Tier__c; "),
+        "{text}"
+    );
+    assert!(text.contains("Tier__c is ") && text.contains(", 0 differ from Postgres"));
+    let changes = line(&text, "schema changes");
+    for word in ["column_added 1", "column_renamed 1", "; 0 values lost"] {
+        assert!(changes.contains(word), "{text}");
+    }
+    assert!(text.contains("moved by that transaction, 0 lost"), "{text}");
+    assert!(text.contains("3,600 rows of before are no changes"));
+    assert!(text.contains("ignored (logical messages)"), "{text}");
+
     // Every change has exactly one verdict.
     for table in ["company", "customer", "deal", "all"] {
         let row = numbers::<i64>(line(&text, table));
@@ -70,6 +99,6 @@ fn both_sides_are_the_same_at_the_end_of_the_demo() {
         assert_eq!(verdicts.len(), 7, "{table}: {row:?}");
         assert_eq!(verdicts.iter().sum::<i64>(), *sum, "{table}: {row:?}");
         assert_eq!(sum, committed, "{table}: {row:?}");
-        assert!(*committed > 500, "{table}: {row:?}");
+        assert!(*committed > 50, "{table}: {row:?}");
     }
 }

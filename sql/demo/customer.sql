@@ -1,4 +1,4 @@
--- Customers as the CRM should have them.
+-- Customers as the CRM should have them, once they have a tier.
 SELECT id::text,
        company_id,
        first_name,
@@ -13,5 +13,6 @@ SELECT id::text,
        to_char(date_trunc('second', last_login) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'),
        preferences::text,
        notes,
-       lock_version::text
+       lock_version::text,
+       tier
 FROM customer

@@ -244,14 +244,7 @@ impl Shown {
             bars::show(bar, report);
         } else if self.told.elapsed() >= TELL {
             self.told = Instant::now();
-            eprintln!(
-                "{}: {} of {} rows ({:.0} %){}",
-                report.table,
-                thousands(report.job.rows.read),
-                thousands(report.expected),
-                report.percent,
-                bars::remarks(report)
-            );
+            eprintln!("{}", bars::line(report));
         }
     }
 

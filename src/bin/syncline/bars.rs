@@ -58,6 +58,18 @@ pub(crate) fn remarks(report: &BackfillReport) -> String {
     text
 }
 
+/// The same as a line, where there is no terminal.
+pub(crate) fn line(report: &BackfillReport) -> String {
+    format!(
+        "{}: {} of {} rows ({:.0} %){}",
+        report.table,
+        thousands(report.job.rows.read),
+        thousands(report.expected),
+        report.percent,
+        remarks(report)
+    )
+}
+
 /// Keeps a bar for every table that is read, until dropped.
 pub(crate) async fn follow(seen: Arc<Seen>, bars: MultiProgress) {
     let mut shown = Shown::default();
@@ -71,14 +83,16 @@ pub(crate) async fn follow(seen: Arc<Seen>, bars: MultiProgress) {
     }
 }
 
+/// The bars of the tables that are read.
 #[derive(Default)]
-struct Shown {
+pub(crate) struct Shown {
     tables: BTreeMap<String, ProgressBar>,
     all: Option<ProgressBar>,
 }
 
 impl Shown {
-    fn draw(&mut self, bars: &MultiProgress, backfills: &[BackfillReport]) {
+    /// Shows how it goes now: a table that has been read loses its bar.
+    pub(crate) fn draw(&mut self, bars: &MultiProgress, backfills: &[BackfillReport]) {
         let is = |state| move |b: &&BackfillReport| b.state == state;
         let runs = backfills.iter().filter(is(Reading::Running));
         let stopped = backfills.iter().filter(is(Reading::Stopped));

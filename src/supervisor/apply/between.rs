@@ -84,7 +84,8 @@ impl Apply {
         None
     }
 
-    pub(super) fn run_adapt(&self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+    pub(super) fn run_adapt(&mut self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+        self.adapting = true;
         let adapter = Arc::clone(&self.adapter);
         let (progress, now) = (self.progress, self.clock.now());
         Box::pin(async move {

@@ -130,6 +130,8 @@ pub struct Apply {
     /// What was held for a schema may go by now.
     mended: bool,
     discards: Vec<Command>,
+    /// New rules are being made: until they hold, no change is taken by the old ones.
+    adapting: bool,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
     /// Those who asked for a backfill, until it is stored.
@@ -173,6 +175,7 @@ impl Apply {
             rescan: false,
             mended: false,
             discards: Vec::new(),
+            adapting: false,
             triggers: VecDeque::new(),
             askers: Vec::new(),
             told: Instant::now(),
@@ -192,7 +195,9 @@ impl Apply {
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
         loop {
-            self.intake.fill(&mut self.window)?;
+            if !self.adapting {
+                self.intake.fill(&mut self.window)?;
+            }
             if !self.window.is_quiet() {
                 self.filling_since.get_or_insert_with(Instant::now);
             }
@@ -526,6 +531,8 @@ impl Apply {
         landed: Landed,
         source: &mut S,
     ) -> Option<BoxFuture<'static, Result<Landed>>> {
+        // There is one flight at a time: if it was new rules, they are here.
+        self.adapting = false;
         match landed {
             Landed::Settled {
                 progress,

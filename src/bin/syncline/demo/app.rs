@@ -22,6 +22,8 @@ pub(super) enum Table {
 }
 
 impl Table {
+    pub(super) const ALL: [Table; 3] = [Table::Company, Table::Customer, Table::Deal];
+
     pub(super) fn object(self) -> &'static str {
         match self {
             Table::Company => "Account",
@@ -69,6 +71,8 @@ pub(super) struct App {
     /// Changes and versions of the open transaction.
     open: Vec<(Table, i64)>,
     written: Vec<(Table, String, i64)>,
+    /// Columns that have another name by now: the old one and the new one.
+    renamed: Vec<(&'static str, &'static str)>,
 }
 
 impl App {
@@ -81,6 +85,7 @@ impl App {
             watching: false,
             open: Vec::new(),
             written: Vec::new(),
+            renamed: Vec::new(),
         }
     }
 
@@ -92,6 +97,32 @@ impl App {
     /// From now on notes when each version was committed.
     pub(super) fn watch(&mut self) {
         self.watching = true;
+    }
+
+    /// What has been written until now was there before the connector: it will arrive as rows, not as
+    /// changes. Says how many rows.
+    pub(super) fn history(&mut self) -> i64 {
+        self.transactions = 0;
+        std::mem::take(&mut self.changes).values().sum()
+    }
+
+    /// Changes a table's schema, in the open transaction.
+    pub(super) async fn alter(&self, statement: &str) -> Result<()> {
+        self.client.batch_execute(statement).await.map_err(refused)
+    }
+
+    /// Gives a column another name, in the open transaction and in what is inserted from now on.
+    pub(super) async fn rename(
+        &mut self,
+        table: Table,
+        from: &'static str,
+        to: &'static str,
+    ) -> Result<()> {
+        let table = table.name();
+        self.alter(&format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"))
+            .await?;
+        self.renamed.push((from, to));
+        Ok(())
     }
 
     pub(super) async fn begin(&self) -> Result<()> {
@@ -165,6 +196,10 @@ impl App {
         into: &str,
         rows: &[Vec<Cell>],
     ) -> Result<()> {
+        let mut into = into.to_owned();
+        for (from, to) in &self.renamed {
+            into = into.replace(from, to);
+        }
         for some in rows.chunks(ROWS) {
             let rows: Vec<String> = some
                 .iter()

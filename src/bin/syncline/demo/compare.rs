@@ -11,6 +11,7 @@ use syncline::fault::Result;
 use super::app::{App, Table};
 use super::crm::Crm;
 use super::data::Cell;
+use super::schema;
 
 /// How two values are the same.
 #[derive(Clone, Copy)]
@@ -81,6 +82,7 @@ const PAIRS: [Pair; 3] = [
             ("Preferences__c", Text),
             ("Description", Text),
             ("App_Version__c", Number),
+            (schema::MADE, Text),
         ],
     },
     Pair {

@@ -125,6 +125,33 @@ impl Crm {
         Ok(struck.clone())
     }
 
+    /// A custom field in words (`Text(20)`, labelled “Tier”), once the connector's user may read and edit it.
+    pub(super) async fn usable(&self, object: &str, field: &str) -> Result<Option<String>> {
+        let path = format!("schema?object={object}");
+        let schema = self.control(Method::GET, &path, None).await?;
+        let objects = schema["objects"].as_array().into_iter().flatten();
+        let mut fields = objects.flat_map(|o| o["fields"].as_array().into_iter().flatten());
+        let found = fields.find(|f| {
+            f["field"] == field
+                && f["visible"] == true
+                && f["editable"] == true
+                && f["appears_in_ms"].is_null()
+        });
+        Ok(found.map(|f| {
+            let kind = f["metadata"]["type"].as_str().unwrap_or("?");
+            let label = f["label"].as_str().unwrap_or("?");
+            format!("{kind}({}), labelled “{label}”", f["length"])
+        }))
+    }
+
+    /// How long a field that was made is not seen, as in a real org.
+    pub(super) async fn describe_lag(&self, lag: Duration) -> Result<()> {
+        let lag = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        self.control(Method::PUT, "limits", Some(json!({"describe_lag_ms": lag})))
+            .await?;
+        Ok(())
+    }
+
     /// API calls so far.
     pub(super) async fn calls(&self) -> Result<i64> {
         let counters = self.control(Method::GET, "requests", None).await?;

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use syncline::fault::Result;
+use syncline::supervisor::intake::MESSAGES;
 
 use super::app::{App, Table};
 use super::compare::compare;
 use super::crm::Crm;
 use super::letters::Letters;
+use super::load::Loaded;
 use super::machine::failed;
 use super::order;
 use super::play::Play;
+use super::schema::Evolution;
 use super::screen::{Screen, count, span};
 use super::sidecar::Sidecar;
 
@@ -28,15 +31,28 @@ const VERDICTS: [&str; 7] = [
 /// Most differences that are printed.
 const SHOWN: usize = 20;
 
+/// What the acts before it have to tell.
+pub(super) struct Seen<'a> {
+    pub(super) play: &'a Play,
+    pub(super) loaded: &'a Loaded,
+    pub(super) evolution: &'a Evolution,
+    pub(super) letters: &'a Letters,
+}
+
 /// Compares, adds up, and prints. True when everything is right.
 pub(super) async fn tell(
     screen: &Screen,
     app: &App,
     crm: &Crm,
     sidecar: &mut Sidecar,
-    play: &Play,
-    letters: &Letters,
+    seen: &Seen<'_>,
 ) -> Result<bool> {
+    let Seen {
+        play,
+        loaded,
+        evolution,
+        letters,
+    } = *seen;
     let calls = crm.calls().await?;
     // From here on nothing goes wrong any more: what is compared is read in peace.
     let struck = crm.struck().await?;
@@ -71,11 +87,12 @@ pub(super) async fn tell(
     }
 
     screen.act("Changes by verdict");
-    let sums = verdicts(screen, app, &status);
+    let sums = verdicts(screen, app, &status, loaded);
     let open = status["shelf"].as_object().into_iter().flatten();
     let open: i64 = open.filter_map(|(_, n)| n.as_i64()).sum();
     let differences = comparison.differences.len();
-    let good = differences == 0 && order.broken.is_empty() && sums && open == 0;
+    let arrived = loaded.read == loaded.rows && evolution.is_good();
+    let good = differences == 0 && order.broken.is_empty() && sums && open == 0 && arrived;
 
     screen.act("Summary");
     let total = app.total();
@@ -86,6 +103,9 @@ pub(super) async fn tell(
         parts.collect::<Vec<String>>().join(" · ")
     };
     let rows: Vec<(&str, String)> = vec![
+        ("rows loaded", loaded.words()),
+        ("fields made", evolution.fields()),
+        ("schema changes", evolution.changes()),
         (
             "changes",
             format!(
@@ -97,9 +117,9 @@ pub(super) async fn tell(
         (
             "API calls",
             format!(
-                "{} ({:.0} changes a call)",
+                "{} ({:.0} rows and changes a call)",
                 count(calls),
-                total as f64 / calls.max(1) as f64
+                (total + loaded.read + evolution.read) as f64 / calls.max(1) as f64
             ),
         ),
         ("faults injected", list(&struck)),
@@ -167,14 +187,14 @@ pub(super) async fn tell(
 }
 
 /// The table; whether each sum is what was committed.
-fn verdicts(screen: &Screen, app: &App, status: &Value) -> bool {
+fn verdicts(screen: &Screen, app: &App, status: &Value, loaded: &Loaded) -> bool {
     let mut head = vec!["table"];
     head.extend(VERDICTS);
     head.extend(["sum", "committed"]);
     let mut rows = Vec::new();
     let mut good = true;
     let mut totals: BTreeMap<usize, i64> = BTreeMap::new();
-    for table in [Table::Company, Table::Customer, Table::Deal] {
+    for table in Table::ALL {
         let name = format!("public.{}", table.name());
         let counts: Vec<i64> = VERDICTS
             .iter()
@@ -195,6 +215,25 @@ fn verdicts(screen: &Screen, app: &App, status: &Value) -> bool {
     row.extend(totals.into_values().map(count));
     rows.push(row);
     screen.table(&head, &rows);
+    let marks = &status["verdicts"][MESSAGES];
+    screen.note(format!(
+        "{} rows of before are no changes: the backfill accounts for them, not this table",
+        count(loaded.read)
+    ));
+    screen.note(format!(
+        "{} marks that the backfill put into the stream to find its place are counted apart, as ignored {MESSAGES}",
+        count(marks["ignored"].as_i64().unwrap_or(0))
+    ));
+    // Nothing else may have been counted: neither another table nor another verdict of the marks.
+    let known = ["public.company", "public.customer", "public.deal", MESSAGES];
+    let tables = status["verdicts"].as_object().into_iter().flatten();
+    good &= tables
+        .map(|(name, _)| name.as_str())
+        .all(|name| known.contains(&name));
+    let others = marks.as_object().into_iter().flatten();
+    good &= others
+        .filter(|(verdict, _)| *verdict != "ignored")
+        .all(|(_, n)| n.as_i64() == Some(0));
     if !good {
         screen.bad("the verdicts do not add up to what was committed");
     }

@@ -22,11 +22,13 @@ mod crm;
 mod data;
 mod ending;
 mod letters;
+mod load;
 mod machine;
 mod names;
 mod order;
 mod play;
 mod postgres;
+mod schema;
 mod screen;
 mod sidecar;
 
@@ -38,12 +40,12 @@ use serde_json::{Value, json};
 use syncline::fault::Result;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::app::{App, Table};
+use self::app::App;
 use self::crm::Crm;
-use self::data::{COMPANY, CUSTOMER, DEAL};
 use self::machine::{Directory, Process, failed, free_port, system};
 use self::play::{Event, Play};
 use self::postgres::Postgres;
+use self::schema::Evolution;
 use self::screen::{Screen, count, span};
 use self::sidecar::Sidecar;
 
@@ -129,6 +131,9 @@ fn interruption() -> Result<impl Future<Output = ()>> {
     })
 }
 
+/// How long the CRM does not show a field that was just made.
+const DESCRIBE_LAG: Duration = Duration::from_millis(400);
+
 /// What goes wrong between the connector and the CRM all the time, and what else is to.
 fn noise(extra: Vec<Value>) -> Value {
     let mut rules = vec![
@@ -155,15 +160,21 @@ async fn show(screen: &Screen, house: &mut House) -> Result<bool> {
         return Err(failed("nothing was started"));
     };
     let mut play = Play::new();
-    load(screen, &mut app, &crm, sidecar).await?;
-    live(screen, &mut app, &mut play, sidecar).await?;
+    let loaded = load::act(screen, &mut app, &crm, &mut play, sidecar).await?;
+    let evolution = live(screen, &mut app, &crm, &mut play, sidecar).await?;
 
     screen.act("Bad records");
     let letters = letters::act(screen, &mut app, &crm, sidecar, noise).await?;
 
     screen.act("Comparing both sides");
     sidecar.caught_up(&app).await?;
-    ending::tell(screen, &app, &crm, sidecar, &play, &letters).await
+    let seen = ending::Seen {
+        play: &play,
+        loaded: &loaded,
+        evolution: &evolution,
+        letters: &letters,
+    };
+    ending::tell(screen, &app, &crm, sidecar, &seen).await
 }
 
 /// Database, CRM and connector.
@@ -184,8 +195,9 @@ async fn build(screen: &Screen, house: &mut House) -> Result<(App, Crm)> {
         span(began.elapsed())
     ));
     let secret = machine::password();
-    let app = prepare(postgres, dir, &secret).await?;
+    let mut app = prepare(postgres, dir, &secret).await?;
     screen.done("3 tables; role syncline may replicate and read them, no more");
+    load::fill(screen, &mut app).await?;
 
     let began = Instant::now();
     let port = free_port()?;
@@ -217,17 +229,11 @@ async fn build(screen: &Screen, house: &mut House) -> Result<(App, Crm)> {
     let config = dir.write("config.toml", &config)?;
     let sidecar = house.sidecar.insert(Sidecar::new(&binary, config, dir));
     sidecar.run(&["check"]).await?;
-    let pid = sidecar.start()?;
-    let ready = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'syncline' AND active";
-    sidecar
-        .until("the connector to start", || async {
-            Ok(app.number(ready).await? == 1)
-        })
-        .await?;
     screen.done(format!(
-        "syncline check finds nothing wrong; syncline run is process {pid} ({})",
+        "syncline check finds nothing wrong ({})",
         span(began.elapsed())
     ));
+    crm.describe_lag(DESCRIBE_LAG).await?;
     crm.faults(noise(Vec::new())).await?;
     screen.note("the CRM misbehaves from now on: throttling, 503, lost answers, ended sessions, locked rows");
     Ok((app, crm))
@@ -278,78 +284,16 @@ async fn prepare(postgres: &Postgres, dir: &Directory, secret: &str) -> Result<A
     Ok(App::new(client))
 }
 
-/// The data set arrives through the stream; in the middle of it the connector is killed.
-async fn load(screen: &Screen, app: &mut App, crm: &Crm, sidecar: &mut Sidecar) -> Result<()> {
-    screen.act("A company's data: 600 companies, 1,800 customers, 1,200 deals");
-    screen.note("there is no backfill yet: the slot is made first, and all rows come through it");
-    let began = Instant::now();
-    let data = data::data();
-    let rows = data::COMPANIES + data::CUSTOMERS + data::DEALS;
-    let bar = screen.bar(rows as u64, "records in the CRM");
-    let (first, rest) = data.deals.split_at(data.deals.len() / 2);
-    let mut parts: Vec<(Table, &str, &[Vec<data::Cell>])> =
-        vec![(Table::Company, COMPANY, &data.companies)];
-    parts.extend(
-        data.customers
-            .chunks(450)
-            .map(|some| (Table::Customer, CUSTOMER, some)),
-    );
-    parts.push((Table::Deal, DEAL, first));
-    for (table, into, rows) in parts {
-        app.begin().await?;
-        app.insert(table, into, rows).await?;
-        app.commit().await?;
-        bar.set_position(crm.records().await?);
-    }
-    let kill_at = rows as u64 / 4;
-    sidecar
-        .until("the first quarter of the records", || async {
-            let there = crm.records().await?;
-            bar.set_position(there);
-            Ok(there >= kill_at)
-        })
-        .await?;
-    let pid = sidecar.kill()?;
-    let there = crm.records().await?;
-    bar.suspend(|| {
-        screen.blow(format!(
-            "kill -9 {pid} in mid-flight: {} of {} records are in the CRM",
-            count(i64::try_from(there).unwrap_or(0)),
-            count(i64::try_from(rows).unwrap_or(0))
-        ));
-    });
-    app.begin().await?;
-    app.insert(Table::Deal, DEAL, rest).await?;
-    app.commit().await?;
-    let pid = sidecar.start()?;
-    bar.suspend(|| {
-        screen.done(format!(
-            "started again as process {pid}; 600 more rows came meanwhile"
-        ))
-    });
-    let lsn = app.one("SELECT pg_current_wal_insert_lsn()").await?;
-    let (app, bar) = (&*app, &bar);
-    let lsn = lsn.as_str();
-    sidecar
-        .until("the data set", || async {
-            bar.set_position(crm.records().await?);
-            app.confirmed(lsn).await
-        })
-        .await?;
-    bar.finish_and_clear();
-    screen.done(format!("all of it is there ({})", span(began.elapsed())));
-    Ok(())
-}
-
 /// The working day, with a second kill in its middle.
 async fn live(
     screen: &Screen,
     app: &mut App,
+    crm: &Crm,
     play: &mut Play,
     sidecar: &mut Sidecar,
-) -> Result<()> {
+) -> Result<Evolution> {
     let day = Event::day();
-    screen.act("A working day in fast motion, live");
+    screen.act("A working day in fast motion, live, while the schema changes");
     for (event, times) in Event::program() {
         screen.note(format!("{times:>3} × {}", event.words()));
     }
@@ -357,9 +301,18 @@ async fn live(
     let (changes, transactions) = (app.total(), app.transactions);
     app.watch();
     let bar = screen.bar(day.len() as u64, "events");
-    let middle = day.len() / 2;
+    let (added, middle, renamed) = (day.len() / 5, day.len() / 2, day.len() * 2 / 3);
+    let mut evolution = Evolution::default();
     for (number, event) in day.into_iter().enumerate() {
+        if number == added {
+            evolution.add(screen, &bar, app, play).await?;
+        }
+        if number == renamed {
+            evolution.rename(screen, &bar, app, crm, sidecar).await?;
+        }
+        evolution.look(screen, &bar, crm, sidecar).await?;
         if number == middle {
+            evolution.forget();
             let pid = sidecar.kill()?;
             bar.suspend(|| screen.blow(format!("kill -9 {pid} in the middle of it")));
             // A supervisor such as systemd starts it again.
@@ -369,15 +322,16 @@ async fn live(
         play.happen(app, event).await?;
         bar.inc(1);
     }
-    bar.finish_and_clear();
     sidecar.caught_up(app).await?;
+    evolution.filled(screen, &bar, app, crm, sidecar).await?;
+    bar.finish_and_clear();
     screen.done(format!(
         "{} changes in {} transactions, all delivered ({})",
         count(app.total() - changes),
         count(app.transactions - transactions),
         span(began.elapsed())
     ));
-    Ok(())
+    Ok(evolution)
 }
 
 /// Everything stays; says where to look and how to end it.

@@ -96,6 +96,8 @@ impl Event {
 pub(super) struct Play {
     dice: Dice,
     companies: usize,
+    /// Customers have a tier by now.
+    pub(super) tiers: bool,
     /// Companies that have no row any more, with their last values.
     pub(super) archived: BTreeMap<String, Vec<Cell>>,
 }
@@ -105,6 +107,7 @@ impl Play {
         Play {
             dice: Dice::new(11),
             companies: data::COMPANIES,
+            tiers: false,
             archived: BTreeMap::new(),
         }
     }
@@ -224,10 +227,15 @@ impl Play {
 
     async fn logins(&mut self, app: &mut App) -> Result<()> {
         let which = self.these(app, Table::Customer, "true", 25).await?;
+        let tier = if self.tiers {
+            "tier = CASE WHEN lifetime_value < 100000 THEN 'silver' ELSE 'gold' END, "
+        } else {
+            ""
+        };
         app.write_alone(
             Table::Customer,
             &format!(
-                "UPDATE customer SET last_login = clock_timestamp(), lifetime_value = lifetime_value + 19.99, \
+                "UPDATE customer SET {tier}last_login = clock_timestamp(), lifetime_value = lifetime_value + 19.99, \
                  preferences = preferences || '{{\"theme\": \"night\"}}', lock_version = lock_version + 1 WHERE {which}"
             ),
         )
@@ -439,14 +447,25 @@ impl Play {
                 "SELECT company_id FROM customer WHERE id = '{id}'"
             ))
             .await?;
+        let version = app
+            .number(&format!(
+                "SELECT lock_version FROM customer WHERE id = '{id}'"
+            ))
+            .await?;
         app.begin().await?;
         Play::forget(app, &format!("id = '{id}'")).await?;
         app.commit().await?;
         tokio::time::sleep(PACE * 4).await;
         let number = self.companies;
-        let row = data::customer(&mut self.dice, number, number, id, Some(company));
+        let row = data::customer(&mut self.dice, number, number, id.clone(), Some(company));
         app.begin().await?;
         app.insert(Table::Customer, CUSTOMER, &[row]).await?;
+        // Where deletion and return became one write, the record's version must not seem to go back.
+        app.write(
+            Table::Customer,
+            &format!("UPDATE customer SET lock_version = {version} + 1 WHERE id = '{id}'"),
+        )
+        .await?;
         app.commit().await
     }
 }

@@ -5,13 +5,17 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use syncline::config::Config;
 use syncline::fault::Result;
+use syncline::web::report::Report;
+use syncline::web::token;
 
 use super::app::App;
 use super::machine::{Directory, Process, failed, system};
+use crate::client::Client;
 
 /// How long it may take to catch up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command of this binary that nothing in the user's environment changes.
 pub(super) fn command(binary: &Path, args: &[&str]) -> Command {
@@ -34,6 +38,8 @@ pub(super) struct Sidecar {
     pub(super) config: PathBuf,
     log: PathBuf,
     process: Option<Process>,
+    /// Its admin interface, once it was found.
+    admin: Option<Client>,
 }
 
 impl Sidecar {
@@ -43,6 +49,7 @@ impl Sidecar {
             config,
             log: dir.join("syncline.log"),
             process: None,
+            admin: None,
         }
     }
 
@@ -62,6 +69,7 @@ impl Sidecar {
             return Err(failed("the connector does not run"));
         };
         let pid = process.pid();
+        self.admin = None;
         process.kill()?;
         Ok(pid)
     }
@@ -126,6 +134,30 @@ impl Sidecar {
         let text = self.run(args).await?;
         serde_json::from_str(&text)
             .map_err(|e| failed(format!("syncline {} gave no JSON", args.join(" "))).source(e))
+    }
+
+    /// What its admin interface says; nothing while it starts.
+    pub(super) async fn report(&mut self) -> Result<Option<Report>> {
+        self.check()?;
+        let Some(pid) = self.process.as_ref().map(Process::pid) else {
+            return Ok(None);
+        };
+        if self.admin.is_none() {
+            let config = Config::load(&self.config, std::iter::empty(), &[])?.config;
+            let address = token::published_address(&config.state.path)?;
+            if let (Some(address), Some(secret)) = (address, token::shown(&config)?) {
+                self.admin = Some(Client::new(&address, secret, pid)?);
+            }
+        }
+        let Some(admin) = &self.admin else {
+            return Ok(None);
+        };
+        let report = admin.get("status", &[]).await.ok();
+        if report.is_none() {
+            // It may say elsewhere where it listens, and show another token.
+            self.admin = None;
+        }
+        Ok(report)
     }
 
     /// `syncline status --json`
