@@ -440,9 +440,11 @@ impl Backfill {
         }
         current.ended |= page.end;
         let load = self.loads.get(&current.table);
-        let done = self
-            .again
-            .take_if(|again| load.is_some_and(|l| l.table == again.table) && page.bound_reached);
+        let done = self.again.take_if(|again| {
+            // A page that ends with that very row does not know that none is left before it.
+            let reached = page.bound_reached || page.through.as_ref() == Some(&again.through);
+            load.is_some_and(|l| l.table == again.table) && reached
+        });
         if let Some(again) = done {
             // Rows behind it were not in that page.
             current.cursor = Some(again.through);
