@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use syncline::store::{self, Progress, ShelfCounts, Store, Verdicts};
+use syncline::store::{self, Load, Progress, ShelfCounts, Store, Verdicts};
 
 /// Token of the admin interface; the configuration has to set it.
 pub const ADMIN: &str =
@@ -36,6 +36,7 @@ pub struct Stored {
     pub progress: Progress,
     pub verdicts: Verdicts,
     pub shelf: ShelfCounts,
+    pub loads: Vec<Load>,
     /// A window was under way.
     pub intent: bool,
 }
@@ -227,6 +228,7 @@ impl Sidecar {
                 progress: recovered.progress,
                 verdicts: store.verdicts().await.unwrap(),
                 shelf: store.shelf_counts().await.unwrap(),
+                loads: store.loads().await.unwrap(),
                 intent: recovered.intent.is_some(),
             };
             store.close().await.unwrap();
