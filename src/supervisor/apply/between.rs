@@ -84,7 +84,9 @@ impl Apply {
         None
     }
 
-    pub(super) fn run_adapt(&self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+    /// What follows is mapped by the new rules: nothing is taken until they are there.
+    pub(super) fn run_adapt(&mut self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
+        self.adapting = true;
         let adapter = Arc::clone(&self.adapter);
         let (progress, now) = (self.progress, self.clock.now());
         Box::pin(async move {

@@ -116,6 +116,8 @@ pub struct Apply {
     /// Rules that follow both sides.
     pub adapter: Arc<Adapter>,
     progress: Progress,
+    /// The rules are being made anew.
+    adapting: bool,
     window: Window,
     /// When the first change of the window arrived.
     filling_since: Option<Instant>,
@@ -165,6 +167,7 @@ impl Apply {
             backfill,
             adapter,
             progress: recovered.progress,
+            adapting: false,
             window,
             filling_since: None,
             settled_at: Instant::now(),
@@ -192,7 +195,9 @@ impl Apply {
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
         loop {
-            self.intake.fill(&mut self.window)?;
+            if !self.adapting {
+                self.intake.fill(&mut self.window)?;
+            }
             if !self.window.is_quiet() {
                 self.filling_since.get_or_insert_with(Instant::now);
             }
@@ -536,6 +541,8 @@ impl Apply {
         landed: Landed,
         source: &mut S,
     ) -> Option<BoxFuture<'static, Result<Landed>>> {
+        // Only one thing is under way: where rules were made anew, it is they that have landed.
+        self.adapting = false;
         match landed {
             Landed::Settled {
                 progress,
