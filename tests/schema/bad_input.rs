@@ -117,7 +117,7 @@ fn a_name_that_is_reserved() {
 fn a_reserved_name_that_is_named() {
     let world = World::prepare(
         Mode::Live,
-        &format!("{CREATE}\n[tables.\"public.company\".columns]\nsize = \"OwnerId__c\""),
+        &format!("{CREATE}\n[tables.\"public.company\".columns.size]\nfield = \"OwnerId__c\""),
     );
     refused(world, 2, &["OwnerId__c", "reserved"]);
 }
@@ -147,7 +147,7 @@ fn three_hundred_columns_and_no_room() {
     world.sidecar.start();
     world.running();
     world.through();
-    world.finding("warning", &["Account.x1__c", "the field cannot be made", "300", "200"]);
+    world.finding("warning", &["x1__c", "300 new fields are wanted on Account, 197 of its 200 custom fields fit: none was made"]);
     world.shows("Account", "Name,City__c", &json!([["1", "Acme", "Bonn"]]));
     assert_eq!(made(&world), before, "half-made");
 

@@ -162,9 +162,9 @@ mod cases {
         let mut world = World::start(mode, "");
         world.change(ACME);
         world.alter(&[
-            "ALTER TABLE company ALTER COLUMN size TYPE text",
-            "INSERT INTO company VALUES (2, 'Brit', 'Köln', '8')",
-            "UPDATE company SET size = '70', city = 'Ulm' WHERE id = 1",
+            "ALTER TABLE company ALTER COLUMN size TYPE date USING date '2000-01-01' + size",
+            "INSERT INTO company VALUES (2, 'Brit', 'Köln', '2000-01-09')",
+            "UPDATE company SET size = '2000-03-11', city = 'Ulm' WHERE id = 1",
             "INSERT INTO customer VALUES (1, 'Lee', 'x', 1)",
         ]);
         world.counted("type_changed", 1);
@@ -176,8 +176,8 @@ mod cases {
         world.shows("Account", "Name,City__c,Size__c", &before);
 
         world.alter(&[
-            "INSERT INTO company VALUES (3, 'Cat', 'Hof', '9')",
-            "ALTER TABLE company ALTER COLUMN size TYPE int USING size::int",
+            "INSERT INTO company VALUES (3, 'Cat', 'Hof', '2000-01-10')",
+            "ALTER TABLE company ALTER COLUMN size TYPE int USING size - date '2000-01-01'",
         ]);
         let expected = json!([
             ["1", "Acme", "Ulm", 70.0],
@@ -229,8 +229,8 @@ mod cases {
         world.change(ACME);
         world.change("INSERT INTO customer VALUES (1, 'Lee', 'x', 1)");
         world.alter(&[
-            "ALTER TABLE customer DROP COLUMN id, ADD COLUMN number int",
-            "UPDATE customer SET number = 1, note = 'xx'",
+            "ALTER TABLE customer DROP COLUMN id, ADD COLUMN number int DEFAULT 1 NOT NULL, REPLICA IDENTITY FULL",
+            "UPDATE customer SET note = 'xx'",
         ]);
         world.counted("column_dropped", 1);
         world.finding("problem", &["public.customer", "id"]);
