@@ -14,7 +14,14 @@ fn made(world: &World) -> (Value, usize, usize) {
         let fields = fields.unwrap_or_default().into_iter();
         fields.map(|f| f["field"].clone()).collect::<Vec<_>>()
     };
-    let rows = |object: &str| world.crm.get(&format!("records/{object}")).as_array().unwrap().len();
+    let rows = |object: &str| {
+        world
+            .crm
+            .get(&format!("records/{object}"))
+            .as_array()
+            .unwrap()
+            .len()
+    };
     (
         json!([names("Account"), names("Contact")]),
         rows("FieldPermissions"),
@@ -35,15 +42,20 @@ fn refused(mut world: World, code: i32, words: &[&str]) {
     }
     assert!(said.contains('→') && !said.contains("panicked"), "{said}");
     assert_eq!(made(&world), before, "half-made");
-    let left = "SELECT (SELECT count(*) FROM pg_replication_slots), (SELECT count(*) FROM pg_publication)";
+    let left =
+        "SELECT (SELECT count(*) FROM pg_replication_slots), (SELECT count(*) FROM pg_publication)";
     assert_eq!(world.postgres.psql(left), "0|0");
 }
 
 /// It runs, warns of this, makes only what it can, and the rest of the rows arrives.
 fn left_out(columns: &str, words: &[&[&str]], fields: &[&str]) {
     let mut world = World::prepare(Mode::Live, CREATE);
-    world.postgres.psql(&format!("ALTER TABLE company {columns}"));
-    world.postgres.psql("INSERT INTO company (id, name, city) VALUES (1, 'Acme', 'Bonn')");
+    world
+        .postgres
+        .psql(&format!("ALTER TABLE company {columns}"));
+    world
+        .postgres
+        .psql("INSERT INTO company (id, name, city) VALUES (1, 'Acme', 'Bonn')");
     let (before, permissions, _) = made(&world);
     world.sidecar.start();
     world.running();
@@ -70,7 +82,11 @@ fn a_type_without_an_equivalent() {
         "ADD COLUMN photo bytea, ADD COLUMN fee money, ADD COLUMN spot point, ADD COLUMN tier varchar(9)",
         &[
             &["columns.photo", "bytea has no equivalent in the CRM"],
-            &["columns.fee", "money has no equivalent in the CRM", "numeric(18,2)"],
+            &[
+                "columns.fee",
+                "money has no equivalent in the CRM",
+                "numeric(18,2)",
+            ],
             &["columns.spot", "point has no equivalent in the CRM"],
         ],
         &["Tier__c"],
@@ -85,7 +101,11 @@ fn a_type_without_an_equivalent_that_is_named() {
     );
     let columns = "ALTER TABLE company ADD COLUMN photo bytea, ADD COLUMN tier varchar(9)";
     world.postgres.psql(columns);
-    refused(world, 2, &["Account has no field Photo__c", "bytea has no equivalent"]);
+    refused(
+        world,
+        2,
+        &["Account has no field Photo__c", "bytea has no equivalent"],
+    );
 }
 
 #[test]
@@ -93,8 +113,16 @@ fn names_that_collide() {
     left_out(
         "ADD COLUMN shoe_size int, ADD COLUMN shoe__size int, ADD COLUMN tier varchar(9)",
         &[
-            &["columns.shoe_size", "shoe__size", "Shoe_Size__c: none is made"],
-            &["columns.shoe__size", "shoe_size", "Shoe_Size__c: none is made"],
+            &[
+                "columns.shoe_size",
+                "shoe__size",
+                "Shoe_Size__c: none is made",
+            ],
+            &[
+                "columns.shoe__size",
+                "shoe_size",
+                "Shoe_Size__c: none is made",
+            ],
         ],
         &["Tier__c"],
     );
@@ -131,7 +159,10 @@ fn a_table_without_a_key() {
     refused(
         world,
         2,
-        &["public.customer has no primary key", "ALTER TABLE public.customer ADD PRIMARY KEY (id);"],
+        &[
+            "public.customer has no primary key",
+            "ALTER TABLE public.customer ADD PRIMARY KEY (id);",
+        ],
     );
 }
 
@@ -140,14 +171,26 @@ fn a_table_without_a_key() {
 fn three_hundred_columns_and_no_room() {
     let mut world = World::prepare(Mode::Live, CREATE);
     world.crm.put("limits", r#"{"custom_fields": 200}"#);
-    let columns: Vec<String> = (1..=300).map(|n| format!("ADD COLUMN x{n} varchar(9) DEFAULT 'v{n}'")).collect();
-    world.postgres.psql(&format!("ALTER TABLE company {}", columns.join(", ")));
-    world.postgres.psql("INSERT INTO company (id, name, city) VALUES (1, 'Acme', 'Bonn')");
+    let columns: Vec<String> = (1..=300)
+        .map(|n| format!("ADD COLUMN x{n} varchar(9) DEFAULT 'v{n}'"))
+        .collect();
+    world
+        .postgres
+        .psql(&format!("ALTER TABLE company {}", columns.join(", ")));
+    world
+        .postgres
+        .psql("INSERT INTO company (id, name, city) VALUES (1, 'Acme', 'Bonn')");
     let before = made(&world);
     world.sidecar.start();
     world.running();
     world.through();
-    world.finding("warning", &["x1__c", "300 new fields are wanted on Account, 197 of its 200 custom fields fit: none was made"]);
+    world.finding(
+        "warning",
+        &[
+            "x1__c",
+            "300 new fields are wanted on Account, 197 of its 200 custom fields fit: none was made",
+        ],
+    );
     world.shows("Account", "Name,City__c", &json!([["1", "Acme", "Bonn"]]));
     assert_eq!(made(&world), before, "half-made");
 

@@ -75,7 +75,10 @@ mod cases {
             assert_eq!(field["editable"], true, "{field:#}");
             let granted = &field["granted"][0];
             assert_eq!(granted["user"], "integration@sandbox.test", "{field:#}");
-            assert_eq!((&granted["read"], &granted["edit"]), (&json!(true), &json!(true)));
+            assert_eq!(
+                (&granted["read"], &granted["edit"]),
+                (&json!(true), &json!(true))
+            );
         }
         world.shelf_empty();
         world.end();

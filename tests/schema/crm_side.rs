@@ -61,7 +61,8 @@ fn a_field_that_is_hidden() {
 
 #[test]
 fn a_field_that_becomes_read_only() {
-    let field = |locked: bool| json!({"object": "Account", "field": "City__c", "read_only": locked});
+    let field =
+        |locked: bool| json!({"object": "Account", "field": "City__c", "read_only": locked});
     lost(&field(true), &field(false), "no longer be written");
 }
 
@@ -111,17 +112,27 @@ fn a_field_that_becomes_required() {
 #[test]
 fn a_picklist_that_becomes_restricted() {
     let mut world = World::prepare(Mode::Live, "");
-    world.postgres.psql("ALTER TABLE company ADD COLUMN tier text");
+    world
+        .postgres
+        .psql("ALTER TABLE company ADD COLUMN tier text");
     let tier = json!({"type": "Picklist", "label": "Tier", "valueSet": {"restricted": false,
         "valueSetDefinition": {"sorted": false, "value": [{"fullName": "gold"}, {"fullName": "tin"}]}}});
     world.crm.put("fields/Account/Tier__c", &tier.to_string());
     world.sidecar.start();
     world.running();
-    world.change("INSERT INTO company VALUES (1, 'Acme', NULL, 1, 'gold'), (2, 'Brit', NULL, 2, 'lead')");
+    world.change(
+        "INSERT INTO company VALUES (1, 'Acme', NULL, 1, 'gold'), (2, 'Brit', NULL, 2, 'lead')",
+    );
     let first = json!([["1", "gold"], ["2", "lead"]]);
     world.shows("Account", "Tier__c", &first);
     world.crm_schema(&json!({"object": "Account", "field": "Tier__c", "restricted": true}));
-    world.finding("note", &["columns.tier", "Tier__c takes the 2 values of its list only"]);
+    world.finding(
+        "note",
+        &[
+            "columns.tier",
+            "Tier__c takes the 2 values of its list only",
+        ],
+    );
     world.change("UPDATE company SET tier = 'zinc' WHERE id = 1; UPDATE company SET tier = 'tin' WHERE id = 2");
     world.shelved("dead_letter", 1);
     let then = json!([["1", "gold"], ["2", "tin"]]);

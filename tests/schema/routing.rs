@@ -33,7 +33,9 @@ missing_field = "create"
 backfill = true
 "#,
         );
-        world.change("INSERT INTO company SELECT n, 'c' || n, NULL, n FROM generate_series(1, 40) n");
+        world.change(
+            "INSERT INTO company SELECT n, 'c' || n, NULL, n FROM generate_series(1, 40) n",
+        );
         world.alter(&[
             "ALTER TABLE company ADD COLUMN vat_code varchar(9) DEFAULT 'none',
                ADD COLUMN secret_code varchar(9) DEFAULT 's3cret', ADD COLUMN shade varchar(9) DEFAULT 'grey',
@@ -52,9 +54,16 @@ backfill = true
             json!([id.to_string(), format!("c{id}"), code, at])
         };
         let expected: Vec<_> = (1..=9).chain([41]).map(row).collect();
-        world.shows("Account", "Name,Vat_Code__c,Company_Signed_At__c", &json!(expected));
+        world.shows(
+            "Account",
+            "Name,Vat_Code__c,Company_Signed_At__c",
+            &json!(expected),
+        );
         world.counted("column_added", 4);
-        assert_eq!(world.field("Account", "Company_Signed_At__c")["label"], "When");
+        assert_eq!(
+            world.field("Account", "Company_Signed_At__c")["label"],
+            "When"
+        );
         // Neither the one that a rule leaves out, nor the one without a rule.
         assert_eq!(world.field("Account", "Secret_Code__c"), json!(null));
         assert_eq!(world.field("Account", "Shade__c"), json!(null));
@@ -67,7 +76,10 @@ backfill = true
 /// A rule that says halt holds its table, and no other.
 #[test]
 fn a_rule_that_halts() {
-    let mut world = World::start(Mode::Live, "[[routing.rules]]\ncolumn = \"pii_*\"\nhalt = true");
+    let mut world = World::start(
+        Mode::Live,
+        "[[routing.rules]]\ncolumn = \"pii_*\"\nhalt = true",
+    );
     world.change("INSERT INTO company VALUES (1, 'Acme', 'Bonn', 7)");
     world.alter(&[
         "ALTER TABLE company ADD COLUMN pii_name text",
