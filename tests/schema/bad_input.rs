@@ -195,6 +195,7 @@ fn three_hundred_columns_and_no_room() {
     assert_eq!(made(&world), before, "half-made");
 
     world.crm.put("limits", r#"{"custom_fields": 400}"#);
+    world.no_finding("cannot be made");
     let whole = json!([["1", "v1", "v150", "v300"]]);
     world.shows("Account", "X1__c,X150__c,X300__c", &whole);
     world.no_problems();

@@ -83,6 +83,11 @@ fn a_field_that_becomes_shorter() {
     let others = json!([["1", "Köln", 1.0], ["2", "Ulm", 20.0], ["3", "Hof", 3.0]]);
     world.shows("Account", "City__c,Size__c", &others);
     world.crm_schema(&json!({"object": "Account", "field": "City__c", "length": 80}));
+    world.no_finding("such rows become dead letters");
+    // The value was refused, not kept: it is read again.
+    let wish = json!({"table": "public.company"}).to_string();
+    let answer = world.sidecar.post("/backfill", &wish).unwrap();
+    assert_eq!(answer["started"], true, "{answer}");
     let whole = json!([["1", "Köln"], ["2", "Ulm"], ["3", "Wolfenbüttel"]]);
     world.shows("Account", "City__c", &whole);
     world.shelf_empty();
@@ -102,6 +107,7 @@ fn a_field_that_becomes_required() {
     let others = json!([["1", "Köln", 1.0], ["2", "Ulm", 20.0], ["3", "Hof", 3.0]]);
     world.shows("Account", "City__c,Size__c", &others);
     world.crm_schema(&json!({"object": "Account", "field": "City__c", "required": false}));
+    world.no_finding("such rows become dead letters");
     world.change("UPDATE company SET city = NULL, size = 30 WHERE id = 3");
     let whole = json!([["1", "Köln", 1.0], ["2", "Ulm", 20.0], ["3", null, 30.0]]);
     world.shows("Account", "City__c,Size__c", &whole);

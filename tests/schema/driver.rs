@@ -169,6 +169,13 @@ columns.company_id = {{ field = "Account", references = "public.company" }}
         });
     }
 
+    /// Waits until no finding says this.
+    pub fn no_finding(&mut self, words: &str) {
+        self.until(&format!("no finding of {words}"), |s| {
+            !s["findings"].to_string().contains(words)
+        });
+    }
+
     /// Waits until no finding is a problem.
     pub fn no_problems(&mut self) {
         self.until("no problems", |s| !has_finding(s, "problem", &[]));

@@ -496,6 +496,7 @@ fn whatever_happens_the_crm_is_as_the_database() {
     };
     let (mut kills, mut backfills) = (0, 0);
     for seed in &seeds {
+        eprintln!("SYNCLINE_SEED={seed}");
         let mut case = Case::new(*seed);
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.play(40)));
         let count = |word: &str| case.script.iter().filter(|s| s.starts_with(word)).count();
