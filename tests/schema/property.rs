@@ -7,10 +7,11 @@
 //! `SYNCLINE_CASES` says how many cases; `SYNCLINE_SEED` runs one again.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::driver::{Mode, World};
+use crate::driver::{Mode, PATIENCE, World};
 
 /// SplitMix64.
 struct Random(u64);
@@ -388,7 +389,7 @@ impl Case {
                 self.model.all_known();
             }
             _ if self.runs => {
-                std::thread::sleep(std::time::Duration::from_millis(self.random.below(120)));
+                std::thread::sleep(Duration::from_millis(self.random.below(120)));
             }
             _ => self.run(),
         }
@@ -418,11 +419,21 @@ impl Case {
         self.world.running();
         self.world.through();
         self.world.shelf_empty();
-        self.compare();
+        // A column of a quiet table is seen by the next look at the catalog.
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(why) = self.compare() {
+            self.world.sidecar.assert_alive();
+            assert!(
+                Instant::now() < deadline,
+                "{why}\n{}",
+                self.world.sidecar.tail()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
         self.world.sidecar.stop();
     }
 
-    fn compare(&mut self) {
+    fn compare(&self) -> Result<(), String> {
         let ids: BTreeMap<String, Value> = self
             .world
             .crm
@@ -446,19 +457,25 @@ impl Case {
                 }
                 json!(all)
             });
-            assert_eq!(
-                shown,
-                Value::Array(expected.collect()),
-                "{object}: titles and parents"
-            );
+            let expected = Value::Array(expected.collect());
+            if shown != expected {
+                return Err(format!("{object}: shown {shown}\n expected {expected}"));
+            }
             for (place, column) in table.columns.iter().enumerate() {
-                self.compare_column(t, object, place, column);
+                self.compare_column(t, object, place, column)?;
             }
         }
+        Ok(())
     }
 
     /// It is whole in one of the fields that bear a name it has had.
-    fn compare_column(&self, t: usize, object: &str, place: usize, column: &Column) {
+    fn compare_column(
+        &self,
+        t: usize,
+        object: &str,
+        place: usize,
+        column: &Column,
+    ) -> Result<(), String> {
         let rows = self.model.tables[t].rows.iter();
         let expected: Vec<Value> = rows
             .map(|(id, row)| json!([id.to_string(), row.values[place]]))
@@ -472,11 +489,13 @@ impl Case {
             }
             let shown = self.world.records(object, &field);
             if shown == expected {
-                return;
+                return Ok(());
             }
             seen.push((field, shown));
         }
-        panic!("{object}, {column:?}: expected {expected}\n seen: {seen:#?}");
+        Err(format!(
+            "{object}, {column:?}: expected {expected}\n seen: {seen:#?}"
+        ))
     }
 }
 
