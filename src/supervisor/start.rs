@@ -121,8 +121,14 @@ pub async fn run(
         tell_all(finding);
     }
 
-    let tables = adapter.tables().iter();
-    let names: Vec<String> = tables.map(|t| format!("{}.{}", t.schema, t.name)).collect();
+    // By the names that they have today.
+    let tables = seen_now
+        .as_ref()
+        .map_or(adapter.tables(), |now| &now.tables);
+    let names: Vec<String> = tables
+        .iter()
+        .map(|t| format!("{}.{}", t.schema, t.name))
+        .collect();
     if recovered.identity.is_none() {
         // Before the publication is made, not when the slot turns out to be impossible.
         let findings = preflight(&survey.sql, &config.source, &names).await?;

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -169,6 +169,14 @@ impl Sidecar {
         assert!(status.success(), "{status}\n{}", self.tail());
     }
 
+    /// Another command of the binary, or `run` that is to refuse: what it printed, and its end.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     /// `GET /status` of the running process; none while it does not answer yet.
     pub fn status(&self) -> Option<Value> {
         self.get("/status")
@@ -176,12 +184,22 @@ impl Sidecar {
 
     /// `GET` from the admin interface.
     pub fn get(&self, path: &str) -> Option<Value> {
+        self.ask("GET", path, "")
+    }
+
+    /// `POST` to it; none when nobody answers.
+    pub fn post(&self, path: &str, body: &str) -> Option<Value> {
+        self.ask("POST", path, body)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Option<Value> {
         let address = syncline::web::token::published_address(&self.state()).ok()??;
         let mut stream = TcpStream::connect(&address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {TOKEN}\r\n\
-             Connection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {TOKEN}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();

@@ -84,6 +84,7 @@ impl Apply {
         None
     }
 
+    /// What follows is mapped by the new rules: nothing is taken until they are there.
     pub(super) fn run_adapt(&mut self, trigger: Trigger) -> BoxFuture<'static, Result<Landed>> {
         self.adapting = true;
         let adapter = Arc::clone(&self.adapter);

@@ -116,6 +116,8 @@ pub struct Apply {
     /// Rules that follow both sides.
     pub adapter: Arc<Adapter>,
     progress: Progress,
+    /// The rules are being made anew.
+    adapting: bool,
     window: Window,
     /// When the first change of the window arrived.
     filling_since: Option<Instant>,
@@ -167,6 +169,7 @@ impl Apply {
             backfill,
             adapter,
             progress: recovered.progress,
+            adapting: false,
             window,
             filling_since: None,
             settled_at: Instant::now(),
