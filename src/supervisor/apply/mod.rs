@@ -132,8 +132,6 @@ pub struct Apply {
     /// What was held for a schema may go by now.
     mended: bool,
     discards: Vec<Command>,
-    /// New rules are being made: until they hold, no change is taken by the old ones.
-    adapting: bool,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
     /// Those who asked for a backfill, until it is stored.
@@ -178,7 +176,6 @@ impl Apply {
             rescan: false,
             mended: false,
             discards: Vec::new(),
-            adapting: false,
             triggers: VecDeque::new(),
             askers: Vec::new(),
             told: Instant::now(),
