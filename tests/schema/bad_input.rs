@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::driver::{Mode, World};
+use crate::driver::{self, Mode, PATIENCE, World};
 
 const CREATE: &str = "[routing]\nmissing_field = \"create\"";
 
@@ -196,6 +196,11 @@ fn three_hundred_columns_and_no_room() {
 
     world.crm.put("limits", r#"{"custom_fields": 400}"#);
     world.no_finding("cannot be made");
+    // Each column is filled by a backfill of its own.
+    let patience = 5 * PATIENCE;
+    world
+        .sidecar
+        .wait_until("they are filled", patience, driver::read);
     let whole = json!([["1", "v1", "v150", "v300"]]);
     world.shows("Account", "X1__c,X150__c,X300__c", &whole);
     world.no_problems();

@@ -252,7 +252,7 @@ columns.company_id = {{ field = "Account", references = "public.company" }}
 }
 
 /// Nothing is being read, nor is about to be.
-fn read(status: &Value) -> bool {
+pub fn read(status: &Value) -> bool {
     let backfills = status["backfills"].as_array();
     backfills.is_none_or(|all| {
         all.iter()
