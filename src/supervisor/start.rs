@@ -12,7 +12,7 @@ use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 
 use super::adapt::{Adapter, World};
-use super::apply::{Apply, Pace, only_progress};
+use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
 use super::command::Command;
 use super::contracts;
@@ -216,8 +216,10 @@ pub async fn run(
         Clock::System,
         pace,
         Arc::clone(&status),
-        backfill,
-        Arc::clone(&adapter),
+        Aside {
+            backfill,
+            adapter: Arc::clone(&adapter),
+        },
         &recovered,
     );
     let (commands, mut receiver) = mpsc::channel(COMMANDS);

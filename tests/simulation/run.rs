@@ -20,7 +20,7 @@ use syncline::planning::Bounds;
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
-use syncline::supervisor::apply::{Apply, Pace};
+use syncline::supervisor::apply::{Apply, Aside, Pace};
 use syncline::supervisor::backfill::{self, Backfill};
 use syncline::supervisor::command::Command;
 use syncline::supervisor::flight::Crew;
@@ -274,9 +274,8 @@ impl Simulation {
             beside: self.random.random_bool(0.2),
         };
         let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
-        let apply = Apply::new(
-            intake, crew, clock, pace, status, backfill, adapter, &recovered,
-        );
+        let aside = Aside { backfill, adapter };
+        let apply = Apply::new(intake, crew, clock, pace, status, aside, &recovered);
         let (commands, mut receiver) = mpsc::channel(4);
         let (stop, stopped) = watch::channel(false);
         let kept = store.clone();

@@ -99,6 +99,14 @@ impl<T> Drop for Beside<T> {
     }
 }
 
+/// What goes on beside the stream.
+pub struct Aside {
+    /// Existing rows.
+    pub backfill: Backfill,
+    /// Rules that follow both sides.
+    pub adapter: Arc<Adapter>,
+}
+
 /// The loop.
 pub struct Apply {
     /// Frames to windows.
@@ -148,8 +156,7 @@ impl Apply {
         clock: Clock,
         pace: Pace,
         status: Arc<Status>,
-        backfill: Backfill,
-        adapter: Arc<Adapter>,
+        aside: Aside,
         recovered: &Recovered,
     ) -> Self {
         let mut window = Window::default();
@@ -164,8 +171,8 @@ impl Apply {
             clock,
             pace,
             status,
-            backfill,
-            adapter,
+            backfill: aside.backfill,
+            adapter: aside.adapter,
             progress: recovered.progress,
             adapting: false,
             window,

@@ -530,13 +530,13 @@ impl Backfill {
     }
 
     fn choose(&mut self, intake: &mut Intake) {
-        let free = |name: &&Box<str>| {
-            let load = self.loads.get(*name);
+        let free = |name: &str| {
+            let load = self.loads.get(name);
             load.is_some_and(|l| !l.jobs.is_empty())
-                && !self.halted.contains(*name)
-                && !self.refused.contains_key(*name)
+                && !self.halted.iter().any(|halted| **halted == *name)
+                && !self.refused.contains_key(name)
         };
-        let next = self.order.iter().find(free).cloned();
+        let next = self.order.iter().find(|name| free(name)).cloned();
         if self.current.is_some() || next.is_some() {
             intake.untrack();
         }
