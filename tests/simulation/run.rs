@@ -108,7 +108,7 @@ pub fn simulate(seed: u64) -> Outcome {
             slot: Arc::default(),
             crm,
         };
-        simulation.run(troubles.refused == 0).await
+        Box::pin(simulation.run(troubles.refused == 0)).await
     })
 }
 
@@ -133,7 +133,7 @@ impl Simulation {
         let crashes = self.random.random_range(0..8);
         for _ in 0..crashes {
             let polls = self.random.random_range(1..400);
-            let life = self.life(&store, None);
+            let life = Box::pin(self.life(&store, None));
             let ended = after_polls(life, polls).await;
             if let Some(ended) = ended {
                 ended.expect("nothing final happens");
