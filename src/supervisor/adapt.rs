@@ -334,6 +334,7 @@ impl Adapter {
                     .count()
             };
             mended |= broken(before) > broken(table);
+            let mut late = Vec::new();
             let was_mapped: BTreeSet<i16> = before.mapped().map(|(attnum, _)| attnum).collect();
             for (attnum, rule) in table.mapped() {
                 if was_mapped.contains(&attnum) {
@@ -348,17 +349,18 @@ impl Adapter {
                 });
                 // Rows that changed while the field could not be made yet are made good.
                 let key = field_key(&table.target.object, &rule.field.name);
-                let late = !new && self.world.unmade.contains_key(&key);
-                if rule.backfill || late {
-                    let column = Some(column.to_string());
-                    jobs.push((
-                        name.clone(),
-                        Job {
-                            column,
-                            ..job(JobKind::Column, now)
-                        },
-                    ));
+                if rule.backfill || (!new && self.world.unmade.contains_key(&key)) {
+                    late.push(column.to_string());
                 }
+            }
+            // Several columns are one read of the table: only fields that differ are written.
+            if !late.is_empty() {
+                let column = late.pop().filter(|_| late.is_empty());
+                let job = Job {
+                    column,
+                    ..job(JobKind::Column, now)
+                };
+                jobs.push((name.clone(), job));
             }
         }
         (jobs, mended)

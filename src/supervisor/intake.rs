@@ -1,6 +1,6 @@
 //! Frames to operations in a window: decode and mapping, run where the window fills.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use compact_str::format_compact;
@@ -231,22 +231,18 @@ impl Intake {
         versions: impl IntoIterator<Item = (Position, CatalogTable)>,
         types: Vec<TypeRow>,
     ) {
+        let mut oids: BTreeSet<u32> = self.tables.keys().copied().collect();
         self.decoder.add_types(types);
         for (from, table) in versions {
+            oids.insert(table.oid);
             self.decoder.adopt(from, table);
         }
         self.mapping = mapping;
-        let oids: Vec<u32> = self.tables.keys().copied().collect();
         for oid in oids {
             if let Some(relation) = self.decoder.relation(oid) {
                 self.bind(&relation);
             }
         }
-    }
-
-    /// What is known of the tables.
-    pub fn known(&self, oid: u32, schema: &str, name: &str) -> Option<&CatalogTable> {
-        self.decoder.newest(oid, schema, name)
     }
 
     /// Notes what is streamed about this object from that watermark on.
@@ -308,22 +304,26 @@ impl Intake {
                     position,
                     changed,
                 }) => {
-                    self.bind(&relation);
                     let ours = self.mapping.of(&relation).is_some();
-                    if changed && ours && position > self.seen {
-                        let xid = self.xid;
-                        let news = News {
-                            relation,
-                            position,
-                            xid,
-                        };
-                        match self.replay {
-                            // A window is sent again as it was the first time.
-                            Some(_) => self.later_news.push_back(news),
-                            None => {
-                                self.blocked = Some(Blocked::News(news));
-                                self.full = true;
-                            }
+                    if !(changed && ours && position > self.seen) {
+                        self.bind(&relation);
+                        continue;
+                    }
+                    let news = News {
+                        relation: Arc::clone(&relation),
+                        position,
+                        xid: self.xid,
+                    };
+                    match self.replay {
+                        // A window is sent again as it was the first time.
+                        Some(_) => {
+                            self.bind(&relation);
+                            self.later_news.push_back(news);
+                        }
+                        // It is bound by the new rules.
+                        None => {
+                            self.blocked = Some(Blocked::News(news));
+                            self.full = true;
                         }
                     }
                 }
