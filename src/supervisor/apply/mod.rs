@@ -296,7 +296,13 @@ impl Apply {
                 self.tell();
                 self.askers.push((reply, usize::from(cancelled)));
             }
-            Command::Catalog(catalog) => self.triggers.push_back(Trigger::Catalog(catalog)),
+            Command::Catalog(catalog) => {
+                // One waits for its place in the stream at a time: the next look brings the rest.
+                let waits = |t: &Trigger| matches!(t, Trigger::Catalog(_));
+                if !self.triggers.iter().any(waits) {
+                    self.triggers.push_back(Trigger::Catalog(catalog));
+                }
+            }
             Command::LookAtCrm => self.look_at_crm(),
             discard @ Command::Discard { .. } => self.discards.push(discard),
         }
