@@ -5,8 +5,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::super::adapt::{Adapted, Trigger};
+use super::super::command::{Command, discard};
 use super::super::flight::Due;
+use super::super::intake::Emptied;
 use super::super::settle::Settled;
+use super::super::truncate::empty;
 use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
@@ -139,5 +142,47 @@ impl Apply {
         if settled.schema_hint {
             self.look_at_crm();
         }
+    }
+
+    pub(super) fn run_truncate(&self, emptied: Emptied) -> BoxFuture<'static, Result<Landed>> {
+        let crew = self.crew.clone();
+        let status = Arc::clone(&self.status);
+        let (progress, clock) = (self.progress, self.clock.clone());
+        Box::pin(async move {
+            let progress = empty(&crew, &status, emptied, progress, &clock).await?;
+            Ok(Landed::Settled {
+                progress,
+                due: Due::default(),
+                next: None,
+            })
+        })
+    }
+
+    pub(super) fn run_rescan(&mut self) -> BoxFuture<'static, Result<Landed>> {
+        self.rescan = false;
+        let mended = std::mem::take(&mut self.mended);
+        let crew = self.crew.clone();
+        let progress = self.progress;
+        Box::pin(async move {
+            Ok(Landed::Settled {
+                progress,
+                due: crew.due(mended).await?,
+                next: None,
+            })
+        })
+    }
+
+    pub(super) fn run_discard(&self, command: Command) -> BoxFuture<'static, Result<Landed>> {
+        let crew = self.crew.clone();
+        let status = Arc::clone(&self.status);
+        let progress = self.progress;
+        Box::pin(async move {
+            let due = discard(&*crew.store, &status, command, progress).await?;
+            Ok(Landed::Settled {
+                progress,
+                due,
+                next: None,
+            })
+        })
     }
 }

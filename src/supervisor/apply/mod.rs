@@ -30,12 +30,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::adapt::{Adapted, Adapter, Trigger};
 use super::backfill::{Answer, Backfill, job};
-use super::command::{Command, discard};
+use super::command::Command;
 use super::flight::{Crew, Due};
-use super::intake::{Emptied, Intake};
+use super::intake::Intake;
 use super::settle::{Delivered, Extent, Settled, settle};
 use super::status::Status;
-use super::truncate::empty;
 use crate::capture::{Event, Source};
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
@@ -482,48 +481,6 @@ impl Apply {
                 progress,
                 due,
                 next,
-            })
-        })
-    }
-
-    fn run_truncate(&self, emptied: Emptied) -> BoxFuture<'static, Result<Landed>> {
-        let crew = self.crew.clone();
-        let status = Arc::clone(&self.status);
-        let (progress, clock) = (self.progress, self.clock.clone());
-        Box::pin(async move {
-            let progress = empty(&crew, &status, emptied, progress, &clock).await?;
-            Ok(Landed::Settled {
-                progress,
-                due: Due::default(),
-                next: None,
-            })
-        })
-    }
-
-    fn run_rescan(&mut self) -> BoxFuture<'static, Result<Landed>> {
-        self.rescan = false;
-        let mended = std::mem::take(&mut self.mended);
-        let crew = self.crew.clone();
-        let progress = self.progress;
-        Box::pin(async move {
-            Ok(Landed::Settled {
-                progress,
-                due: crew.due(mended).await?,
-                next: None,
-            })
-        })
-    }
-
-    fn run_discard(&self, command: Command) -> BoxFuture<'static, Result<Landed>> {
-        let crew = self.crew.clone();
-        let status = Arc::clone(&self.status);
-        let progress = self.progress;
-        Box::pin(async move {
-            let due = discard(&*crew.store, &status, command, progress).await?;
-            Ok(Landed::Settled {
-                progress,
-                due,
-                next: None,
             })
         })
     }
