@@ -510,15 +510,6 @@ impl Backfill {
         self.settings.patience
     }
 
-    /// Nothing is left to read, or can be.
-    pub fn is_done(&self) -> bool {
-        self.order.iter().all(|name| {
-            self.loads.get(name).is_none_or(|l| l.jobs.is_empty())
-                || self.refused.contains_key(name)
-                || self.halted.contains(name)
-        })
-    }
-
     fn take_unusable(&mut self, intake: &mut Intake) {
         let Some(unusable) = intake.unusable.take() else {
             return;
