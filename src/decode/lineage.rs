@@ -18,8 +18,15 @@
 //!
 //! Among the assignments that agree with these facts the one with the fewest differences is chosen:
 //! each column is compared with the version before and with the catalog now, and a name or a type
-//! that differs counts, as does a column that came or went in between. Where several are left, the
-//! highest numbers (the newest columns) are: the catalog was mostly read just after the relation.
+//! that differs counts, as does a column that came or went in between. Where several are left, of the
+//! columns that came and went the lowest numbers are chosen (so that those that came later find room),
+//! and else the highest: the catalog was mostly read just after the relation.
+//!
+//! A rename that only one side vouches for is believed only if no column that is gone explains the
+//! name as well. The two mistakes are not alike: a column taken for another's earlier self puts its
+//! values into that one's field, for good; a rename taken for two columns leaves the values in a field
+//! of their own, and the column that is there now is new, and loaded as new columns are. Of two such
+//! renames the one of the column that is gone is believed first: there it does less harm.
 //!
 //! Invariants
 //! - A relation that says exactly what the catalog says *is* the catalog's version, quiet facts
@@ -48,15 +55,22 @@ use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{Column, Relation, ReplicaIdentity};
 use crate::value::ValueType;
 
+/// One difference; what is less decides between equals.
+const ONE: u64 = 1 << 32;
 /// A column has another name than on the other side.
-const NAME: u32 = 2;
+const NAME: u64 = 2 * ONE;
 /// A column has another type.
-const TYPE: u32 = 2;
+const TYPE: u64 = 2 * ONE;
 /// A column is not there on the other side: less than both, so that another name and another type
 /// make another column.
-const ABSENT: u32 = 3;
+const ABSENT: u64 = 3 * ONE;
+/// A rename that only the catalog vouches for: with it, such a column costs more than one that came and
+/// went.
+const RENAMED_SINCE: u64 = 3 * ONE;
+/// A rename that only the version before vouches for: the column is gone.
+const RENAMED_AND_GONE: u64 = 2 * ONE;
 /// Against the facts above: more than all differences of the widest table (1600 columns) together.
-const IMPOSSIBLE: u32 = 1 << 16;
+const IMPOSSIBLE: u64 = 1 << 48;
 
 /// The version that `relation` describes: `before` is the version known so far, `now` the catalog as it
 /// is (it may be newer, or the table may be gone). The top of this file says how, and what cannot be
@@ -143,10 +157,10 @@ pub(super) fn describes(table: &CatalogTable, relation: &Relation) -> bool {
         })
 }
 
-fn difference(known: &CatalogColumn, column: &Column) -> u32 {
-    let name = u32::from(known.name != column.name) * NAME;
+fn difference(known: &CatalogColumn, column: &Column) -> u64 {
+    let name = u64::from(known.name != column.name) * NAME;
     let same_type = known.type_oid == column.type_oid && known.typmod == column.typmod;
-    name + u32::from(!same_type) * TYPE
+    name + u64::from(!same_type) * TYPE
 }
 
 /// A number that a column of the relation may have, and what is known of it.
@@ -171,32 +185,37 @@ fn align(
         (Some(_), Some(_)) => IMPOSSIBLE,
         (None, Some(_)) if more && candidate.attnum > given => IMPOSSIBLE,
         // Fresh numbers are given without gaps.
-        _ => u32::from(candidate.fresh && more),
+        _ => u64::from(candidate.fresh && more),
     };
     let take = |candidate: &Candidate<'_>, column: &Column| {
         let side = |there: bool, known: Option<&CatalogColumn>| match known {
             Some(known) => difference(known, column),
-            None => u32::from(there) * ABSENT,
+            None => u64::from(there) * ABSENT,
         };
-        let unheard = candidate.fresh && now.is_some();
-        side(before.is_some(), candidate.before)
-            + side(now.is_some(), candidate.now)
-            + u32::from(unheard) * IMPOSSIBLE
+        let guess = match (candidate.before, candidate.now) {
+            _ if now.is_none() => 0,
+            (None, None) if candidate.fresh => IMPOSSIBLE,
+            (None, None) => u64::from(candidate.attnum.unsigned_abs()),
+            (None, Some(known)) => u64::from(known.name != column.name) * RENAMED_SINCE,
+            (Some(known), None) => u64::from(known.name != column.name) * RENAMED_AND_GONE,
+            (Some(_), Some(_)) => 0,
+        };
+        side(before.is_some(), candidate.before) + side(now.is_some(), candidate.now) + guess
     };
     // `costs[n]`: the least cost of numbering the first n columns with the candidates so far.
     let columns = &relation.columns;
-    let mut costs = vec![u32::MAX; columns.len() + 1];
+    let mut costs = vec![u64::MAX; columns.len() + 1];
     if let Some(none) = costs.first_mut() {
         *none = 0;
     }
     let mut taken: Vec<Vec<bool>> = Vec::with_capacity(candidates.len());
     for candidate in &candidates {
-        let mut one_less = u32::MAX;
+        let mut one_less = u64::MAX;
         let mut takes = Vec::with_capacity(costs.len());
         for (n, cost) in costs.iter_mut().enumerate() {
             let skipped = cost.saturating_add(skip(candidate, n < columns.len()));
             let last = n.checked_sub(1).and_then(|last| columns.get(last));
-            let took = last.map_or(u32::MAX, |column| {
+            let took = last.map_or(u64::MAX, |column| {
                 one_less.saturating_add(take(candidate, column))
             });
             one_less = std::mem::replace(cost, skipped.min(took));

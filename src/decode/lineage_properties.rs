@@ -290,7 +290,12 @@ fn feasible(relation: &Relation, before: &CatalogTable, now: &CatalogTable) -> V
 }
 
 /// What an assignment costs.
-fn cost(some: &[i16], relation: &Relation, before: &CatalogTable, now: &CatalogTable) -> u32 {
+fn cost(
+    some: &[i16],
+    relation: &Relation,
+    before: &CatalogTable,
+    now: &CatalogTable,
+) -> (u32, i32) {
     let of = |(attnum, described): (&i16, &crate::change::Column)| {
         let side = |table: &CatalogTable| match column(table, *attnum) {
             None => 3,
@@ -304,9 +309,23 @@ fn cost(some: &[i16], relation: &Relation, before: &CatalogTable, now: &CatalogT
                 name + type_oid
             }
         };
-        side(before) + side(now)
+        // What one side alone says of a name is the last that is believed.
+        let differs = |known: &CatalogColumn| known.name != described.name;
+        let guess = match (column(before, *attnum), column(now, *attnum)) {
+            (None, Some(known)) if differs(known) => 3,
+            (Some(known), None) if differs(known) => 2,
+            _ => 0,
+        };
+        side(before) + side(now) + guess
     };
-    some.iter().zip(&relation.columns).map(of).sum()
+    // The lowest of those that came and went.
+    let gone = some
+        .iter()
+        .filter(|attnum| column(before, **attnum).is_none() && column(now, **attnum).is_none());
+    (
+        some.iter().zip(&relation.columns).map(of).sum(),
+        gone.map(|attnum| i32::from(*attnum)).sum(),
+    )
 }
 
 /// Whether the truth has to be found although several assignments agree with the facts: no name ever

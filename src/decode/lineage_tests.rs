@@ -119,8 +119,24 @@ fn a_catalog_that_is_ahead_is_aligned() {
         "1 id 3 x 4 y",
         Some(("1 id 3 x 4 y 5 z", &[2])),
     );
-    // All renamed since, one dropped: order decides.
-    check(None, "1 id 3 x", Some(("1 id 3 y", &[2])));
+    // Renamed since, or dropped and another added: the values stay apart.
+    check(None, "1 id 2 x", Some(("1 id 3 y", &[2])));
+    check(Some("1 id"), "1 id 2 x", Some(("1 id 3 y", &[2])));
+    check(before, "1 id 2 x 3 y 4 z", Some(("1 id 2 x 3 y 5 w", &[4])));
+    check(before, "1 id 3 y 4 z", Some(("1 id 3 y", &[2, 4])));
+    check(before, "1 id 3 z", Some(("1 id 4 w", &[2, 3])));
+    // Two came and went: the second finds its place.
+    check(Some("1 id"), "1 id 2 x", Some(("1 id 4 z", &[2, 3])));
+    check(
+        Some("1 id 2 x"),
+        "1 id 3 y:text",
+        Some(("1 id 4 z:text", &[2, 3])),
+    );
+    // Of the same name, but retyped since.
+    check(Some("1 id"), "1 id 3 x:text", Some(("1 id 3 x", &[2])));
+    // No other column explains it.
+    check(Some("1 id"), "1 id 2 x", Some(("1 id 2 y", &[])));
+    check(before, "1 id 2 x 3 z", Some(("1 id 2 x", &[3])));
     // Dropped altogether since.
     check(
         before,

@@ -1,8 +1,8 @@
 //! Random changes of schemas and of data, backfills and kills: at the end the CRM is as the database.
 //!
-//! Between two moments at which the connector is up to date, a column is renamed, retyped or dropped at
-//! most once, and not one that came since: what the stream and a catalog that is far ahead tell of
-//! more than that can be read in several ways (see `decode::resolve`).
+//! A column may come, change several times and go between two moments at which the connector is up to
+//! date. What the stream and a catalog that is far ahead tell of that can be read in several ways (see
+//! `decode::resolve`); the columns that are there in the end have to be whole whichever is taken.
 //!
 //! `SYNCLINE_CASES` says how many cases; `SYNCLINE_SEED` runs one again.
 
@@ -38,8 +38,6 @@ struct Column {
     /// All names that it has had, the present one last: its field bears one of them.
     names: Vec<String>,
     type_name: &'static str,
-    /// The connector knows it as it is.
-    known: bool,
 }
 
 impl Column {
@@ -201,7 +199,6 @@ impl Model {
         let column = Column {
             names: vec![name.clone()],
             type_name,
-            known: false,
         };
         // Existing rows get the default, and the stream tells nothing of it.
         let value = match random.chance(60) {
@@ -220,13 +217,9 @@ impl Model {
         )
     }
 
-    /// One that may be changed; from now on the connector does not know it as it is.
-    fn column(&mut self, t: usize, random: &mut Random) -> Option<usize> {
-        let columns = &mut self.tables[t].columns;
-        let known: Vec<usize> = (0..columns.len()).filter(|c| columns[*c].known).collect();
-        let place = *known.get(random.below(known.len() as u64) as usize)?;
-        columns[place].known = false;
-        Some(place)
+    fn column(&self, t: usize, random: &mut Random) -> Option<usize> {
+        let count = self.tables[t].columns.len() as u64;
+        (count > 0).then(|| random.below(count) as usize)
     }
 
     /// A change of each table, so that the stream describes it as it is.
@@ -243,12 +236,6 @@ impl Model {
             )
         });
         touches.join("; ")
-    }
-
-    fn all_known(&mut self) {
-        for column in self.tables.iter_mut().flat_map(|t| &mut t.columns) {
-            column.known = true;
-        }
     }
 
     fn drop_column(&mut self, t: usize, random: &mut Random) -> String {
@@ -386,7 +373,6 @@ impl Case {
                 self.script.push(sql);
                 self.script.push("-- it is through".into());
                 self.world.through();
-                self.model.all_known();
             }
             _ if self.runs => {
                 std::thread::sleep(Duration::from_millis(self.random.below(120)));

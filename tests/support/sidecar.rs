@@ -83,7 +83,7 @@ impl Sidecar {
     pub fn tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        lines[lines.len().saturating_sub(400)..].join("\n")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
