@@ -96,3 +96,40 @@ fn a_rule_that_halts() {
     world.no_problems();
     world.end();
 }
+
+/// While the field of a new column is being made, nothing is taken by the old rules: they know nothing
+/// of the column, and its values would be gone without a word.
+#[test]
+fn what_comes_while_rules_are_made_waits_for_them() {
+    let mut world = World::start(
+        Mode::Live,
+        "[[routing.rules]]\ncolumn = \"tier\"\nmissing_field = \"create\"\n",
+    );
+    world.change("INSERT INTO company SELECT n, 'c' || n FROM generate_series(1, 5) n");
+    world.crm.put("limits", r#"{"describe_lag_ms": 1500}"#);
+    world
+        .postgres
+        .psql("ALTER TABLE company ADD COLUMN tier varchar(9)");
+    // The first change tells of the column; the others arrive while its field is made. Each is a
+    // transaction, and so is each of the other table.
+    let mut expected = Vec::new();
+    for id in 1..=60_u32 {
+        if id <= 5 {
+            world
+                .postgres
+                .psql(&format!("UPDATE company SET tier = 't{id}' WHERE id = {id}"));
+        } else {
+            world.postgres.psql(&format!(
+                "INSERT INTO company (id, name, tier) VALUES ({id}, 'c{id}', 't{id}');
+                 INSERT INTO customer (id, last_name, company_id) VALUES ({id}, 'p{id}', {id})"
+            ));
+        }
+        expected.push(json!([id.to_string(), format!("c{id}"), format!("t{id}")]));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    world.through();
+    world.shows("Account", "Name,Tier__c", &json!(expected));
+    world.counted("column_added", 1);
+    world.shelf_empty();
+    world.end();
+}
