@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::bulk::Bulk;
 use crate::faults::Faults;
 use crate::ids::Id;
 use crate::locks::RowLocks;
@@ -37,6 +38,7 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     pub(crate) faults: Faults,
     pub(crate) locks: RowLocks,
+    pub(crate) bulk: Bulk,
     store: Mutex<Store>,
     limits: Mutex<Limits>,
     counters: Mutex<BTreeMap<&'static str, u64>>,
@@ -72,6 +74,7 @@ impl App {
             sessions: Sessions::default(),
             faults,
             locks: RowLocks::default(),
+            bulk: Bulk::new(config.data.as_deref()),
             store: Mutex::new(store),
             limits: Mutex::new(limits),
             counters: Mutex::default(),

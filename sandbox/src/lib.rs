@@ -10,6 +10,7 @@
 //! - `store/`: records, indexes, recycle bin, field-level security, journal
 //! - `write/`: the one path of every write
 //! - `soql/`: queries
+//! - `bulk/`: bulk jobs: their files, what they do in the background, their results
 //! - `http/`: the wire: OAuth, SOAP login, REST, Tooling, the control interface, the page
 //! - `faults/`, `locks.rs`, `writelog.rs`, `sessions.rs`: what their names say
 //!
@@ -20,6 +21,7 @@
 #![recursion_limit = "256"]
 
 mod app;
+mod bulk;
 mod clock;
 mod config;
 mod faults;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::http::{self, Ending};
-use crate::{Config, Error};
+use crate::{Config, Error, bulk};
 
 /// The accept loop.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    jobs: JoinHandle<()>,
 }
 
 impl Server {
@@ -43,17 +45,20 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = watch::channel(false);
+        let jobs = tokio::spawn(bulk::run(app.clone(), stopped.clone()));
         let task = tokio::spawn(accept(listener, app, address, stopped));
         Ok(Server {
             address,
             stop,
             task,
+            jobs,
         })
     }
 
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.task.await;
+        let _ = self.jobs.await;
     }
 }
 
@@ -114,18 +119,17 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Dropped> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+    let body = match gather(&head, body).await? {
+        Some(body) => body,
+        None => return Ok(whole(http::too_large())),
+    };
     // A caller that hangs up must not undo a write half-way, so the work is a task of its
     // own, which a closed connection does not cancel.
     let work = tokio::spawn(async move { http::handle(&app, address, head, body).await });
     let (reply, ending) = work.await.map_err(|_| Dropped)?;
     let answer = match ending {
         Ending::Drop => return Err(Dropped),
-        Ending::Whole => Answer {
-            whole: reply.body().len(),
-            rest: Some(reply.body().clone()),
-            cut: None,
-        },
+        Ending::Whole => return Ok(whole(reply)),
         Ending::Cut => {
             let half = reply.body().slice(..reply.body().len() / 2);
             // Long enough for the first half to leave before the connection ends.
@@ -138,6 +142,30 @@ async fn answer(
         }
     };
     Ok(reply.map(|_| answer))
+}
+
+/// The body of a request, unless it is longer than its path takes.
+async fn gather(head: &Parts, mut body: Incoming) -> Result<Option<Bytes>, Dropped> {
+    let most = http::max_body(head.uri.path());
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Dropped)?.into_data() else {
+            continue;
+        };
+        if gathered.len() + data.len() > most {
+            return Ok(None);
+        }
+        gathered.extend_from_slice(&data);
+    }
+    Ok(Some(gathered.freeze()))
+}
+
+fn whole(reply: Response<Bytes>) -> Response<Answer> {
+    reply.map(|body| Answer {
+        whole: body.len(),
+        rest: Some(body),
+        cut: None,
+    })
 }
 
 /// A body that may break off in the middle.

@@ -142,12 +142,18 @@ fn limits(app: &App) -> Reply {
             "max": limits.max, "used": limits.used,
             "custom_fields": store.settings.custom_fields,
             "describe_lag_ms": store.settings.describe_lag,
+            "bulk": app.bulk.show(),
         }),
     )
 }
 
 fn set_limits(app: &App, request: &Request) -> Answer {
     let body = request.json()?;
+    if let Some(changes) = body.get("bulk") {
+        app.bulk
+            .set(changes)
+            .map_err(|message| refuse("INVALID_ARGUMENT", &message))?;
+    }
     app.edit_limits(|limits| {
         limits.max = body
             .get("max")
@@ -218,6 +224,7 @@ pub(super) async fn person(
         request: request.number,
         via,
         all_or_none: false,
+        job: None,
     };
     let change = Change {
         object,
@@ -274,10 +281,15 @@ fn record_of(store: &Store, object: usize, body: &Value) -> Result<Id, Reply> {
 }
 
 fn wipe(app: &App) -> Answer {
-    let gone = app
-        .store()
+    let mut store = app.store();
+    let jobs: Vec<Id> = store.jobs.iter().map(|job| job.id).collect();
+    let gone = store
         .wipe()
         .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))?;
+    drop(store);
+    for job in jobs {
+        app.bulk.files.remove(job);
+    }
     Ok(Reply::json(200, json!({"deleted": gone})))
 }
 

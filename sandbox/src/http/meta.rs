@@ -15,6 +15,7 @@ pub(super) fn root(app: &App, request: &Request, caller: Caller, version: u32) -
     let base = format!("/services/data/v{version}.0");
     let names = [
         "composite",
+        "jobs",
         "limits",
         "query",
         "queryAll",
@@ -117,13 +118,14 @@ pub(super) fn limits(app: &App, request: &Request, rest: &[&str]) -> Reply {
         _ => return Reply::not_found(),
     }
     let limits = app.limits();
+    let batches = (app.bulk.settings().batches, app.bulk.batches_used());
     let pair = |max: u64, left: u64| json!({"Max": max, "Remaining": left});
     Reply::json(
         200,
         json!({
             "DailyApiRequests": pair(limits.max, limits.max.saturating_sub(limits.used)),
             "DailyAsyncApexExecutions": pair(250_000, 250_000),
-            "DailyBulkApiBatches": pair(15_000, 15_000),
+            "DailyBulkApiBatches": pair(batches.0, batches.0.saturating_sub(batches.1)),
             "DailyBulkV2QueryFileStorageMB": pair(976_562, 976_562),
             "DailyBulkV2QueryJobs": pair(10_000, 10_000),
             "DataStorageMB": pair(1_024, 1_024),

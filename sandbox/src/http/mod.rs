@@ -4,6 +4,7 @@
 //! slash; empty segments (double and trailing slashes) are dropped.
 
 mod auth;
+mod bulk;
 mod collections;
 mod control;
 mod definitions;
@@ -32,6 +33,7 @@ use crate::app::App;
 use crate::faults::{Kind, Seen};
 use reply::Reply;
 use request::Request;
+pub(crate) use request::max_body;
 
 /// How a connection goes on after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,11 @@ pub(crate) async fn handle(
         struck(app, &mut request).await
     };
     (reply.finish(request.pretty(), request.takes_gzip()), ending)
+}
+
+/// The answer to a body that is too long for its path.
+pub(crate) fn too_large() -> Response<Bytes> {
+    request::too_large().finish(false, false)
 }
 
 fn is_control(request: &Request) -> bool {

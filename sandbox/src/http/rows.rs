@@ -54,6 +54,7 @@ pub(super) fn context(
         request: request.number,
         via,
         all_or_none,
+        job: None,
     }
 }
 

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
+use crate::bulk::JobLine;
+use crate::ids::Id;
 use crate::schema::Object;
 use crate::writelog::WriteEntry;
 
@@ -29,8 +31,13 @@ pub(crate) struct LineRef<'a> {
     pub(crate) objects: Vec<&'a Object>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rows: Vec<Value>,
+    /// Records that are in no bin any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) erased: Vec<Id>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) writes: &'a [WriteEntry],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) jobs: Vec<JobLine>,
 }
 
 /// The same, as it is read.
@@ -45,7 +52,11 @@ pub(crate) struct Line {
     #[serde(default)]
     pub(crate) rows: Vec<Value>,
     #[serde(default)]
+    pub(crate) erased: Vec<Id>,
+    #[serde(default)]
     pub(crate) writes: Vec<WriteEntry>,
+    #[serde(default)]
+    pub(crate) jobs: Vec<JobLine>,
 }
 
 /// The open journal.

@@ -22,6 +22,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Error;
+use crate::bulk::Jobs;
 use crate::clock::Millis;
 use crate::ids::Id;
 use crate::schema::{Object, Schema};
@@ -50,6 +51,7 @@ pub(crate) struct Store {
     pub(super) grants: Grants,
     appears: Appears,
     pub(crate) settings: Settings,
+    pub(crate) jobs: Jobs,
 }
 
 impl Store {
@@ -69,6 +71,7 @@ impl Store {
             grants: Grants::default(),
             appears: Appears::new(),
             settings: Settings::default(),
+            jobs: Jobs::default(),
         }
     }
 
@@ -110,7 +113,13 @@ impl Store {
                 self.put(row);
             }
         }
+        for id in &line.erased {
+            self.erase(*id);
+        }
         self.undo.clear();
+        for job in line.jobs {
+            self.jobs.replay(job);
+        }
         for write in line.writes {
             self.log.push(write);
         }
@@ -136,7 +145,12 @@ impl Store {
             writes,
             ..LineRef::default()
         });
-        std::iter::once(head).chain(rows).chain(writes)
+        let jobs = self.jobs.lines().map(move |job| LineRef {
+            next,
+            jobs: vec![job],
+            ..LineRef::default()
+        });
+        std::iter::once(head).chain(rows).chain(writes).chain(jobs)
     }
 
     /// A fresh id for a record of this object.
@@ -217,6 +231,18 @@ impl Store {
         self.rows[row.object].insert(row.id, row);
     }
 
+    /// Removes a record for good.
+    pub(crate) fn erase(&mut self, id: Id) {
+        let Some(at) = self.schema.by_prefix(id.prefix()) else {
+            return;
+        };
+        let object = self.schema.object(at);
+        if let Some(before) = self.rows[at].remove(&id) {
+            self.indexes[at].remove(object, &before);
+            self.undo.push((at, id, Some(before)));
+        }
+    }
+
     /// A mark to come back to with [`Store::undo_to`].
     pub(crate) fn mark(&self) -> usize {
         self.undo.len()
@@ -244,6 +270,7 @@ impl Store {
         let touched = std::mem::take(&mut self.undo);
         let objects = std::mem::take(&mut self.objects_changed);
         let logged = std::mem::replace(&mut self.logged, self.log.len());
+        let jobs = self.jobs.take_changes();
         let setup = touched.iter().any(|(at, ..)| self.schema.object(*at).setup);
         if setup || !objects.is_empty() {
             self.regrant();
@@ -258,9 +285,15 @@ impl Store {
             .filter_map(|(_, id, _)| self.get(*id))
             .map(|row| row.to_line(self.schema.object(row.object)))
             .collect();
+        let erased: Vec<Id> = seen
+            .iter()
+            .copied()
+            .filter(|id| self.get(*id).is_none())
+            .collect();
         let objects: Vec<&Object> = objects.iter().map(|at| self.schema.object(*at)).collect();
         let writes: &[WriteEntry] = &self.log.all()[logged.min(self.log.len())..];
-        let written = if rows.is_empty() && objects.is_empty() && writes.is_empty() {
+        let nothing = rows.is_empty() && objects.is_empty() && writes.is_empty();
+        let written = if nothing && erased.is_empty() && jobs.is_empty() {
             Ok(())
         } else {
             journal.append(&LineRef {
@@ -268,7 +301,9 @@ impl Store {
                 wiped: false,
                 objects,
                 rows,
+                erased,
                 writes,
+                jobs,
             })
         };
         self.journal = Some(journal);
@@ -321,6 +356,7 @@ impl Store {
         }
         self.log.clear();
         self.logged = 0;
+        self.jobs.clear();
         gone
     }
 

@@ -1,4 +1,5 @@
-//! The one path that every write takes: single rows, collections, edits by a person.
+//! The one path that every write takes: single rows, collections, bulk jobs, edits by a
+//! person.
 //!
 //! Invariants:
 //! - All records of a call are prepared before the first is applied; results are in the
@@ -60,6 +61,15 @@ pub(crate) struct Context {
     pub(crate) request: u64,
     pub(crate) via: &'static str,
     pub(crate) all_or_none: bool,
+    pub(crate) job: Option<InJob>,
+}
+
+/// The bulk job that writes are rows of. Their text is not trimmed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InJob {
+    pub(crate) id: Id,
+    /// Deleted records do not go to the recycle bin.
+    pub(crate) hard: bool,
 }
 
 /// An accepted write.
@@ -84,6 +94,17 @@ pub(crate) async fn write(
     asked: Vec<Asked>,
     delay: Duration,
 ) -> Vec<Outcome> {
+    write_then(app, ctx, asked, delay, |_, _| {}).await
+}
+
+/// The same, with something more that is to be in the same line of the journal.
+pub(crate) async fn write_then(
+    app: &App,
+    ctx: &Context,
+    asked: Vec<Asked>,
+    delay: Duration,
+    then: impl FnOnce(&mut Store, &[Outcome]),
+) -> Vec<Outcome> {
     let mut refused: HashMap<usize, RecordError> = HashMap::new();
     let mut expected_new: HashSet<usize> = HashSet::new();
     let mut held = Vec::new();
@@ -106,6 +127,7 @@ pub(crate) async fn write(
     }
     let mut store = app.store();
     let outcomes = run(app, &mut store, ctx, asked, &refused, &expected_new);
+    then(&mut store, &outcomes);
     if let Err(error) = store.commit() {
         app.report(&error);
     }
@@ -217,6 +239,12 @@ fn run(
         asked.iter().zip(&plans).zip(&outcomes).zip(before_images)
     {
         log::record(store, ctx, change, plan.as_ref().ok(), outcome, known);
+        // Only now: the log shows the keys of the records that went.
+        if let (Some(InJob { hard: true, .. }), Ok(done)) = (ctx.job, outcome) {
+            for id in done.cascaded.iter().chain([&done.id]) {
+                store.erase(*id);
+            }
+        }
     }
     outcomes
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod bulk;
+
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use syncline_sandbox::{Config, Sandbox};

@@ -18,7 +18,7 @@ Example:
 
 Open its address in a browser to look at records and edit them as a sales rep would.
 Faults: throttle, throttle_429, unavailable, bad_gateway, timeout_before, lost, cut, slow,
-unauthorized, drain, lock, reject; each with a share (1%, 0.01) or @500 for every 500th, and
+unauthorized, drain, lock, reject, fail_job; each with a share (1%, 0.01) or @500 for every 500th, and
 options after colons (800ms, x5 times, +10 first let through, an object, an error code).")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
