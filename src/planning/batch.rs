@@ -95,9 +95,7 @@ pub fn cut(
     let mut stage = Cow::Borrowed(stage);
     if stage.len() > records {
         // Within a family, and without one, the order of the changes stays.
-        stage
-            .to_mut()
-            .sort_by_cached_key(|index| entries.get(*index).and_then(family));
+        stage = Cow::Owned(by_family(entries, &stage));
     }
     for &index in stage.iter() {
         let Some(entry) = entries.get(index) else {
@@ -134,6 +132,13 @@ pub fn cut(
         }
     }
     batches
+}
+
+/// The entries of a stage with the children of one parent side by side.
+pub fn by_family(entries: &[Entry], stage: &[usize]) -> Vec<usize> {
+    let mut stage = stage.to_vec();
+    stage.sort_by_cached_key(|index| entries.get(*index).and_then(family));
+    stage
 }
 
 /// The parent by which a record is grouped.

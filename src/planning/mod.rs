@@ -30,7 +30,7 @@ mod record;
 mod stages;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use batch::{Batch, BatchAction, CrmId, Write, by_family, cut};
 pub use entry::{Course, Entry, Plan, States, is_drift, parents};
 pub use merge::merge;
 pub use objects::Objects;

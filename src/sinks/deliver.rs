@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::breaker::{Breaker, BreakerState};
+use super::bulk::{self, Jobs};
 use super::limiter::Limiter;
 use super::retry::{Next, Part, Tries};
 use super::{CrmRecord, Limits, Outcome, Sink, Usage};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Failures of the CRM in a row that open the circuit breaker.
     pub breaker_threshold: u32,
+    /// When to use jobs.
+    pub bulk: bulk::Settings,
 }
 
 impl Default for Settings {
@@ -62,6 +65,7 @@ impl Default for Settings {
                 cap: Duration::from_secs(30),
             },
             breaker_threshold: 5,
+            bulk: bulk::Settings::default(),
         }
     }
 }
@@ -96,13 +100,18 @@ pub struct Health {
 
 /// Delivers to one CRM. Shared by all who write to it.
 pub struct Delivery {
-    sink: Arc<dyn Sink>,
+    pub(super) sink: Arc<dyn Sink>,
+    /// Requests that may be under way at once.
+    pub(super) lanes: usize,
+    /// Requests a second; 0 for no limit.
+    pub(super) per_second: u32,
+    pub(super) jobs: Jobs,
     tries: Tries,
     backoff: Backoff,
     permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
-    random: Mutex<SmallRng>,
+    pub(super) random: Mutex<SmallRng>,
     attempts: AtomicU64,
     retries: AtomicU64,
     /// Writes that the CRM answered record by record.
@@ -123,6 +132,9 @@ impl Delivery {
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
         Delivery {
             sink,
+            lanes: settings.concurrency.max(1),
+            per_second: settings.requests_per_second,
+            jobs: Jobs::new(settings.bulk),
             tries: Tries {
                 record: settings.record_tries.max(1),
                 unknown: settings.unknown_tries.max(1),
@@ -179,7 +191,7 @@ impl Delivery {
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let next = match self.attempt(|| self.sink.write(&part.batch)).await {
+            let next = match self.attempt(|| self.timed_write(&part.batch)).await {
                 Ok(results) if results.len() == part.places.len() => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
                     part.answered(results, self.tries)
@@ -217,6 +229,16 @@ impl Delivery {
             .into_iter()
             .map(|o| o.unwrap_or_else(|| Outcome::Refused(miscounted())))
             .collect())
+    }
+
+    /// How long full requests take decides whether jobs are worth it.
+    async fn timed_write(&self, batch: &Batch) -> Result<Vec<Outcome>, Fault> {
+        let begun = Instant::now();
+        let answer = self.sink.write(batch).await;
+        if answer.is_ok() && batch.writes.len() * 2 > self.limits().records {
+            self.jobs.measured.request(begun.elapsed());
+        }
+        answer
     }
 
     /// The named objects as our user sees them; see [`Sink::describe`].
@@ -328,7 +350,7 @@ impl Delivery {
     }
 
     /// Attempts until there is an answer, or a fault that repeating does not heal.
-    async fn persist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Fault>
+    pub(super) async fn persist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
     {
@@ -352,7 +374,7 @@ impl Delivery {
     }
 
     /// One attempt, when the breaker, the limiter and the number of requests under way allow it.
-    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
+    pub(super) async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
     {

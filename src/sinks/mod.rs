@@ -11,6 +11,7 @@
 //! ```
 
 mod breaker;
+pub mod bulk;
 mod deliver;
 mod discard;
 mod limiter;
@@ -119,6 +120,11 @@ pub trait Sink: Send + Sync + 'static {
         object: &'a str,
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
+
+    /// Its jobs, if it takes any.
+    fn bulk(&self) -> Option<&dyn bulk::Bulk> {
+        None
+    }
 
     /// What it has cost so far.
     fn usage(&self) -> Usage {

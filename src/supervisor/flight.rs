@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
+use super::bulk::{Journal, OldJobs};
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
@@ -13,7 +14,7 @@ use crate::planning::{
     Window,
 };
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
-use crate::store::{Progress, Settlement, ShelfQuery, Store};
+use crate::store::{BulkPage, Progress, Settlement, ShelfQuery, Store};
 
 /// What a flight works with.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct Crew {
     pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
+    /// Bulk jobs of an earlier life.
+    pub old_jobs: OldJobs,
 }
 
 impl Crew {
@@ -35,7 +38,11 @@ impl Crew {
         progress: Progress,
         shelf_in_use: bool,
     ) -> Result<Delivered> {
-        let intent = window.page.as_ref().map(|_| intent(&window, progress));
+        let intent = intent(&window, progress);
+        let page = window.page.as_ref().map(|page| BulkPage {
+            table: page.table.to_string(),
+            rows: page.rows,
+        });
         let extent = Extent {
             until: window.until,
             checkpoint: window.checkpoint,
@@ -44,7 +51,7 @@ impl Crew {
         };
         let states = self.states(&window, shelf_in_use).await?;
         let plan = planning::plan(window, &states, &self.objects);
-        if intent.is_some() {
+        if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew, and a row may
             // be gone by then. Until this window is settled, the ledger claims nothing of its rows.
             let ledger: Vec<_> = plan.entries.iter().filter_map(uncertain).collect();
@@ -52,13 +59,19 @@ impl Crew {
                 let doubt = Settlement {
                     progress,
                     ledger,
-                    intent,
+                    intent: Some(intent.clone()),
                     ..Settlement::default()
                 };
                 self.store.settle(doubt).await?;
             }
         }
-        self.send(plan, extent).await
+        let journal = Journal {
+            progress,
+            intent: Some(intent),
+            page,
+            ..Journal::default()
+        };
+        self.send(plan, extent, journal).await
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -74,8 +87,13 @@ impl Crew {
         }
     }
 
-    /// Sends a plan.
-    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
+    /// Sends a plan. `journal`: what is on disk of it.
+    pub async fn send(
+        &self,
+        mut plan: Plan,
+        extent: Extent,
+        mut journal: Journal,
+    ) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         for stage in std::mem::take(&mut plan.stages) {
@@ -86,13 +104,17 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates).await?;
+            let rest = self.by_jobs(&plan, &ready, &mut fates, &mut journal);
+            let rest = rest.await?;
+            self.send_stage(&mut plan, &rest, &mut fates).await?;
+            journal.stage += 1;
         }
         self.name_missing_parents(&plan, &mut fates).await?;
         Ok(Delivered {
             extent,
             plan,
             fates,
+            jobs: journal.ended,
         })
     }
 
@@ -374,7 +396,7 @@ fn set(fates: &mut [Fate], index: usize, fate: Fate) {
 }
 
 /// Delivery stops: every write would fail until a person acts.
-fn stopped(fault: Fault) -> Error {
+pub(super) fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
     Error::new(ErrorKind::DestinationRefused, what)
         .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")

@@ -48,6 +48,8 @@ pub struct Delivered {
     pub plan: Plan,
     /// What became of it, one fate an entry.
     pub fates: Vec<Fate>,
+    /// Bulk jobs that have ended, and are said all about here.
+    pub jobs: Vec<String>,
 }
 
 /// A settlement, and what follows from it.
@@ -74,6 +76,7 @@ pub fn settle(
         extent,
         plan,
         fates,
+        jobs,
     } = delivered;
     let mut desk = Desk {
         objects,
@@ -96,6 +99,7 @@ pub fn settle(
         desk.entry(entry, fates.next().unwrap_or_default());
     }
     desk.mark_bearers();
+    desk.settled.settlement.jobs_ended = jobs;
     desk.settled.page = page.map(|page| {
         desk.rows.read = page.rows;
         desk.rows.overtaken += page.overtaken;

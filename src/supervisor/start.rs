@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::adapt::{Adapter, World};
 use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
+use super::bulk::OldJobs;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -33,7 +34,7 @@ use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::Bounds;
 use crate::sinks::salesforce::Salesforce;
-use crate::sinks::{Delivery, Discard, Settings, Sink};
+use crate::sinks::{Delivery, Discard, Settings, Sink, bulk};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
 /// Commands that may wait for the loop.
@@ -197,10 +198,15 @@ pub async fn run(
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        old_jobs: OldJobs::default(),
     };
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,
+        roomy: backfill::large(&config).map(|large| Bounds {
+            rows: large.rows.max(bounds.rows),
+            bytes: large.bytes.max(bounds.bytes),
+        }),
         beside: true,
     };
     let loads = store.loads().await?;
@@ -411,7 +417,10 @@ pub fn connect(config: &Config) -> Result<Delivery> {
         DestinationKind::Salesforce => Arc::new(Salesforce::connect(&config.destination)?),
         DestinationKind::Discard => Arc::new(Discard),
     };
-    let mut settings = Settings::from(&config.destination);
+    let mut settings = Settings {
+        bulk: bulk::Settings::from(&config.bulk),
+        ..Settings::from(&config.destination)
+    };
     if config.destination.kind == DestinationKind::Discard {
         settings.requests_per_second = 0;
     }

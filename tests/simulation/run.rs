@@ -22,6 +22,7 @@ use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
 use syncline::supervisor::apply::{Apply, Aside, Pace};
 use syncline::supervisor::backfill::{self, Backfill};
+use syncline::supervisor::bulk::OldJobs;
 use syncline::supervisor::command::Command;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
@@ -234,6 +235,7 @@ impl Simulation {
             rows_per_second: 0,
             page_rows: self.random.random_range(1..12),
             page_bytes: 10_000,
+            large: None,
             patience: Duration::from_millis(self.random.random_range(0..1_000)),
         };
         let backfill = Backfill::new(
@@ -267,10 +269,12 @@ impl Simulation {
             store: Arc::new(store.clone()),
             delivery,
             objects: Arc::clone(adapter.objects()),
+            old_jobs: OldJobs::default(),
         };
         let pace = Pace {
             linger: Duration::from_millis(self.random.random_range(0..100)),
             shelf_rows: self.random.random_range(1..30),
+            roomy: None,
             beside: self.random.random_bool(0.2),
         };
         let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));

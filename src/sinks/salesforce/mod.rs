@@ -1,7 +1,7 @@
 //! Salesforce, through its REST API.
 //!
 //! ```text
-//! collections, read, describe, fields   what to ask, what the answer means
+//! collections, bulk, read, describe, fields   what to ask, what the answer means
 //!       │        write, soql, keys   how records, queries and external ids are spelt
 //!       ▼
 //!     call ──► auth, version         a session, renewed when refused; the version spoken
@@ -31,6 +31,7 @@
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/>
 
 mod auth;
+mod bulk;
 mod check;
 mod codes;
 mod collections;
@@ -47,6 +48,7 @@ mod version;
 mod write;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -56,9 +58,10 @@ use tokio::time::Instant;
 use self::auth::{Auth, Session};
 use self::collections::{MAX_RECORDS, Rights};
 use self::describe::Descriptions;
-use self::http::{Answer, Call, Http};
+use self::http::{Answer, Call, Http, Pieces};
 use self::keys::KeyKind;
 use self::version::Version;
+use super::bulk::Bulk;
 use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
@@ -89,6 +92,8 @@ pub struct Salesforce {
     keys: RwLock<HashMap<(String, String), KeyKind>>,
     descriptions: Descriptions,
     rights: Rights,
+    /// The org refused a compressed upload.
+    uncompressed: AtomicBool,
 }
 
 impl Salesforce {
@@ -122,6 +127,7 @@ impl Salesforce {
             keys: RwLock::default(),
             descriptions: Descriptions::default(),
             rights: Rights::default(),
+            uncompressed: AtomicBool::new(false),
         })
     }
 
@@ -133,7 +139,8 @@ impl Salesforce {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Answer, Fault> {
-        self.with_session(call, method, Place::Api(path), body)
+        let body = body.map(Body::Json);
+        self.with_session(call, method, Place::Api(path), body, None)
             .await
     }
 
@@ -143,7 +150,7 @@ impl Salesforce {
 
     /// `path` is whole, as Salesforce gave it.
     async fn get_path(&self, call: Call, path: &str) -> Result<Bytes, Fault> {
-        self.with_session(call, Method::GET, Place::Host(path), None)
+        self.with_session(call, Method::GET, Place::Host(path), None, None)
             .await?
             .accepted()
     }
@@ -153,12 +160,19 @@ impl Salesforce {
         call: Call,
         method: Method,
         place: Place<'_>,
-        body: Option<Bytes>,
+        body: Option<Body>,
+        mut into: Option<Pieces<'_>>,
     ) -> Result<Answer, Fault> {
         let mut session = self.auth.session(&self.http).await?;
         let mut renewals = 0;
         loop {
-            let answer = self.once(call, &method, &session, place, &body).await?;
+            let pieces: Option<Pieces<'_>> = match &mut into {
+                Some(into) => Some(&mut **into),
+                None => None,
+            };
+            let answer = self
+                .once(call, &method, &session, place, &body, pieces)
+                .await?;
             // A redirect means that the org has moved: the login tells where to.
             let moved = (301..=308).contains(&answer.status) && answer.status != 304;
             if answer.is_success() || !(moved || refuses_session(&answer)) {
@@ -190,7 +204,8 @@ impl Salesforce {
         method: &Method,
         session: &Session,
         place: Place<'_>,
-        body: &Option<Bytes>,
+        body: &Option<Body>,
+        into: Option<Pieces<'_>>,
     ) -> Result<Answer, Fault> {
         let url = match place {
             Place::Host(path) => at(&session.instance, path)?,
@@ -217,12 +232,26 @@ impl Salesforce {
         if let Place::ApiSince(_, time) = place {
             request = request.header("if-modified-since", time);
         }
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json; charset=UTF-8")
-                .body(body.clone());
+        match body {
+            None => {}
+            Some(Body::Json(body)) => {
+                request = request
+                    .header("content-type", "application/json; charset=UTF-8")
+                    .body(body.clone());
+            }
+            Some(Body::Csv { body, compressed }) => {
+                request = request
+                    .header("content-type", "text/csv; charset=UTF-8")
+                    .body(body.clone());
+                if *compressed {
+                    request = request.header("content-encoding", "gzip");
+                }
+            }
         }
-        self.http.send(call, request).await
+        if matches!(call, Call::BulkUpload | Call::BulkResults) {
+            request = request.timeout(bulk::TRANSFER);
+        }
+        self.http.send_into(call, request, into).await
     }
 
     async fn version(&self, session: &Session) -> Result<Version, Fault> {
@@ -283,7 +312,7 @@ impl Salesforce {
             None => Place::Api(&path),
         };
         let answer = self
-            .with_session(Call::Describe, Method::GET, place, None)
+            .with_session(Call::Describe, Method::GET, place, None, None)
             .await?;
         if let (304, Some(known)) = (answer.status, known) {
             return Ok(Some(known.description));
@@ -315,6 +344,12 @@ impl Salesforce {
         }
         Ok(Some(description))
     }
+}
+
+/// What a request brings.
+enum Body {
+    Json(Bytes),
+    Csv { body: Bytes, compressed: bool },
 }
 
 /// Where a request goes, on the session's host.
@@ -387,6 +422,10 @@ impl Sink for Salesforce {
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
         Box::pin(self.make_fields(object, specs))
+    }
+
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
     }
 
     fn usage(&self) -> Usage {
