@@ -234,6 +234,9 @@ impl Side {
     async fn settle(&mut self, delivered: Delivered) -> BTreeMap<String, Outcome> {
         let mut outcomes = BTreeMap::new();
         for (entry, fate) in delivered.plan.entries.iter().zip(&delivered.fates) {
+            if !entry.is_sent() {
+                continue;
+            }
             let outcome = match fate {
                 Fate::Answered(outcome) => outcome.clone(),
                 Fate::Waits(parent) => Outcome::Refused(Fault::new(
@@ -309,70 +312,86 @@ async fn contents(org: &Org) -> BTreeMap<String, BTreeMap<String, Value>> {
     all
 }
 
-/// Values of every awkward kind.
+/// Values of every awkward kind, all of them good.
 fn awkward(random: &mut StdRng, key: usize) -> String {
-    match random.random_range(0..24) {
+    match random.random_range(0..16) {
         0 => "#N/A".into(),
         1 => format!(" blanks {key} "),
         2 => format!("a, \"quoted\" {key}"),
         3 => format!("two\nlines {key}"),
         4 => format!("two\r\nlines {key}"),
         5 => format!("ключ {key} 漢字"),
-        6 => "x".repeat(300),
-        7 => format!("bell\u{7}{key}"),
         _ => format!("Name {key}"),
     }
 }
 
+/// Operations with at most one fault each: which of several is told first is the CRM's business.
 fn operations(schema: &Schema, random: &mut StdRng, round: usize) -> Vec<Operation> {
     let mut all = Vec::new();
     for key in 0..60 {
-        let mut fields = vec![text(0, awkward(random, key))];
+        let mut fields = BTreeMap::from([(0, text(0, awkward(random, key)))]);
         match random.random_range(0..4) {
-            0 => fields.push(clear(1)),
-            1 => fields.push(text(1, format!("+1 555 {round:04}"))),
+            0 => drop(fields.insert(1, clear(1))),
+            1 => drop(fields.insert(1, text(1, format!("+1 555 {round:04}")))),
             _ => {}
         }
-        match random.random_range(0..12) {
-            0 => fields.push(set(2, FieldValue::Number("1e1".into()))),
-            1 => fields.push(set(2, FieldValue::Text("many".into()))),
-            2..7 => {
-                let number = random.random_range(0..1_000);
-                fields.push(set(2, FieldValue::Number(number.to_string().into())));
-            }
+        if random.random_bool(0.5) {
+            let number = random.random_range(0..1_000).to_string();
+            fields.insert(2, set(2, FieldValue::Number(number.into())));
+        }
+        match random.random_range(0..30) {
+            0 => drop(fields.insert(0, text(0, "x".repeat(300)))),
+            1 => drop(fields.insert(0, text(0, "bell \u{7}"))),
+            2 => drop(fields.insert(2, set(2, FieldValue::Number("1e1".into())))),
+            3 => drop(fields.insert(2, set(2, FieldValue::Text("many".into())))),
             _ => {}
         }
+        let fields = fields.into_values().collect();
         all.push(upsert(&schema.accounts, format!("a{key}"), fields));
     }
     for key in 0..80 {
-        let mut fields = vec![text(0, awkward(random, key))];
+        let mut fields = BTreeMap::from([(0, text(0, awkward(random, key)))]);
+        let parent = |key: &str| set(2, FieldValue::Reference(key.into()));
         match random.random_range(0..6) {
-            0 => fields.push(text(1, "no address")),
-            1 => fields.push(text(1, format!("c{key}@example.com"))),
-            2 => fields.push(clear(1)),
+            0 => drop(fields.insert(1, text(1, format!("c{key}@example.com")))),
+            1 => drop(fields.insert(1, clear(1))),
             _ => {}
         }
         match random.random_range(0..8) {
-            0 => fields.push(clear(2)),
-            1 => fields.push(set(2, FieldValue::Reference("nowhere".into()))),
-            n => fields.push(set(2, FieldValue::Reference(format!("a{n}").into()))),
+            0 => drop(fields.insert(2, clear(2))),
+            n => drop(fields.insert(2, parent(&format!("a{n}")))),
         }
-        match random.random_range(0..6) {
-            0 => fields.push(text(3, "1990-02-30")),
-            1 => fields.push(text(3, "1990-02-03")),
+        if random.random_bool(0.2) {
+            fields.insert(3, text(3, "1990-02-03"));
+        }
+        match random.random_range(0..20) {
+            0 => drop(fields.insert(1, text(1, "no address"))),
+            1 => drop(fields.insert(2, parent("nowhere"))),
+            2 => drop(fields.insert(3, text(3, "1990-02-30"))),
             _ => {}
         }
+        let fields = fields.into_values().collect();
         let key = format!("c{key}");
         match random.random_range(0..12) {
             0 if round > 0 => all.push(Operation {
                 action: Action::Delete { hard: false },
-                fields: Vec::new().into(),
                 ..upsert(&schema.contacts, key, Vec::new())
             }),
             _ => all.push(upsert(&schema.contacts, key, fields)),
         }
     }
     all
+}
+
+/// Panics at what differs, with nothing else.
+fn same<V: PartialEq + std::fmt::Debug>(a: &BTreeMap<String, V>, b: &BTreeMap<String, V>) {
+    let keys = a.keys().chain(b.keys());
+    let differs = |k: &&String| a.get(*k) != b.get(*k);
+    let different: Vec<_> = keys
+        .filter(differs)
+        .map(|k| (k, a.get(k), b.get(k)))
+        .collect();
+    assert!(different.is_empty(), "{different:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,12 +413,8 @@ async fn jobs_come_to_what_requests_come_to() {
         let operations = operations(&schema, &mut random, round);
         let by_jobs = jobs.fly(&operations).await;
         let by_requests = requests.fly(&operations).await;
-        assert_eq!(classes(&by_jobs), classes(&by_requests), "round {round}");
-        assert_eq!(
-            contents(&one).await,
-            contents(&other).await,
-            "round {round}"
-        );
+        same(&classes(&by_jobs), &classes(&by_requests));
+        same(&contents(&one).await, &contents(&other).await);
     }
     assert!(jobs.calls("bulk_open") >= 10, "{}", jobs.calls("bulk_open"));
     assert_eq!(requests.calls("bulk_open"), 0);

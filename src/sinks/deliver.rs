@@ -422,7 +422,8 @@ impl Delivery {
         Some(Instant::now() + self.delay(pause.failures).max(pause.at_least))
     }
 
-    fn delay(&self, failures: u32) -> Duration {
+    /// The pause after so many failures in a row, from 1.
+    pub fn delay(&self, failures: u32) -> Duration {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         self.backoff.delay(failures, &mut *random)
     }

@@ -20,13 +20,11 @@
 //!   else has been written to its object since. Otherwise what it said is said again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::flight::{Crew, stopped};
 use super::settle::Fate;
-use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::fault::{Class, Fault, Result};
 use crate::mapping::Key;
@@ -301,10 +299,6 @@ impl Crew {
             return Ok(Some((job.id, look)));
         }
         journal.ended.extend(self.old_jobs.forget(object));
-        let backoff = Backoff {
-            base: Duration::from_millis(500),
-            cap: Duration::from_secs(30),
-        };
         let mut failures = 0;
         loop {
             let job = match self.delivery.open_job(batch).await {
@@ -342,7 +336,7 @@ impl Crew {
                 Class::Service | Class::Unknown | Class::RecordTransient => {
                     failures += 1;
                     let at_least = fault.retry_after.unwrap_or_default();
-                    let delay = backoff.delay(failures, &mut rand::rng()).max(at_least);
+                    let delay = self.delivery.delay(failures).max(at_least);
                     if fault.code != "not_compressed" {
                         sleep(delay).await;
                     }
