@@ -413,7 +413,17 @@ async fn jobs_come_to_what_requests_come_to() {
         let operations = operations(&schema, &mut random, round);
         let by_jobs = jobs.fly(&operations).await;
         let by_requests = requests.fly(&operations).await;
-        same(&classes(&by_jobs), &classes(&by_requests));
+        let (mut a, mut b) = (classes(&by_jobs), classes(&by_requests));
+        if round > 0 {
+            // What was refused before is merged in: then a record can have several faults.
+            for outcome in a.values_mut().chain(b.values_mut()) {
+                let refused = outcome.starts_with("Record") || outcome.starts_with("Missing");
+                if refused {
+                    *outcome = "refused".into();
+                }
+            }
+        }
+        same(&a, &b);
         same(&contents(&one).await, &contents(&other).await);
     }
     assert!(jobs.calls("bulk_open") >= 10, "{}", jobs.calls("bulk_open"));
