@@ -304,10 +304,9 @@ impl<'a> Desk<'a> {
         let is_final = match fault.class {
             Class::MissingParent => true,
             Class::Record => {
-                !unread
-                    && !(stale && self.is_by_id())
-                    && !errors::is_right(&fault)
-                    && !errors::hints_at_schema(&fault)
+                let elsewhere = stale && self.is_by_id();
+                let request_judges = errors::is_right(&fault) || errors::hints_at_schema(&fault);
+                !(unread || elsewhere || request_judges)
             }
             _ => false,
         };
