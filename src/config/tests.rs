@@ -317,7 +317,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             format!("{SMALL}[bulk]\nmode = \"sometimes\"\n"),
-            "F:6: bulk.mode takes one of \"auto\", \"never\", \"always\"",
+            "F:6: bulk.mode is one of \"auto\", \"never\", \"always\", not \"sometimes\"",
         ),
         (
             format!("{SMALL}[bulk]\nmax_bytes = \"1GiB\"\n"),

@@ -219,7 +219,12 @@ impl Backfill {
             _ => job.rows.read,
         };
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        let rows = current.large_rows.min(large.rows);
+        let mut rows = current.large_rows.min(large.rows);
+        if let Some(rate) = self.throttle() {
+            // Not all of a long while at once.
+            let most = rate.saturating_mul(LARGE_TIME.as_secs());
+            rows = rows.min(usize::try_from(most).unwrap_or(usize::MAX));
+        }
         let object = &mapping.by_name(&current.table)?.target.object;
         Some(match delivery.way(object, rows.min(left), false) {
             Way::Job => (rows, large.bytes),
