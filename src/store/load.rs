@@ -34,7 +34,8 @@ pub enum JobKind {
     Asked,
     /// A column was mapped later than its rows were written.
     Column,
-    /// The table was halted, and is no longer: what its changes came to is read anew.
+    /// The table was halted and is no longer, or its columns could not be told apart and now can: what
+    /// its changes came to is read anew.
     Mend,
 }
 
