@@ -280,6 +280,14 @@ impl Crew {
         Ok(due)
     }
 
+    /// It waits for this record as a parent. (What waits for an external id waits for a re-key, and for
+    /// nothing once that is off the shelf, whatever became of it.)
+    fn refers(&self, pending: &Pending, parent: &RecordId) -> bool {
+        let target = self.objects.targets.get(&pending.record.object);
+        let operation = target.and_then(|target| pending.to_operation(target));
+        operation.is_some_and(|o| planning::parents(&o, &o.fields).any(|p| p == *parent))
+    }
+
     async fn pick(&self, page: Vec<Pending>, due: &mut Due) -> Result<()> {
         let holders: Vec<RecordId> = page.iter().filter_map(|p| p.waits_for.clone()).collect();
         let states = self.store.records(&holders).await?;
@@ -292,7 +300,7 @@ impl Crew {
                     .filter(|w| **w != pending.record)
                     .is_some_and(|parent| {
                         let there = states.get(parent).and_then(|s| s.ledger.as_ref());
-                        pending.operation.is_some() && !there.is_some_and(|l| l.exists())
+                        self.refers(&pending, parent) && !there.is_some_and(|l| l.exists())
                     });
             if waits {
                 continue;
