@@ -5,11 +5,13 @@ use super::request::Request;
 use crate::app::App;
 use crate::ids::Id;
 use crate::store::grants::Viewer;
+use crate::usage::AppId;
 
-/// A request's user.
+/// A request's user and app.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) user: Id,
+    pub(crate) app: AppId,
 }
 
 impl Caller {
@@ -33,12 +35,15 @@ pub(crate) fn expired() -> Reply {
         .header("WWW-Authenticate", "Token")
 }
 
+/// Who holds a token.
+pub(crate) fn of_token(app: &App, token: &str) -> Option<Caller> {
+    let life = app.config.session;
+    let (user, app) = app.sessions.user(token, life, app.clock.now())?;
+    Some(Caller { user, app })
+}
+
 /// The user of the request's session.
 pub(crate) fn caller(app: &App, request: &Request) -> Result<Caller, Reply> {
     let token = token(request).ok_or_else(expired)?;
-    let user = app
-        .sessions
-        .user(&token, app.config.session)
-        .ok_or_else(expired)?;
-    Ok(Caller { user })
+    of_token(app, &token).ok_or_else(expired)
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::request::Request;
-use super::{definitions, schema};
+use super::{definitions, limits, schema};
 use crate::app::App;
 use crate::clock;
 use crate::ids::Id;
@@ -31,8 +31,18 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
             app.faults.set(crate::faults::Plan::default());
             Ok(Reply::empty(204))
         }
-        ("GET", "limits") => Ok(limits(app)),
-        ("PUT", "limits") => set_limits(app, request),
+        ("GET", "limits") => Ok(limits::show(app)),
+        ("PUT", "limits") => limits::set(app, request),
+        ("GET", "usage") => Ok(limits::usage(app)),
+        ("POST", "usage") => limits::add_usage(app, request),
+        ("PUT", "apps") => limits::connect(app, request),
+        ("GET", "clock") => Ok(limits::clock(app)),
+        ("PUT", "clock") => limits::set_clock(app, request),
+        ("GET", "counters") => Ok(Reply::json(200, app.tally.show())),
+        ("DELETE", "counters") => {
+            app.tally.reset(app.clock.now());
+            Ok(Reply::empty(204))
+        }
         ("DELETE", "sessions") => Ok(Reply::json(200, json!({"ended": app.sessions.close_all()}))),
         ("POST", "edit") => edit(app, request).await,
         ("DELETE", "data") => wipe(app),
@@ -111,11 +121,11 @@ struct Writes<'a> {
 }
 
 fn requests(app: &App) -> Reply {
-    let limits = app.limits();
+    let (used, _) = app.usage.calls(app.clock.now());
     Reply::json(
         200,
         json!({
-            "by_kind": app.counters(), "api_calls": limits.used, "journal_failures": app.failures(),
+            "by_kind": app.counters(), "api_calls": used, "journal_failures": app.failures(),
         }),
     )
 }
@@ -133,43 +143,6 @@ fn set_faults(app: &App, request: &Request) -> Answer {
     Ok(Reply::json(200, json!(app.faults.show())))
 }
 
-fn limits(app: &App) -> Reply {
-    let limits = app.limits();
-    let store = app.store();
-    Reply::json(
-        200,
-        json!({
-            "max": limits.max, "used": limits.used,
-            "custom_fields": store.settings.custom_fields,
-            "describe_lag_ms": store.settings.describe_lag,
-        }),
-    )
-}
-
-fn set_limits(app: &App, request: &Request) -> Answer {
-    let body = request.json()?;
-    app.edit_limits(|limits| {
-        limits.max = body
-            .get("max")
-            .and_then(Value::as_u64)
-            .unwrap_or(limits.max);
-        limits.used = body
-            .get("used")
-            .and_then(Value::as_u64)
-            .unwrap_or(limits.used);
-    });
-    let number = |key: &str| body.get(key).and_then(Value::as_u64);
-    let mut store = app.store();
-    if let Some(most) = number("custom_fields").and_then(|n| usize::try_from(n).ok()) {
-        store.settings.custom_fields = most;
-    }
-    if let Some(lag) = number("describe_lag_ms").and_then(|n| i64::try_from(n).ok()) {
-        store.settings.describe_lag = lag.min(86_400_000);
-    }
-    drop(store);
-    Ok(limits(app))
-}
-
 async fn edit(app: &App, request: &Request) -> Answer {
     let body = request.json()?;
     let text = |name: &str| body.get(name).and_then(Value::as_str);
@@ -177,7 +150,7 @@ async fn edit(app: &App, request: &Request) -> Answer {
         return Err(refuse("INVALID_ARGUMENT", "fields must be an object"));
     };
     let at = match text("at") {
-        None => clock::now(),
+        None => app.clock.now(),
         Some(at) => clock::parse_datetime(at).ok_or_else(|| {
             refuse(
                 "INVALID_ARGUMENT",

@@ -7,6 +7,8 @@ mod auth;
 mod collections;
 mod control;
 mod definitions;
+mod kind;
+mod limits;
 mod meta;
 mod oauth;
 mod pages;
@@ -29,6 +31,8 @@ use hyper::Response;
 use hyper::http::request::Parts;
 
 use crate::app::App;
+use crate::clock;
+use crate::counters::Counted;
 use crate::faults::{Kind, Seen};
 use reply::Reply;
 use request::Request;
@@ -59,9 +63,38 @@ pub(crate) async fn handle(
         app.count("control");
         (route_control(app, &request).await, Ending::Whole)
     } else {
-        struck(app, &mut request).await
+        let (reply, ending) = struck(app, &mut request).await;
+        counted(app, &request, &reply);
+        (reply, ending)
     };
+    let date = clock::http_date(app.clock.now());
+    let reply = reply.header("Date", &date);
     (reply.finish(request.pretty(), request.takes_gzip()), ending)
+}
+
+/// Enters a request of the API into the counters.
+fn counted(app: &App, request: &Request, reply: &Reply) {
+    if request.path(1) != Some("data") {
+        let login = request.path(2) == Some("token")
+            || request
+                .path(1)
+                .is_some_and(|word| word.eq_ignore_ascii_case("soap"));
+        if login && reply.status() == 200 {
+            app.tally.login();
+        }
+        return;
+    }
+    if request.segments.len() == 2 {
+        return;
+    }
+    let kind = kind::of(request);
+    let who = auth::token(request).and_then(|token| app.sessions.app(&token));
+    app.tally.count(Counted {
+        kind,
+        app: who.map(|who| app.usage.name(who)).unwrap_or_default(),
+        records: kind::records(request, kind),
+        status: reply.status(),
+    });
 }
 
 fn is_control(request: &Request) -> bool {
@@ -85,7 +118,8 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
         body: &request.body,
     });
     if struck.drained > 0 {
-        app.edit_limits(|limits| limits.used = limits.max.min(limits.used + struck.drained));
+        let other = app.usage.app("other");
+        app.usage.add(other, app.clock.now(), struck.drained);
     }
     if let Some((kind, delay)) = struck.instead {
         app.count("struck by a fault");
@@ -147,5 +181,5 @@ async fn instead(
             "Server is temporarily unavailable. Please try again later.",
         ),
     };
-    (rest::with_limits(app, reply), Ending::Whole)
+    (rest::with_limits(app, request, reply), Ending::Whole)
 }

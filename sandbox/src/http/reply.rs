@@ -85,6 +85,11 @@ impl Reply {
         Reply::error(405, "METHOD_NOT_ALLOWED", &message).header("Allow", allowed)
     }
 
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The message of an error array.
     pub(crate) fn first_message(&self) -> Option<String> {
         match &self.body {

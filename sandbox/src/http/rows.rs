@@ -42,6 +42,7 @@ pub(super) fn key_field(
 
 /// The writer of a request.
 pub(super) fn context(
+    app: &App,
     request: &Request,
     caller: Caller,
     via: &'static str,
@@ -50,7 +51,7 @@ pub(super) fn context(
     Context {
         user: caller.user,
         viewer: caller.viewer(),
-        at: clock::now(),
+        at: app.clock.now(),
         request: request.number,
         via,
         all_or_none,
@@ -165,7 +166,7 @@ async fn single(
     caller: Caller,
     change: Change,
 ) -> Result<crate::write::Done, RecordError> {
-    let ctx = context(request, caller, "row", false);
+    let ctx = context(app, request, caller, "row", false);
     let outcome: Option<Outcome> = write::write(app, &ctx, vec![Ok(change)], request.delay)
         .await
         .pop();

@@ -7,7 +7,6 @@ use super::control::{Answer, find, refuse};
 use super::reply::Reply;
 use super::request::Request;
 use crate::app::App;
-use crate::clock;
 use crate::ids::Id;
 use crate::schema::field::{Field, Kind, Source};
 use crate::schema::{Object, change};
@@ -235,7 +234,7 @@ fn access(
             "field-level security does not apply to required, system and computed fields",
         ));
     }
-    let now = clock::now();
+    let now = store.clock.now();
     if let Some(show) = show {
         field.visible = show;
         field.read_only = false;

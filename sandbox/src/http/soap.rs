@@ -54,7 +54,12 @@ pub(super) fn route(app: &App, request: &Request) -> Reply {
 }
 
 fn granted(app: &App, request: &Request, user: Id, username: &str) -> Reply {
-    let session = app.sessions.open(app.people.organization, user);
+    let session = app.sessions.open(
+        app.people.organization,
+        user,
+        app.usage.app("SOAP login"),
+        app.clock.now(),
+    );
     let organization = app.people.organization;
     let version = request.path(3).unwrap_or("60.0");
     let url = |kind: &str| {

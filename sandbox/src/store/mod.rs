@@ -18,11 +18,12 @@ pub(crate) mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::Error;
-use crate::clock::Millis;
+use crate::clock::{Clock, Millis, Pace};
 use crate::ids::Id;
 use crate::schema::{Object, Schema};
 use crate::writelog::{WriteEntry, WriteLog};
@@ -39,6 +40,7 @@ pub(crate) use fill::People;
 pub(crate) struct Store {
     pub(crate) schema: Schema,
     pub(crate) log: WriteLog,
+    pub(crate) clock: Arc<Clock>,
     rows: Vec<BTreeMap<Id, Row>>,
     indexes: Vec<Index>,
     next: u64,
@@ -54,13 +56,14 @@ pub(crate) struct Store {
 
 impl Store {
     /// An org with the standard objects and no records.
-    pub(crate) fn new() -> Store {
+    pub(crate) fn new(clock: Arc<Clock>) -> Store {
         let schema = Schema::standard();
         Store {
             rows: (0..schema.len()).map(|_| BTreeMap::new()).collect(),
             indexes: (0..schema.len()).map(|_| Index::default()).collect(),
             schema,
             log: WriteLog::default(),
+            clock,
             next: 1,
             undo: Vec::new(),
             objects_changed: Vec::new(),
@@ -73,8 +76,8 @@ impl Store {
     }
 
     /// Reads what an earlier run left in `dir`, and keeps a journal there from now on.
-    pub(crate) fn open(dir: &Path) -> Result<Store, Error> {
-        let mut store = Store::new();
+    pub(crate) fn open(dir: &Path, clock: Arc<Clock>) -> Result<Store, Error> {
+        let mut store = Store::new(clock);
         let mut read = 0;
         let sound = Journal::read(dir, |line| read += store.replay(line))?;
         store.undo.clear();
@@ -94,6 +97,9 @@ impl Store {
     /// Takes over one line of the journal and gives the number of rows in it.
     fn replay(&mut self, line: Line) -> usize {
         self.next = self.next.max(line.next);
+        if let Some(pace) = line.clock {
+            self.clock.reset(pace);
+        }
         if line.wiped {
             self.wipe_rows();
         }
@@ -122,6 +128,7 @@ impl Store {
         let next = self.next;
         let head = LineRef {
             next,
+            clock: Some(self.clock.pace()),
             objects: self.schema.iter().map(|(_, o)| o).collect(),
             ..LineRef::default()
         };
@@ -266,6 +273,7 @@ impl Store {
             journal.append(&LineRef {
                 next: self.next,
                 wiped: false,
+                clock: None,
                 objects,
                 rows,
                 writes,
@@ -294,6 +302,19 @@ impl Store {
             index.add(object, row);
         }
         self.indexes[at] = index;
+    }
+
+    /// Sets the clock to another pace, also over restarts.
+    pub(crate) fn set_pace(&mut self, pace: Pace) -> Result<(), Error> {
+        if let Some(journal) = &mut self.journal {
+            journal.append(&LineRef {
+                next: self.next,
+                clock: Some(pace),
+                ..LineRef::default()
+            })?;
+        }
+        self.clock.set(pace);
+        Ok(())
     }
 
     /// Empties all records but those of the set-up objects. The schema stays.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Store;
 use super::index;
 use super::row::Row;
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::ids::Id;
 use crate::schema::custom::{self, Refusal};
 use crate::schema::field::{Field, Kind};
@@ -115,7 +115,7 @@ impl Store {
 
     /// Deletes a field. Its values stay until it is restored.
     pub(crate) fn delete_field(&mut self, object: usize, position: usize) {
-        let at = clock::now();
+        let at = self.clock.now();
         for id in self.permissions_on(object, position, None) {
             self.touch(id, at, |row| row.deleted = Some(at));
         }
@@ -146,7 +146,8 @@ impl Store {
             self.schema.restore_field(object, &part.name);
         }
         for id in self.permissions_on(object, deleted.position, Some(deleted.at)) {
-            self.touch(id, clock::now(), |row| row.deleted = None);
+            let now = self.clock.now();
+            self.touch(id, now, |row| row.deleted = None);
         }
         self.changed(object);
         Some(deleted.position)

@@ -98,7 +98,7 @@ fn blank(store: &Store, ctx: &Context, change: &Change) -> WriteEntry {
     });
     WriteEntry {
         seq: 0,
-        at: clock::precise(clock::now()),
+        at: clock::precise(store.clock.now()),
         request: ctx.request,
         via: ctx.via.to_owned(),
         user: user.unwrap_or_default(),

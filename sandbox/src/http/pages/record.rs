@@ -8,7 +8,6 @@ use serde_json::{Map, Number, Value};
 use super::list::shown;
 use super::{empty, escape, moment, page, plain, write_table};
 use crate::app::App;
-use crate::clock;
 use crate::http::control;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -260,7 +259,7 @@ pub(super) async fn save(app: &App, request: &Request, name: &str, id: &str) -> 
         app,
         request,
         app.people.rep,
-        clock::now(),
+        app.clock.now(),
         "page",
         object,
         row,
