@@ -55,6 +55,7 @@ pub(super) fn show(app: &App) -> Reply {
             "max": max, "used": used,
             "custom_fields": store.settings.custom_fields,
             "describe_lag_ms": store.settings.describe_lag,
+            "history_fields": store.settings.history_fields,
             "bulk_batches": app.usage.daily(Daily::BulkBatches, now).0,
             "bulk_query_jobs": app.usage.daily(Daily::BulkQueryJobs, now).0,
         }),
@@ -68,6 +69,7 @@ pub(super) fn set(app: &App, request: &Request) -> Answer {
         "used",
         "custom_fields",
         "describe_lag_ms",
+        "history_fields",
         "bulk_batches",
         "bulk_query_jobs",
     ];
@@ -93,6 +95,9 @@ pub(super) fn set(app: &App, request: &Request) -> Answer {
         let mut store = app.store();
         if let Some(most) = small("custom_fields")? {
             store.settings.custom_fields = most;
+        }
+        if let Some(most) = small("history_fields")? {
+            store.settings.history_fields = most.min(60);
         }
         if let Some(lag) = number(&body, "describe_lag_ms")? {
             store.settings.describe_lag = Millis::try_from(lag).unwrap_or(Millis::MAX);

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Time,
     Address,
     Location,
+    /// A value of whatever type a history record tells of.
+    AnyType,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Kind::Time => "time",
             Kind::Address => "address",
             Kind::Location => "location",
+            Kind::AnyType => "anyType",
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             Kind::Time => "xsd:time",
             Kind::Address => "urn:address",
             Kind::Location => "urn:location",
+            Kind::AnyType => "xsd:anyType",
             _ => "xsd:string",
         }
     }
@@ -74,9 +78,10 @@ impl Kind {
         self.soap() == "xsd:string"
     }
 
-    /// Whether values are made of the values of other fields.
+    /// Whether values are made of the values of other fields, or of any type: they can be
+    /// neither filtered nor sorted.
     pub(crate) fn is_compound(self) -> bool {
-        matches!(self, Kind::Address | Kind::Location)
+        matches!(self, Kind::Address | Kind::Location | Kind::AnyType)
     }
 
     /// Whether values are numbers with digits after the point.
@@ -162,6 +167,9 @@ pub(crate) struct Field {
     /// An empty place: the field that was here is in the object's bin.
     #[serde(default)]
     pub(crate) gone: bool,
+    /// Whether changes are kept in the object's history.
+    #[serde(default)]
+    pub(crate) track_history: bool,
     /// The compound field that this one belongs to, and whose security it has.
     #[serde(default)]
     pub(crate) part_of: Option<String>,
@@ -203,6 +211,7 @@ impl Field {
             visible: true,
             read_only: false,
             gone: false,
+            track_history: false,
             part_of: None,
             id: None,
             metadata: None,
@@ -290,6 +299,11 @@ impl Field {
             && !self.gone
             && !self.name_field
             && !self.required_always()
+    }
+
+    /// Whether changes of the field may be kept in the object's history.
+    pub(crate) fn trackable(&self) -> bool {
+        self.source == Source::Stored && self.updateable && self.part_of.is_none() && !self.gone
     }
 
     /// Whether records are looked up by this field, so that an index is kept.

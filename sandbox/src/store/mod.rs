@@ -10,6 +10,7 @@
 
 mod fill;
 pub(crate) mod grants;
+mod history;
 pub(crate) mod index;
 mod journal;
 pub(crate) mod row;

@@ -54,6 +54,9 @@ impl Store {
                 "A master-detail field cannot be added to an object that has records".into(),
             ));
         }
+        if field.track_history {
+            self.may_track(object, &field)?;
+        }
         field.id = Some(self.next_id_of("00N").to_string());
         field.visible = false;
         let name = field.name.clone();
@@ -81,6 +84,7 @@ impl Store {
             self.cut(object, position);
         }
         self.changed(object);
+        self.ensure_history(object);
     }
 
     fn changed(&mut self, object: usize) {

@@ -73,6 +73,7 @@ fn create(store: &mut Store, ctx: &Context, prepared: &Prepared) -> Result<Done,
         }
     }
     store.put(row);
+    store.keep_history(None, id, ctx.at, ctx.user);
     super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,
@@ -128,6 +129,8 @@ fn update(
     let Some(mut row) = store.live(id).cloned() else {
         return Err(RecordError::deleted());
     };
+    let object = store.schema.object(prepared.object);
+    let before = (!object.tracked().is_empty()).then(|| row.clone());
     for (position, value) in &prepared.values {
         row.set(*position, value.clone());
     }
@@ -146,6 +149,9 @@ fn update(
     row.modified = (ctx.at, ctx.user);
     row.stamp = ctx.at;
     store.put(row);
+    if before.is_some() {
+        store.keep_history(before.as_ref(), id, ctx.at, ctx.user);
+    }
     super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,
@@ -198,8 +204,13 @@ fn delete(
     for link in links {
         let field = &store.schema.object(link.object).fields[link.field];
         let on_delete = field.on_delete;
+        let history = store.schema.object(link.object).history_of.is_some();
         let children: Vec<Id> = store.lookup(link.object, link.field, &key).to_vec();
         for child in children.into_iter().filter(|child| *child != id) {
+            if history {
+                store.touch(child, ctx.at, |row| row.deleted = Some(ctx.at));
+                continue;
+            }
             match on_delete {
                 OnDelete::Cascade if store.live(child).is_some() => {
                     delete(store, ctx, child, taken)?;

@@ -121,7 +121,7 @@ pub(super) fn page(app: &App, store: &Store, title: &str, active: &str, main: &s
         &thousands(store.log.len() as u64),
     ));
     nav.push_str("<h2>Records</h2>");
-    for (at, object) in store.schema.iter().filter(|(_, o)| !o.setup) {
+    for (at, object) in store.schema.iter().filter(|(_, o)| o.is_work()) {
         let count = thousands(store.count(at) as u64);
         nav.push_str(&link(
             &format!("/ui/{}", object.name),
