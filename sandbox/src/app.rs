@@ -73,7 +73,7 @@ impl App {
             people,
             sessions: Sessions::default(),
             faults,
-            locks: RowLocks::default(),
+            locks: RowLocks::new(config.lock_wait),
             store: Mutex::new(store),
             counters: Mutex::default(),
             cursors: Mutex::default(),
@@ -86,7 +86,11 @@ impl App {
 
     /// The store. Never held over an await.
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
-        lock(&self.store)
+        let mut store = lock(&self.store);
+        if let Err(error) = store.empty_old_bin() {
+            self.report(&error);
+        }
+        store
     }
 
     /// A number for the next request.

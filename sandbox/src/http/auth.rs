@@ -29,6 +29,12 @@ pub(crate) fn token(request: &Request) -> Option<String> {
     known.then(|| token.trim().to_owned())
 }
 
+/// The app that makes a request, whether or not its session is still good.
+pub(crate) fn app(app: &App, request: &Request) -> Option<AppId> {
+    let token = token(request).or_else(|| super::soap::session(request))?;
+    app.sessions.app(&token)
+}
+
 /// The answer to a token that is not, or no longer, good.
 pub(crate) fn expired() -> Reply {
     Reply::error(401, "INVALID_SESSION_ID", "Session expired or invalid")

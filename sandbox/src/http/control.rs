@@ -44,7 +44,13 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
             Ok(Reply::empty(204))
         }
         ("DELETE", "sessions") => Ok(Reply::json(200, json!({"ended": app.sessions.close_all()}))),
-        ("POST", "edit") => edit(app, request).await,
+        ("POST", "edit" | "delete" | "undelete") => edit(app, request, word).await,
+        ("GET", "locks") => Ok(Reply::json(200, app.locks.show())),
+        ("PUT", "locks") => limits::set_locks(app, request),
+        ("DELETE", "locks") => {
+            app.locks.reset();
+            Ok(Reply::empty(204))
+        }
         ("DELETE", "data") => wipe(app),
         ("GET", "records") => records(app, request),
         ("GET", "schema") => schema::get(app, request),
@@ -143,11 +149,14 @@ fn set_faults(app: &App, request: &Request) -> Answer {
     Ok(Reply::json(200, json!(app.faults.show())))
 }
 
-async fn edit(app: &App, request: &Request) -> Answer {
+/// What a person does to one record: `POST /sandbox/edit`, `delete` and `undelete`.
+async fn edit(app: &App, request: &Request, word: &str) -> Answer {
     let body = request.json()?;
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    let Some(fields) = body.get("fields").and_then(Value::as_object) else {
-        return Err(refuse("INVALID_ARGUMENT", "fields must be an object"));
+    let fields = match (word, body.get("fields").and_then(Value::as_object)) {
+        ("edit", None) => return Err(refuse("INVALID_ARGUMENT", "fields must be an object")),
+        ("edit", Some(fields)) => fields.clone(),
+        _ => Map::new(),
     };
     let at = match text("at") {
         None => app.clock.now(),
@@ -164,25 +173,31 @@ async fn edit(app: &App, request: &Request) -> Answer {
             .or_else(|| app.user_named(name))
             .ok_or_else(|| refuse("INVALID_ARGUMENT", &format!("there is no user {name}")))?,
     };
-    let (object, id) = {
+    let change = {
         let store = app.store();
         let object = find(&store, text("object").unwrap_or(""))?;
-        (object, record_of(&store, object, &body)?)
+        let action = match word {
+            "undelete" => Action::Undelete(binned_of(&store, object, &body)?.to_string()),
+            "delete" => Action::Delete(record_of(&store, object, &body)?.to_string()),
+            _ => Action::Update(record_of(&store, object, &body)?.to_string()),
+        };
+        Change {
+            object,
+            action,
+            fields,
+        }
     };
-    person(app, request, user, at, "edit", object, id, fields.clone()).await
+    person(app, request, user, at, "edit", change).await
 }
 
 /// Writes as a person does on the page or through the control interface.
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn person(
     app: &App,
     request: &Request,
     user: Id,
     at: i64,
     via: &'static str,
-    object: usize,
-    id: Id,
-    fields: Map<String, Value>,
+    change: Change,
 ) -> Answer {
     let ctx = Context {
         user,
@@ -191,11 +206,6 @@ pub(super) async fn person(
         request: request.number,
         via,
         all_or_none: false,
-    };
-    let change = Change {
-        object,
-        action: Action::Update(id.to_string()),
-        fields,
     };
     let outcome = write::write(app, &ctx, vec![Ok(change)], request.delay)
         .await
@@ -210,6 +220,33 @@ pub(super) async fn person(
         Some(Err(error)) => Err(Reply::refused(&error)),
         None => Err(Reply::not_found()),
     }
+}
+
+/// The record in the recycle bin that a body names: by `id`, or the one with this
+/// `external_id` that went last.
+fn binned_of(store: &Store, object: usize, body: &Value) -> Result<Id, Reply> {
+    let id = body.get("id").and_then(Value::as_str);
+    if let Some(id) = id.and_then(Id::parse) {
+        return Ok(id);
+    }
+    let wanted = body.get("external_id").cloned().unwrap_or(Value::Null);
+    let definition = store.schema.object(object);
+    let found = store.rows(object).filter(|row| {
+        row.deleted.is_some()
+            && row
+                .external_id(definition)
+                .is_some_and(|(_, key)| *key == wanted)
+    });
+    found
+        .max_by_key(|row| row.deleted)
+        .map(|row| row.id)
+        .ok_or_else(|| {
+            let message = format!(
+                "no deleted {} has the external id {wanted}",
+                definition.name
+            );
+            Reply::error(404, "NOT_FOUND", &message)
+        })
 }
 
 /// The record that `id`, or `external_id` (with `external_id_field` if several fields are

@@ -192,3 +192,18 @@ pub(super) fn set_clock(app: &App, request: &Request) -> Answer {
     drop(store);
     Ok(clock(app))
 }
+
+/// `PUT /sandbox/locks`: how long a request works on a record, and how long it waits for
+/// one that is locked. In real time.
+pub(super) fn set_locks(app: &App, request: &Request) -> Answer {
+    let body = fields(request, &["work_ms", "wait_ms"])?;
+    if let Some(work) = body.get("work_ms") {
+        let work = work.as_f64().filter(|work| *work >= 0.0);
+        let work = work.ok_or_else(|| invalid("work_ms must be a number"))?;
+        app.locks.set_work(work);
+    }
+    if let Some(wait) = number(&body, "wait_ms")? {
+        app.locks.set_wait(wait);
+    }
+    Ok(Reply::json(200, app.locks.show()))
+}

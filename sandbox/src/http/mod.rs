@@ -74,24 +74,26 @@ pub(crate) async fn handle(
 
 /// Enters a request of the API into the counters.
 fn counted(app: &App, request: &Request, reply: &Reply) {
-    if request.path(1) != Some("data") {
-        let login = request.path(2) == Some("token")
-            || request
-                .path(1)
-                .is_some_and(|word| word.eq_ignore_ascii_case("soap"));
-        if login && reply.status() == 200 {
+    let word = request.path(1).unwrap_or("").to_lowercase();
+    let kind = match word.as_str() {
+        "soap" => soap::operation(request).map(|call| match call {
+            "undelete" => "soap undelete",
+            _ => "soap emptyRecycleBin",
+        }),
+        "data" if request.segments.len() > 2 => Some(kind::of(request)),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        if (word == "soap" || request.path(2) == Some("token")) && reply.status() == 200 {
             app.tally.login();
         }
         return;
-    }
-    if request.segments.len() == 2 {
-        return;
-    }
-    let kind = kind::of(request);
-    let who = auth::token(request).and_then(|token| app.sessions.app(&token));
+    };
     app.tally.count(Counted {
         kind,
-        app: who.map(|who| app.usage.name(who)).unwrap_or_default(),
+        app: auth::app(app, request)
+            .map(|who| app.usage.name(who))
+            .unwrap_or_default(),
         records: kind::records(request, kind),
         status: reply.status(),
     });

@@ -27,7 +27,7 @@ const SEASONS: [&str; 7] = [
 
 /// Adds the header that tells how much of the daily limit is used.
 pub(super) fn with_limits(app: &App, request: &Request, reply: Reply) -> Reply {
-    let who = auth::token(request).and_then(|token| app.sessions.app(&token));
+    let who = auth::app(app, request);
     reply.header("Sforce-Limit-Info", &app.usage.header(who, app.clock.now()))
 }
 
@@ -36,7 +36,9 @@ pub(super) async fn route(app: &Arc<App>, request: &Request) -> Reply {
     match (request.path(0), request.path(1)) {
         (Some("id"), _) => oauth::identity(app, request),
         (_, Some("oauth2")) => oauth::route(app, request),
-        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => soap::route(app, request),
+        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => {
+            with_limits(app, request, soap::route(app, request).await)
+        }
         (_, Some("data")) if request.segments.len() == 2 => versions(),
         (_, Some("data")) => with_limits(app, request, versioned(app, request).await),
         _ => Reply::not_found(),

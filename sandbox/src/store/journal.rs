@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::clock::Pace;
+use crate::ids::Id;
 use crate::schema::Object;
 use crate::writelog::WriteEntry;
 
@@ -32,6 +33,9 @@ pub(crate) struct LineRef<'a> {
     pub(crate) objects: Vec<&'a Object>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rows: Vec<Value>,
+    /// Records that are in no bin any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) erased: Vec<Id>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) writes: &'a [WriteEntry],
 }
@@ -49,6 +53,8 @@ pub(crate) struct Line {
     pub(crate) objects: Vec<Object>,
     #[serde(default)]
     pub(crate) rows: Vec<Value>,
+    #[serde(default)]
+    pub(crate) erased: Vec<Id>,
     #[serde(default)]
     pub(crate) writes: Vec<WriteEntry>,
 }

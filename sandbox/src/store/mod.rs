@@ -17,7 +17,7 @@ pub(crate) mod row;
 mod schema;
 pub(crate) mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub(crate) struct Store {
     pub(crate) clock: Arc<Clock>,
     rows: Vec<BTreeMap<Id, Row>>,
     indexes: Vec<Index>,
+    /// Deleted records by the time they went.
+    bin: BTreeSet<(Millis, Id)>,
     next: u64,
     /// Rows as they were before this request touched them.
     undo: Vec<(usize, Id, Option<Row>)>,
@@ -62,6 +64,7 @@ impl Store {
         Store {
             rows: (0..schema.len()).map(|_| BTreeMap::new()).collect(),
             indexes: (0..schema.len()).map(|_| Index::default()).collect(),
+            bin: BTreeSet::new(),
             schema,
             log: WriteLog::default(),
             clock,
@@ -116,6 +119,9 @@ impl Store {
             if let Some(row) = Row::from_line(row, self.schema.object(at), at) {
                 self.put(row);
             }
+        }
+        for id in &line.erased {
+            self.erase(*id);
         }
         self.undo.clear();
         for write in line.writes {
@@ -219,10 +225,67 @@ impl Store {
         let before = self.rows[row.object].remove(&row.id);
         if let Some(before) = &before {
             index.remove(object, before);
+            unbin(&mut self.bin, before);
         }
         index.add(object, &row);
+        self.bin.extend(row.deleted.map(|at| (at, row.id)));
         self.undo.push((row.object, row.id, before));
         self.rows[row.object].insert(row.id, row);
+    }
+
+    /// Removes a record for good, and its history.
+    pub(crate) fn erase(&mut self, id: Id) {
+        let Some(at) = self.schema.by_prefix(id.prefix()) else {
+            return;
+        };
+        let object = self.schema.object(at);
+        if let Some(before) = self.rows[at].remove(&id) {
+            self.indexes[at].remove(object, &before);
+            unbin(&mut self.bin, &before);
+            let went = before.deleted;
+            self.undo.push((at, id, Some(before)));
+            let history = self.schema.history(at);
+            if let (Some(went), Some(history)) = (went, history) {
+                for row in self.binned(went, history, crate::schema::history::PARENT, id) {
+                    self.erase(row);
+                }
+            }
+        }
+    }
+
+    /// The records of an object that went to the recycle bin at this moment and refer to
+    /// another record by this field.
+    pub(crate) fn binned(&self, went: Millis, object: usize, field: usize, to: Id) -> Vec<Id> {
+        let prefix = &self.schema.object(object).prefix;
+        let then = self.bin.range((went, Id::new("000", 0))..);
+        then.take_while(|(at, _)| *at == went)
+            .map(|(_, id)| *id)
+            .filter(|id| id.prefix() == prefix)
+            .filter(|id| {
+                self.get(*id)
+                    .is_some_and(|row| row.reference(field) == Some(to))
+            })
+            .collect()
+    }
+
+    /// Erases what has been in the recycle bin for 15 days.
+    pub(crate) fn empty_old_bin(&mut self) -> Result<(), Error> {
+        const DAYS: Millis = 15 * 86_400_000;
+        if self.bin.is_empty() {
+            return Ok(());
+        }
+        let old = self.clock.now() - DAYS;
+        let mut any = false;
+        while let Some((at, id)) = self.bin.first().copied()
+            && at < old
+        {
+            self.erase(id);
+            any = true;
+        }
+        match any {
+            true => self.commit(),
+            false => Ok(()),
+        }
     }
 
     /// A mark to come back to with [`Store::undo_to`].
@@ -239,9 +302,11 @@ impl Store {
             let object = self.schema.object(at);
             if let Some(now) = self.rows[at].remove(&id) {
                 self.indexes[at].remove(object, &now);
+                unbin(&mut self.bin, &now);
             }
             if let Some(before) = before {
                 self.indexes[at].add(object, &before);
+                self.bin.extend(before.deleted.map(|at| (at, id)));
                 self.rows[at].insert(id, before);
             }
         }
@@ -266,9 +331,15 @@ impl Store {
             .filter_map(|(_, id, _)| self.get(*id))
             .map(|row| row.to_line(self.schema.object(row.object)))
             .collect();
+        let erased: Vec<Id> = seen
+            .iter()
+            .copied()
+            .filter(|id| self.get(*id).is_none())
+            .collect();
         let objects: Vec<&Object> = objects.iter().map(|at| self.schema.object(*at)).collect();
         let writes: &[WriteEntry] = &self.log.all()[logged.min(self.log.len())..];
-        let written = if rows.is_empty() && objects.is_empty() && writes.is_empty() {
+        let nothing = rows.is_empty() && objects.is_empty() && writes.is_empty();
+        let written = if nothing && erased.is_empty() {
             Ok(())
         } else {
             journal.append(&LineRef {
@@ -277,6 +348,7 @@ impl Store {
                 clock: None,
                 objects,
                 rows,
+                erased,
                 writes,
             })
         };
@@ -341,6 +413,12 @@ impl Store {
                 self.indexes[at] = Index::default();
             }
         }
+        self.bin = self
+            .rows
+            .iter()
+            .flat_map(BTreeMap::values)
+            .filter_map(|row| Some((row.deleted?, row.id)))
+            .collect();
         self.log.clear();
         self.logged = 0;
         gone
@@ -363,5 +441,11 @@ impl Store {
             row.stamp = at;
             self.put(row);
         }
+    }
+}
+
+fn unbin(bin: &mut BTreeSet<(Millis, Id)>, row: &Row) {
+    if let Some(at) = row.deleted {
+        bin.remove(&(at, row.id));
     }
 }

@@ -63,6 +63,10 @@ impl RecordError {
         RecordError::new("ENTITY_IS_DELETED", "entity is deleted")
     }
 
+    pub(crate) fn not_in_bin() -> RecordError {
+        RecordError::new("UNDELETE_FAILED", "Entity is not in the recycle bin")
+    }
+
     pub(crate) fn cross_reference() -> RecordError {
         RecordError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
     }

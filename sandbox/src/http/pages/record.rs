@@ -16,6 +16,7 @@ use crate::schema::Object;
 use crate::schema::field::{Field, Kind, Source};
 use crate::store::Store;
 use crate::store::row::Row;
+use crate::write::{Action, Change};
 use crate::writelog::Filter;
 
 /// `/ui/{object}/{id}`
@@ -261,9 +262,11 @@ pub(super) async fn save(app: &App, request: &Request, name: &str, id: &str) -> 
         app.people.rep,
         app.clock.now(),
         "page",
-        object,
-        row,
-        fields,
+        Change {
+            object,
+            action: Action::Update(row.to_string()),
+            fields,
+        },
     )
     .await
     {
