@@ -6,14 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::request::Request;
-use super::{definitions, limits, schema};
+use super::{definitions, limits, org_rules, schema};
 use crate::app::App;
 use crate::clock;
 use crate::ids::Id;
 use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
-use crate::write::{self, Action, Change, Context};
+use crate::write::{self, Action, Change, Context, Options};
 use crate::writelog::{Filter, WriteEntry};
 
 pub(super) type Answer = Result<Reply, Reply>;
@@ -45,6 +45,8 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
         }
         ("DELETE", "sessions") => Ok(Reply::json(200, json!({"ended": app.sessions.close_all()}))),
         ("POST", "edit" | "delete" | "undelete") => edit(app, request, word).await,
+        ("GET" | "PUT", "duplicate_rules") => org_rules::duplicates(app, request),
+        ("GET" | "PUT", "validation_rules") => org_rules::validations(app, request),
         ("GET", "locks") => Ok(Reply::json(200, app.locks.show())),
         ("PUT", "locks") => limits::set_locks(app, request),
         ("DELETE", "locks") => {
@@ -206,6 +208,11 @@ pub(super) async fn person(
         request: request.number,
         via,
         all_or_none: false,
+        // A person who is warned saves all the same.
+        options: Options {
+            save_alerts: true,
+            ..Options::default()
+        },
     };
     let outcome = write::write(app, &ctx, vec![Ok(change)], request.delay)
         .await

@@ -11,6 +11,7 @@ mod kind;
 mod limits;
 mod meta;
 mod oauth;
+mod org_rules;
 mod pages;
 mod query;
 mod replication;

@@ -170,6 +170,9 @@ pub(crate) struct Field {
     /// Whether changes are kept in the object's history.
     #[serde(default)]
     pub(crate) track_history: bool,
+    /// A duplicate rule compares records by it.
+    #[serde(skip)]
+    pub(crate) matched: bool,
     /// The compound field that this one belongs to, and whose security it has.
     #[serde(default)]
     pub(crate) part_of: Option<String>,
@@ -212,6 +215,7 @@ impl Field {
             read_only: false,
             gone: false,
             track_history: false,
+            matched: false,
             part_of: None,
             id: None,
             metadata: None,
@@ -309,7 +313,11 @@ impl Field {
     /// Whether records are looked up by this field, so that an index is kept.
     pub(crate) fn indexed(&self) -> bool {
         self.source == Source::Stored
-            && (self.external_id || self.unique || self.id_lookup || self.refers_to_records())
+            && (self.external_id
+                || self.unique
+                || self.id_lookup
+                || self.matched
+                || self.refers_to_records())
     }
 
     /// Users own most records and are never deleted: an index of them would be all cost.

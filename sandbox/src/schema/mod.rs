@@ -281,6 +281,19 @@ impl Schema {
         self.relink();
     }
 
+    /// Marks the fields that duplicate rules compare, and says whether that changed any.
+    pub(crate) fn match_by(&mut self, object: usize, wanted: impl Fn(usize) -> bool) -> bool {
+        let Some(object) = self.objects.get_mut(object) else {
+            return false;
+        };
+        let mut changed = false;
+        for (position, field) in object.fields.iter_mut().enumerate() {
+            changed |= field.matched != wanted(position);
+            field.matched = wanted(position);
+        }
+        changed
+    }
+
     /// Moves a field to the bin of its object.
     pub(crate) fn delete_field(
         &mut self,

@@ -87,6 +87,16 @@ impl Store {
         self.ensure_history(object);
     }
 
+    /// Keeps indexes of these fields, and of no others, for duplicate rules.
+    pub(crate) fn match_by(&mut self, fields: &[(usize, usize)]) {
+        for at in 0..self.schema.len() {
+            let wanted = |position| fields.contains(&(at, position));
+            if self.schema.match_by(at, wanted) {
+                self.reindex(at);
+            }
+        }
+    }
+
     fn changed(&mut self, object: usize) {
         self.reindex(object);
         self.objects_changed.push(object);

@@ -7,6 +7,7 @@ use super::Store;
 use super::grants::Viewer;
 use crate::clock::Millis;
 use crate::ids::Id;
+use crate::write::rules::Rules;
 
 /// How many custom fields an object may have unless told otherwise.
 pub(crate) const CUSTOM_FIELDS: usize = 500;
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) describe_lag: Millis,
     /// The most fields of an object whose history may be tracked.
     pub(crate) history_fields: usize,
+    /// What administrators ask of records.
+    pub(crate) rules: Rules,
     rights: HashMap<Id, Rights>,
 }
 
@@ -32,6 +35,7 @@ impl Default for Settings {
             custom_fields: CUSTOM_FIELDS,
             describe_lag: 0,
             history_fields: HISTORY_FIELDS,
+            rules: Rules::default(),
             rights: HashMap::new(),
         }
     }

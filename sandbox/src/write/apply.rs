@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::RecordError;
 use super::prepare::{Prepared, Target};
-use super::{Context, Done, bin};
+use super::{Context, Done, bin, rules};
 use crate::ids::Id;
 use crate::schema::field::Field;
 use crate::store::Store;
@@ -79,6 +79,7 @@ fn create(store: &mut Store, ctx: &Context, prepared: &Prepared) -> Result<Done,
             row.set(*position, value.clone());
         }
     }
+    rules::check(store, ctx, &row, None)?;
     store.put(row);
     store.keep_history(None, id, ctx.at, ctx.user);
     super::setup::after(store, id, ctx.at);
@@ -137,7 +138,8 @@ fn update(
         return Err(RecordError::deleted());
     };
     let object = store.schema.object(prepared.object);
-    let before = (!object.tracked().is_empty()).then(|| row.clone());
+    ctx.options.only_if.check(object, &row)?;
+    let before = row.clone();
     for (position, value) in &prepared.values {
         row.set(*position, value.clone());
     }
@@ -153,12 +155,11 @@ fn update(
         return Err(RecordError::required(&missing));
     }
     super::setup::check_changed(object, &row)?;
+    rules::check(store, ctx, &row, Some(&before))?;
     row.modified = (ctx.at, ctx.user);
     row.stamp = ctx.at;
     store.put(row);
-    if before.is_some() {
-        store.keep_history(before.as_ref(), id, ctx.at, ctx.user);
-    }
+    store.keep_history(Some(&before), id, ctx.at, ctx.user);
     super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,

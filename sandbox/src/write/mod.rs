@@ -14,6 +14,7 @@ mod bin;
 pub(crate) mod error;
 mod log;
 pub(crate) mod prepare;
+pub(crate) mod rules;
 mod setup;
 pub(crate) mod values;
 
@@ -25,9 +26,11 @@ use serde_json::{Map, Value};
 use crate::app::App;
 use crate::clock::Millis;
 use crate::ids::Id;
+use crate::schema::Object;
 use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
+use crate::store::row::Row;
 use error::RecordError;
 use prepare::{Prepared, Target};
 
@@ -65,6 +68,55 @@ pub(crate) struct Context {
     pub(crate) request: u64,
     pub(crate) via: &'static str,
     pub(crate) all_or_none: bool,
+    pub(crate) options: Options,
+}
+
+/// What a caller asks for in headers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Duplicate rules that only warn are passed.
+    pub(crate) save_alerts: bool,
+    /// Doubles are told with their fields.
+    pub(crate) record_details: bool,
+    /// What must hold of a record that is changed.
+    pub(crate) only_if: OnlyIf,
+}
+
+/// Conditions on the record that a single-record call changes (salesforce.md §6).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OnlyIf {
+    /// Not changed after this second.
+    pub(crate) unmodified_since: Option<Millis>,
+    /// Its tag is one of these, or is not.
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) not_tags: Option<Vec<String>>,
+}
+
+impl OnlyIf {
+    pub(crate) fn check(&self, object: &Object, row: &Row) -> Result<(), RecordError> {
+        let stamp = row.stamp.div_euclid(1_000) * 1_000;
+        if self.unmodified_since.is_some_and(|since| stamp > since) {
+            let message = "The record was modified after the given date";
+            let code = "ENTITY_FAILED_IFLASTMODIFIED_ON_UPDATE";
+            return Err(RecordError::new(code, message));
+        }
+        if self.tags.is_none() && self.not_tags.is_none() {
+            return Ok(());
+        }
+        let Some(tag) = row.tag(object) else {
+            return Ok(());
+        };
+        let named = |tags: &Vec<String>| tags.iter().any(|t| t == "*" || *t == tag);
+        let wrong = self.tags.as_ref().is_some_and(|tags| !named(tags))
+            || self.not_tags.as_ref().is_some_and(named);
+        match wrong {
+            true => Err(RecordError::new(
+                "MATCH_PRECONDITION_FAILED",
+                "The entity tag of the record does not meet the condition",
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// An accepted write.
