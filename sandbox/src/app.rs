@@ -1,9 +1,11 @@
 //! The running org: everything a request may reach.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::clock::{Clock, Millis, Pace};
 use crate::counters::Counters;
@@ -36,11 +38,45 @@ pub(crate) struct App {
     pub(crate) faults: Faults,
     pub(crate) locks: RowLocks,
     store: Mutex<Store>,
+    /// Shut while a transaction is at work.
+    gate: RwLock<()>,
     counters: Mutex<BTreeMap<&'static str, u64>>,
     cursors: Mutex<HashMap<String, (Millis, Cursor)>>,
     described: Mutex<HashMap<(Id, Option<usize>), Described>>,
     requests: AtomicU64,
     failures: AtomicU64,
+}
+
+/// What a thread is at work on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    Transaction,
+    Rehearsal,
+}
+
+thread_local! {
+    static WITHIN: Cell<Within> = const { Cell::new(Within::Nothing) };
+}
+
+/// The store, held.
+pub(crate) struct StoreGuard<'a> {
+    store: MutexGuard<'a, Store>,
+    _gate: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl Deref for StoreGuard<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl DerefMut for StoreGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,6 +111,7 @@ impl App {
             faults,
             locks: RowLocks::new(config.lock_wait),
             store: Mutex::new(store),
+            gate: RwLock::default(),
             counters: Mutex::default(),
             cursors: Mutex::default(),
             described: Mutex::default(),
@@ -85,12 +122,41 @@ impl App {
     }
 
     /// The store. Never held over an await.
-    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+    pub(crate) fn store(&self) -> StoreGuard<'_> {
+        let gate =
+            (!self.is_within()).then(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
         let mut store = lock(&self.store);
         if let Err(error) = store.empty_old_bin() {
             self.report(&error);
         }
-        store
+        StoreGuard { store, _gate: gate }
+    }
+
+    /// Does some work while no other thread reaches the store. The work must not wait.
+    pub(crate) fn exclusively<T>(&self, rehearsal: bool, work: impl FnOnce() -> T) -> T {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                WITHIN.set(Within::Nothing);
+            }
+        }
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _leave = Leave;
+        WITHIN.set(match rehearsal {
+            true => Within::Rehearsal,
+            false => Within::Transaction,
+        });
+        work()
+    }
+
+    /// Whether this thread is at work within [`App::exclusively`].
+    pub(crate) fn is_within(&self) -> bool {
+        WITHIN.get() != Within::Nothing
+    }
+
+    /// Whether what this thread does is taken back in any case.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        WITHIN.get() == Within::Rehearsal
     }
 
     /// A number for the next request.
@@ -100,7 +166,9 @@ impl App {
 
     /// Counts a request by its kind.
     pub(crate) fn count(&self, kind: &'static str) {
-        *lock(&self.counters).entry(kind).or_default() += 1;
+        if !self.is_rehearsal() {
+            *lock(&self.counters).entry(kind).or_default() += 1;
+        }
     }
 
     /// The counters by kind.

@@ -5,6 +5,7 @@
 
 mod auth;
 mod collections;
+mod composite;
 mod control;
 mod definitions;
 mod kind;
@@ -130,7 +131,7 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
     }
     let writes = request.method != "GET"
         && request.method != "HEAD"
-        && request.raw_path.contains("/sobjects");
+        && (request.raw_path.contains("/sobjects") || request.raw_path.contains("/composite"));
     if writes {
         request.delay = struck.delay + app.faults.latency();
     } else if !struck.delay.is_zero() {

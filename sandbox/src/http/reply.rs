@@ -90,6 +90,23 @@ impl Reply {
         self.status
     }
 
+    /// The headers that tell of what is in the body, as an object.
+    pub(crate) fn shown_headers(&self) -> Value {
+        let headers = self.headers.iter();
+        let shown = headers.filter(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        let pairs = shown.map(|(name, value)| (name.clone(), Value::String(value.clone())));
+        Value::Object(pairs.collect())
+    }
+
+    /// The body as a value: null if there is none.
+    pub(crate) fn into_body(self) -> Value {
+        match self.body {
+            Body::Empty => Value::Null,
+            Body::Json(value) => value,
+            Body::Text(text) => Value::String(text),
+        }
+    }
+
     /// The message of an error array.
     pub(crate) fn first_message(&self) -> Option<String> {
         match &self.body {

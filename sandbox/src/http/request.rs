@@ -50,6 +50,13 @@ pub(crate) fn form(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+fn segments(path: &str) -> Vec<String> {
+    let segments = path.split('/').filter(|s| !s.is_empty());
+    segments
+        .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
+        .collect()
+}
+
 impl Request {
     pub(crate) fn read(
         number: u64,
@@ -78,10 +85,7 @@ impl Request {
             Some(method) if head.method == "POST" => method,
             _ => head.method.as_str().to_uppercase(),
         };
-        let segments = raw_path.split('/').filter(|s| !s.is_empty());
-        let segments = segments
-            .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
-            .collect();
+        let segments = segments(&raw_path);
         let base = match headers.get("host") {
             Some(host) => format!("http://{host}"),
             None => format!("http://{address}"),
@@ -106,6 +110,42 @@ impl Request {
             query,
             headers,
         })
+    }
+
+    /// A request that came in the body of this one, with the same caller.
+    pub(crate) fn inner(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        body: &Value,
+    ) -> Request {
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let body = match body {
+            Value::Null => Bytes::new(),
+            body => Bytes::from(body.to_string()),
+        };
+        let mut all = self.headers.clone();
+        for conditional in [
+            "if-match",
+            "if-none-match",
+            "if-modified-since",
+            "if-unmodified-since",
+        ] {
+            all.remove(conditional);
+        }
+        all.extend(headers.iter().cloned());
+        Request {
+            number: self.number,
+            method: method.to_owned(),
+            raw_path: path.to_owned(),
+            segments: segments(path),
+            body,
+            delay: Duration::ZERO,
+            base: self.base.clone(),
+            query: form(query),
+            headers: all,
+        }
     }
 
     /// A segment of the path.

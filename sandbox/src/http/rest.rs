@@ -1,5 +1,6 @@
 //! `/services/…`: versions, the session, the daily limit, and which handler answers.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::auth::{self, Caller};
 use super::reply::Reply;
 use super::request::Request;
-use super::{collections, meta, oauth, query, replication, rows, soap, tooling};
+use super::{collections, composite, meta, oauth, query, replication, rows, soap, tooling};
 use crate::app::App;
 
 /// Versions in the list. The CLI takes two-digit ones only.
@@ -105,6 +106,20 @@ pub(super) fn charge(app: &App, caller: Caller) -> Option<Reply> {
     ))
 }
 
+/// Answers a request that is part of another, which was let in and paid for.
+pub(super) fn within<'a>(
+    app: &'a Arc<App>,
+    request: &'a Request,
+    caller: Caller,
+) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
+    Box::pin(async move {
+        match version(request.path(2).unwrap_or("")) {
+            Ok(version) => dispatch(app, request, caller, version).await,
+            Err(reply) => reply,
+        }
+    })
+}
+
 async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u32) -> Reply {
     let tail: Vec<&str> = request
         .segments
@@ -134,6 +149,10 @@ async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u3
         (Some("composite"), [word, rest @ ..]) if word.eq_ignore_ascii_case("sobjects") => {
             app.count("collections");
             collections::route(app, request, caller, version, rest).await
+        }
+        (Some("composite"), rest) => {
+            app.count("composite");
+            composite::route(app, request, caller, version, rest).await
         }
         (Some("sobjects"), []) => {
             app.count("describe");

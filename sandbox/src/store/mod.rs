@@ -16,6 +16,7 @@ mod journal;
 pub(crate) mod row;
 mod schema;
 pub(crate) mod settings;
+mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,6 +34,7 @@ use index::Index;
 use journal::{Journal, Line, LineRef};
 use row::Row;
 use settings::Settings;
+use transaction::Transaction;
 
 pub(crate) use fill::People;
 
@@ -52,6 +54,7 @@ pub(crate) struct Store {
     objects_changed: Vec<usize>,
     logged: usize,
     journal: Option<Journal>,
+    pub(crate) transaction: Option<Transaction>,
     pub(super) grants: Grants,
     appears: Appears,
     pub(crate) settings: Settings,
@@ -73,6 +76,7 @@ impl Store {
             objects_changed: Vec::new(),
             logged: 0,
             journal: None,
+            transaction: None,
             grants: Grants::default(),
             appears: Appears::new(),
             settings: Settings::default(),
@@ -271,7 +275,7 @@ impl Store {
     /// Erases what has been in the recycle bin for 15 days.
     pub(crate) fn empty_old_bin(&mut self) -> Result<(), Error> {
         const DAYS: Millis = 15 * 86_400_000;
-        if self.bin.is_empty() {
+        if self.bin.is_empty() || self.transaction.is_some() {
             return Ok(());
         }
         let old = self.clock.now() - DAYS;
@@ -314,6 +318,14 @@ impl Store {
 
     /// Ends a request: what it changed and logged goes to the journal.
     pub(crate) fn commit(&mut self) -> Result<(), Error> {
+        if self.transaction.is_some() {
+            // Later, with the others. What was granted holds for them already.
+            let mut touched = self.undo.iter();
+            if touched.any(|(at, ..)| self.schema.object(*at).setup) {
+                self.regrant();
+            }
+            return Ok(());
+        }
         let touched = std::mem::take(&mut self.undo);
         let objects = std::mem::take(&mut self.objects_changed);
         let logged = std::mem::replace(&mut self.logged, self.log.len());

@@ -16,6 +16,7 @@ mod log;
 pub(crate) mod prepare;
 pub(crate) mod rules;
 mod setup;
+pub(crate) mod together;
 pub(crate) mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -141,6 +142,9 @@ pub(crate) async fn write(
     asked: Vec<Asked>,
     delay: Duration,
 ) -> Vec<Outcome> {
+    if app.is_within() {
+        return within(app, ctx, asked);
+    }
     let mut refused: HashMap<usize, RecordError> = HashMap::new();
     let mut expected_new: HashSet<usize> = HashSet::new();
     let mut held = Vec::new();
@@ -172,6 +176,22 @@ pub(crate) async fn write(
     drop(store);
     drop(held);
     outcomes
+}
+
+/// The same as part of a transaction, which has locked what it could and commits later.
+fn within(app: &App, ctx: &Context, asked: Vec<Asked>) -> Vec<Outcome> {
+    let mut store = app.store();
+    let wanted = plan_locks(&store, ctx, &asked, &mut HashSet::new());
+    let mut refused = HashMap::new();
+    if let Some(transaction) = &mut store.transaction {
+        for (at, rows) in wanted {
+            if let Some(row) = rows.iter().find(|row| transaction.locked.contains(*row)) {
+                refused.insert(at, RecordError::locked(Some(*row)));
+            }
+            transaction.wanted.push(rows);
+        }
+    }
+    run(app, &mut store, ctx, asked, &refused, &HashSet::new())
 }
 
 /// The rows each record locks: itself, and parents, users excepted. A new or deleted record
@@ -236,7 +256,7 @@ fn run(
         .enumerate()
         .map(|(at, change)| match change {
             Err(unread) => Err(unread.0.clone()),
-            Ok(change) => match (refused.get(&at), app.faults.record(store, change)) {
+            Ok(change) => match (refused.get(&at), fault(app, store, change)) {
                 (Some(error), _) => Err(error.clone()),
                 (None, Some(error)) => Err(error),
                 (None, None) => prepare::prepare(store, ctx, change),
@@ -289,6 +309,14 @@ fn run(
         }
     }
     outcomes
+}
+
+/// The fault that strikes a record, but not in a rehearsal.
+fn fault(app: &App, store: &Store, change: &Change) -> Option<RecordError> {
+    match app.is_rehearsal() {
+        true => None,
+        false => app.faults.record(store, change),
+    }
 }
 
 /// Two callers upserted the same new key at once: the one that comes second fails on the
