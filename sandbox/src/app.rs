@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use crate::clock::{Clock, Millis, Pace};
 use crate::counters::Counters;
 use crate::faults::Faults;
+use crate::http::Instance;
 use crate::ids::Id;
 use crate::locks::RowLocks;
+use crate::running::Running;
 use crate::sessions::Sessions;
 use crate::soql::Cursor;
 use crate::store::{People, Store};
@@ -37,6 +39,9 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     pub(crate) faults: Faults,
     pub(crate) locks: RowLocks,
+    pub(crate) running: Running,
+    /// Where the org lives, if it has moved.
+    instance: Mutex<Option<Instance>>,
     store: Mutex<Store>,
     /// Shut while a transaction is at work.
     gate: RwLock<()>,
@@ -110,6 +115,8 @@ impl App {
             sessions: Sessions::default(),
             faults,
             locks: RowLocks::new(config.lock_wait),
+            running: Running::default(),
+            instance: Mutex::default(),
             store: Mutex::new(store),
             gate: RwLock::default(),
             counters: Mutex::default(),
@@ -207,6 +214,16 @@ impl App {
         lock(&self.cursors)
             .get(locator)
             .map(|(_, cursor)| cursor.clone())
+    }
+
+    /// Where the org lives, if it has moved.
+    pub(crate) fn instance(&self) -> Option<Instance> {
+        lock(&self.instance).clone()
+    }
+
+    /// Moves the org, or brings it back to where it is called.
+    pub(crate) fn move_to(&self, instance: Option<Instance>) {
+        *lock(&self.instance) = instance;
     }
 
     /// Remembers that the journal could not be written; shown by `GET /sandbox/requests`.

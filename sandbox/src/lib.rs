@@ -12,6 +12,7 @@
 //! - `soql/`: queries
 //! - `http/`: the wire: OAuth, SOAP login, REST, Tooling, the control interface, the page
 //! - `clock.rs`, `usage.rs`, `counters.rs`: the org's time, limits of a day, calls by kind
+//! - `running.rs`: the limit on requests that run long
 //! - `faults/`, `locks.rs`, `writelog.rs`, `sessions.rs`: what their names say
 //!
 //! The endpoints, the control interface and the faults are described in this crate's
@@ -28,6 +29,7 @@ mod faults;
 mod http;
 mod ids;
 mod locks;
+mod running;
 mod schema;
 mod server;
 mod sessions;

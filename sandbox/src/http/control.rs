@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::request::Request;
-use super::{definitions, limits, org_rules, schema};
+use super::{definitions, instance, limits, org_rules, schema};
 use crate::app::App;
 use crate::clock;
 use crate::ids::Id;
@@ -47,6 +47,7 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
         ("POST", "edit" | "delete" | "undelete") => edit(app, request, word).await,
         ("GET" | "PUT", "duplicate_rules") => org_rules::duplicates(app, request),
         ("GET" | "PUT", "validation_rules") => org_rules::validations(app, request),
+        ("GET" | "PUT" | "DELETE", "instance") => instance::route(app, request),
         ("GET", "locks") => Ok(Reply::json(200, app.locks.show())),
         ("PUT", "locks") => limits::set_locks(app, request),
         ("DELETE", "locks") => {
@@ -130,9 +131,11 @@ struct Writes<'a> {
 
 fn requests(app: &App) -> Reply {
     let (used, _) = app.usage.calls(app.clock.now());
+    let (running, long, refused) = app.running.counts();
     Reply::json(
         200,
         json!({
+            "running": running, "long": long, "refused_for_long": refused,
             "by_kind": app.counters(), "api_calls": used, "journal_failures": app.failures(),
         }),
     )

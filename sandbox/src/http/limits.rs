@@ -1,6 +1,8 @@
 //! `/sandbox/limits`, `/sandbox/usage`, `/sandbox/apps` and `/sandbox/clock`: how much the
 //! org allows, who has used it, and what time it is there.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::control::{Answer, refuse};
@@ -48,6 +50,7 @@ fn text<'a>(body: &'a Map<String, Value>, key: &str) -> Result<&'a str, Reply> {
 pub(super) fn show(app: &App) -> Reply {
     let now = app.clock.now();
     let (used, max) = app.usage.calls(now);
+    let (most, long) = app.running.limit();
     let store = app.store();
     Reply::json(
         200,
@@ -56,6 +59,7 @@ pub(super) fn show(app: &App) -> Reply {
             "custom_fields": store.settings.custom_fields,
             "describe_lag_ms": store.settings.describe_lag,
             "history_fields": store.settings.history_fields,
+            "concurrent_long": most, "long_request_ms": long,
             "bulk_batches": app.usage.daily(Daily::BulkBatches, now).0,
             "bulk_query_jobs": app.usage.daily(Daily::BulkQueryJobs, now).0,
         }),
@@ -72,6 +76,8 @@ pub(super) fn set(app: &App, request: &Request) -> Answer {
         "history_fields",
         "bulk_batches",
         "bulk_query_jobs",
+        "concurrent_long",
+        "long_request_ms",
     ];
     let body = fields(request, &known)?;
     if let Some(max) = number(&body, "max")? {
@@ -91,6 +97,8 @@ pub(super) fn set(app: &App, request: &Request) -> Answer {
     let small = |key| -> Result<Option<usize>, Reply> {
         Ok(number(&body, key)?.and_then(|n| usize::try_from(n).ok()))
     };
+    let long = number(&body, "long_request_ms")?.map(Duration::from_millis);
+    app.running.set(small("concurrent_long")?, long);
     {
         let mut store = app.store();
         if let Some(most) = small("custom_fields")? {

@@ -55,11 +55,13 @@ fn unless_known(
 /// `…/sobjects`
 pub(super) fn global(app: &App, request: &Request, caller: Caller, version: u32) -> Reply {
     let version = format!("v{version}.0");
+    let viewer = caller.viewer();
     let store = app.store();
     let mut list: Vec<Value> = store
         .schema
         .iter()
-        .map(|(_, o)| describe::summary(o, &version))
+        .filter(|(at, _)| store.object_rights(viewer, *at).read)
+        .map(|(at, o)| describe::summary(o, &version, store.object_rights(viewer, at)))
         .collect();
     drop(store);
     list.sort_by_key(|o| o["name"].as_str().map(str::to_owned));
@@ -70,7 +72,9 @@ pub(super) fn global(app: &App, request: &Request, caller: Caller, version: u32)
 /// `…/sobjects/{object}`
 pub(super) fn object(app: &App, caller: Caller, version: u32, at: usize) -> Reply {
     let store = app.store();
-    let summary = describe::summary(store.schema.object(at), &format!("v{version}.0"));
+    let rights = store.object_rights(caller.viewer(), at);
+    let version_name = format!("v{version}.0");
+    let summary = describe::summary(store.schema.object(at), &version_name, rights);
     let recent: Vec<Value> = store
         .rows(at)
         .rev()
@@ -96,12 +100,13 @@ pub(super) fn describe(
         return Reply::wrong_method(&request.method, "GET,HEAD");
     }
     let store = app.store();
-    let Ok(at) = rows::object(&store, name) else {
+    let Ok(at) = rows::object(&store, caller.viewer(), name) else {
         return Reply::not_found();
     };
     let version = format!("v{version}.0");
     let viewer = caller.viewer();
-    let shown = describe::object(&store.schema, at, &version, |position, field| {
+    let rights = store.object_rights(viewer, at);
+    let shown = describe::object(&store.schema, at, &version, rights, |position, field| {
         store
             .sees(viewer, at, position, field)
             .then(|| store.may_edit(viewer, at, position, field))

@@ -8,6 +8,7 @@ mod collections;
 mod composite;
 mod control;
 mod definitions;
+mod instance;
 mod kind;
 mod limits;
 mod meta;
@@ -35,7 +36,8 @@ use hyper::http::request::Parts;
 use crate::app::App;
 use crate::clock;
 use crate::counters::Counted;
-use crate::faults::{Kind, Seen};
+use crate::faults::{Kind, Rule, Seen};
+pub(crate) use instance::Instance;
 use reply::Reply;
 use request::Request;
 
@@ -65,7 +67,7 @@ pub(crate) async fn handle(
         app.count("control");
         (route_control(app, &request).await, Ending::Whole)
     } else {
-        let (reply, ending) = struck(app, &mut request).await;
+        let (reply, ending) = entered(app, &mut request).await;
         counted(app, &request, &reply);
         (reply, ending)
     };
@@ -113,6 +115,26 @@ async fn route_control(app: &Arc<App>, request: &Request) -> Reply {
     }
 }
 
+/// A request of the API, if the org lets it in.
+async fn entered(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
+    if request.path(1) != Some("data") || request.segments.len() == 2 {
+        return struck(app, request).await;
+    }
+    if let Some(reply) = instance::elsewhere(app, request) {
+        return (reply, Ending::Whole);
+    }
+    let Some(_progress) = app.running.enter(request.number) else {
+        let reply = too_many_long();
+        return (rest::with_limits(app, request, reply), Ending::Whole);
+    };
+    struck(app, request).await
+}
+
+fn too_many_long() -> Reply {
+    let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
+    Reply::error(403, "REQUEST_LIMIT_EXCEEDED", message)
+}
+
 /// A request of the API, with the faults that hit it.
 async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
     let struck = app.faults.request(&Seen {
@@ -125,9 +147,9 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
         let other = app.usage.app("other");
         app.usage.add(other, app.clock.now(), struck.drained);
     }
-    if let Some((kind, delay)) = struck.instead {
+    if let Some((rule, delay)) = struck.instead {
         app.count("struck by a fault");
-        return instead(app, request, kind, delay).await;
+        return instead(app, request, &rule, delay).await;
     }
     let writes = request.method != "GET"
         && request.method != "HEAD"
@@ -148,13 +170,33 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
 async fn instead(
     app: &Arc<App>,
     request: &Request,
-    kind: Kind,
+    rule: &Rule,
     delay: Duration,
 ) -> (Reply, Ending) {
-    let reply = match kind {
-        Kind::Throttle => {
-            let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
-            Reply::error(403, "REQUEST_LIMIT_EXCEEDED", message)
+    let reply = match rule.kind {
+        Kind::Throttle => too_many_long(),
+        Kind::Maintenance => Reply::text(
+            503,
+            "text/html; charset=UTF-8",
+            "<html><head><title>Down for Maintenance</title></head><body><h1>We are down for \
+             maintenance.</h1><p>Sorry for the inconvenience. We'll be back shortly.</p></body></html>",
+        ),
+        Kind::FalseOk => {
+            let code = rule.code.as_deref().unwrap_or("UNKNOWN_EXCEPTION");
+            let message = rule.message.as_deref();
+            Reply::error(
+                200,
+                code,
+                message.unwrap_or("An unexpected error occurred."),
+            )
+        }
+        Kind::HtmlOk => Reply::html(
+            "<html><head><title>Login</title></head><body><h1>Please log in</h1></body></html>",
+        ),
+        Kind::Redirect => {
+            let to = rule.location.as_deref().unwrap_or(&request.base);
+            let status = rule.status.unwrap_or(302);
+            return (instance::redirected(status, to, request), Ending::Whole);
         }
         Kind::Throttle429 => {
             let reply = Reply::error(

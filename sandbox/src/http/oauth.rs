@@ -199,7 +199,7 @@ fn granted(app: &App, request: &Request, user: Id, client: &str) -> Reply {
             "access_token": token,
             "signature": "c2FuZGJveA==",
             "scope": "api id",
-            "instance_url": request.base,
+            "instance_url": super::instance::base(app, request),
             "id": identity_url(app, request, user),
             "token_type": "Bearer",
             "issued_at": now.to_string(),

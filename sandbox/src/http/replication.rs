@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::auth::Caller;
 use super::reply::Reply;
 use super::request::Request;
 use super::rows;
@@ -39,13 +40,13 @@ fn window(request: &Request, days: i64, now: Millis) -> Result<(Millis, Millis),
 }
 
 /// `…/sobjects/{object}/deleted/?start=&end=` and the like for `updated`.
-pub(super) fn route(app: &App, request: &Request, name: &str, word: &str) -> Reply {
+pub(super) fn route(app: &App, request: &Request, caller: Caller, name: &str, word: &str) -> Reply {
     if request.method != "GET" && request.method != "HEAD" {
         return Reply::wrong_method(&request.method, "GET,HEAD");
     }
     let deleted = word.eq_ignore_ascii_case("deleted");
     let store = app.store();
-    let Ok(at) = rows::object(&store, name) else {
+    let Ok(at) = rows::object(&store, caller.viewer(), name) else {
         return Reply::not_found();
     };
     let now = app.clock.now();

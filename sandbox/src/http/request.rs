@@ -31,6 +31,7 @@ pub(crate) struct Request {
     /// How long a write is to take, with its rows locked.
     pub(crate) delay: Duration,
     pub(crate) base: String,
+    raw_query: String,
     query: Vec<(String, String)>,
     headers: HashMap<String, String>,
 }
@@ -107,6 +108,7 @@ impl Request {
             body,
             delay: Duration::ZERO,
             base,
+            raw_query: raw_query.to_owned(),
             query,
             headers,
         })
@@ -143,6 +145,7 @@ impl Request {
             body,
             delay: Duration::ZERO,
             base: self.base.clone(),
+            raw_query: query.to_owned(),
             query: form(query),
             headers: all,
         }
@@ -175,6 +178,14 @@ impl Request {
     pub(crate) fn takes_gzip(&self) -> bool {
         self.header("accept-encoding")
             .is_some_and(|e| e.contains("gzip"))
+    }
+
+    /// The path with its query, as it came.
+    pub(crate) fn target(&self) -> String {
+        match self.raw_query.is_empty() {
+            true => self.raw_path.clone(),
+            false => format!("{}?{}", self.raw_path, self.raw_query),
+        }
     }
 
     /// The parameters of a form in the body.

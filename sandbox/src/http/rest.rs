@@ -164,7 +164,7 @@ async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u3
         }
         (Some("sobjects"), [object, word]) if is_replication(word) => {
             app.count("replication");
-            replication::route(app, request, object, word)
+            replication::route(app, request, caller, object, word)
         }
         (Some("sobjects"), [object, rest @ ..]) => {
             app.count("rows");

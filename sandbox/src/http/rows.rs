@@ -17,8 +17,8 @@ use crate::write::values::NO_PLACE;
 use crate::write::{self, Action, Change, Context, OnlyIf, Options, Outcome};
 
 /// The object of a path.
-pub(super) fn object(store: &Store, name: &str) -> Result<usize, Reply> {
-    store.schema.find(name).ok_or_else(Reply::not_found)
+pub(super) fn object(store: &Store, viewer: Viewer, name: &str) -> Result<usize, Reply> {
+    store.find_for(viewer, name).ok_or_else(Reply::not_found)
 }
 
 /// The field of a path that an upsert or lookup is keyed by.
@@ -126,7 +126,7 @@ pub(super) async fn route(
     name: &str,
     rest: &[&str],
 ) -> Reply {
-    let at = match object(&app.store(), name) {
+    let at = match object(&app.store(), caller.viewer(), name) {
         Ok(at) => at,
         Err(reply) => return reply,
     };

@@ -354,6 +354,10 @@ pub(super) fn rights(app: &App, request: &Request) -> Answer {
             .or_else(|| app.user_named(name))
             .ok_or_else(|| invalid(&format!("there is no user {name}")))?,
     };
+    let object = request.query("object").map(|name| json!({"object": name}));
+    if let Some(asked) = body.get("object").map(|_| &body).or(object.as_ref()) {
+        return super::instance::object_rights(app, user, asked);
+    }
     let mut store = app.store();
     let before = store.rights(Viewer::User(user));
     let flag = |key: &str, before: bool| match body.get(key) {

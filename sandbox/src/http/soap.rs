@@ -156,7 +156,7 @@ fn granted(app: &App, request: &Request, user: Id, username: &str) -> Reply {
     let url = |kind: &str| {
         format!(
             "{}/services/Soap/{kind}/{version}/{}",
-            request.base,
+            super::instance::base(app, request),
             organization.short()
         )
     };

@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     /// What administrators ask of records.
     pub(crate) rules: Rules,
     rights: HashMap<Id, Rights>,
+    objects: HashMap<(Id, usize), ObjectRights>,
 }
 
 impl Default for Settings {
@@ -37,6 +38,7 @@ impl Default for Settings {
             history_fields: HISTORY_FIELDS,
             rules: Rules::default(),
             rights: HashMap::new(),
+            objects: HashMap::new(),
         }
     }
 }
@@ -48,6 +50,25 @@ pub(crate) struct Rights {
     pub(crate) customize_application: bool,
     /// "Manage Profiles and Permission Sets" and "Assign Permission Sets".
     pub(crate) manage_permission_sets: bool,
+}
+
+/// What a user may do with the records of an object. Without the right to read, the object
+/// does not exist for the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectRights {
+    pub(crate) read: bool,
+    pub(crate) create: bool,
+    pub(crate) edit: bool,
+    pub(crate) delete: bool,
+}
+
+impl ObjectRights {
+    const ALL: ObjectRights = ObjectRights {
+        read: true,
+        create: true,
+        edit: true,
+        delete: true,
+    };
 }
 
 impl Rights {
@@ -86,5 +107,25 @@ impl Store {
     /// Gives a user these rights from now on.
     pub(crate) fn set_rights(&mut self, user: Id, rights: Rights) {
         self.settings.rights.insert(user, rights);
+    }
+
+    /// What a viewer may do with records of an object: everything, unless told otherwise.
+    pub(crate) fn object_rights(&self, viewer: Viewer, object: usize) -> ObjectRights {
+        let Viewer::User(user) = viewer else {
+            return ObjectRights::ALL;
+        };
+        let told = self.settings.objects.get(&(user, object));
+        told.copied().unwrap_or(ObjectRights::ALL)
+    }
+
+    /// Gives a user these rights on an object from now on.
+    pub(crate) fn set_object_rights(&mut self, user: Id, object: usize, rights: ObjectRights) {
+        self.settings.objects.insert((user, object), rights);
+    }
+
+    /// The object of this name, if it exists for the viewer.
+    pub(crate) fn find_for(&self, viewer: Viewer, name: &str) -> Option<usize> {
+        let found = self.schema.find(name)?;
+        self.object_rights(viewer, found).read.then_some(found)
     }
 }

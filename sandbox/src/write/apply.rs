@@ -17,7 +17,7 @@ pub(crate) fn apply(
     ctx: &Context,
     prepared: &Prepared,
 ) -> Result<Done, RecordError> {
-    super::setup::allowed(store, ctx, prepared.object)?;
+    super::setup::allowed(store, ctx, prepared)?;
     match prepared.target {
         Target::Create => create(store, ctx, prepared),
         Target::Update(id) => update(store, ctx, prepared, id),
