@@ -57,6 +57,9 @@ pub(crate) async fn handle(
         Ok(request) => request,
         Err(reply) => return (reply.finish(false, false), Ending::Whole),
     };
+    if app.config.tls.is_some() {
+        request.base = request.base.replacen("http:", "https:", 1);
+    }
     let (reply, ending) = if is_control(&request) {
         app.count("control");
         (route_control(app, &request).await, Ending::Whole)
