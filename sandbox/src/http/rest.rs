@@ -39,7 +39,7 @@ pub(super) async fn route(app: &Arc<App>, request: &Request) -> Reply {
     match (request.path(0), request.path(1)) {
         (Some("id"), _) => oauth::identity(app, request),
         (_, Some("oauth2")) => oauth::route(app, request),
-        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => soap::route(app, request),
+        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => soap::route(app, request).await,
         (_, Some("data")) if request.segments.len() == 2 => versions(),
         (_, Some("data")) => with_limits(app, versioned(app, request).await),
         _ => Reply::not_found(),

@@ -30,6 +30,15 @@ pub(crate) fn apply(
                 cascaded: taken,
             })
         }
+        Target::Undelete(id) => {
+            let mut brought = Vec::new();
+            undelete(store, ctx, id, &mut brought)?;
+            Ok(Done {
+                id,
+                created: false,
+                cascaded: brought,
+            })
+        }
     }
 }
 
@@ -223,5 +232,54 @@ fn delete(
         row.deleted = Some(ctx.at);
         row.modified = (ctx.at, ctx.user);
     });
+    Ok(())
+}
+
+/// Takes a record back out of the recycle bin, then the ones that went there with it.
+fn undelete(
+    store: &mut Store,
+    ctx: &Context,
+    id: Id,
+    brought: &mut Vec<Id>,
+) -> Result<(), RecordError> {
+    let Some(row) = store.get(id).cloned() else {
+        return Err(RecordError::cross_reference());
+    };
+    let object = store.schema.object(row.object);
+    for (position, field) in object.fields.iter().enumerate() {
+        if field.unique
+            && let Some(value) = row.stored(position)
+            && let Some(other) = store.matching(row.object, position, value).first()
+        {
+            return Err(taken(field, *other));
+        }
+        let owner = match field.on_delete {
+            OnDelete::Cascade => row.reference(position),
+            _ => None,
+        };
+        if owner.is_some_and(|owner| store.live(owner).is_none()) {
+            return Err(RecordError::new(
+                "UNDELETE_FAILED",
+                "The record that this one belongs to is deleted",
+            ));
+        }
+    }
+    let went = row.deleted;
+    let links = store.schema.children(row.object).to_vec();
+    store.touch(id, ctx.at, |row| {
+        row.deleted = None;
+        row.modified = (ctx.at, ctx.user);
+    });
+    for link in links {
+        if store.schema.object(link.object).fields[link.field].on_delete != OnDelete::Cascade {
+            continue;
+        }
+        let with_it = |row: &&Row| row.deleted == went && row.reference(link.field) == Some(id);
+        let children = store.rows(link.object).filter(with_it).map(|row| row.id);
+        for child in children.collect::<Vec<Id>>() {
+            undelete(store, ctx, child, brought)?;
+            brought.push(child);
+        }
+    }
     Ok(())
 }

@@ -23,7 +23,7 @@ fn key_of(store: &Store, id: Id) -> Key {
 /// The external id of the record before the write.
 pub(super) fn known(store: &Store, plan: Option<&Prepared>) -> Key {
     match plan?.target {
-        Target::Update(id) | Target::Delete(id) => key_of(store, id),
+        Target::Update(id) | Target::Delete(id) | Target::Undelete(id) => key_of(store, id),
         Target::Create => None,
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn record(
     for id in outcome.iter().flat_map(|done| &done.cascaded) {
         let mut entry = blank(store, ctx, change);
         entry.via = "cascade".to_owned();
-        entry.operation = "delete".to_owned();
+        entry.operation = operation(change, plan).to_owned();
         entry.id = Some(id.to_string());
         if let Some(object) = store.schema.by_prefix(id.prefix()) {
             entry.object = store.schema.object(object).name.clone();
@@ -59,9 +59,11 @@ pub(super) fn record(
     entry.operation = operation(change, plan).to_owned();
     entry.id = match (outcome, plan.map(|p| &p.target)) {
         (Ok(done), _) => Some(done.id.to_string()),
-        (Err(_), Some(Target::Update(id) | Target::Delete(id))) => Some(id.to_string()),
+        (Err(_), Some(Target::Update(id) | Target::Delete(id) | Target::Undelete(id))) => {
+            Some(id.to_string())
+        }
         (Err(_), _) => match &change.action {
-            Action::Update(id) | Action::Delete(id) => Some(id.clone()),
+            Action::Update(id) | Action::Delete(id) | Action::Undelete(id) => Some(id.clone()),
             _ => None,
         },
     };
@@ -128,6 +130,7 @@ fn operation(change: &Change, plan: Option<&Prepared>) -> &'static str {
         (Some(Target::Create), _) | (None, Action::Create) => "create",
         (Some(Target::Update(_)), _) | (None, Action::Update(_)) => "update",
         (Some(Target::Delete(_)), _) | (None, Action::Delete(_)) => "delete",
+        (Some(Target::Undelete(_)), _) | (None, Action::Undelete(_)) => "undelete",
         (None, Action::Upsert { .. }) => "upsert",
     }
 }

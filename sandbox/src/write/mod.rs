@@ -37,6 +37,7 @@ pub(crate) enum Action {
     /// By id, as text: a malformed one is refused per record.
     Update(String),
     Delete(String),
+    Undelete(String),
     /// By the field at this position.
     Upsert {
         key: usize,
@@ -161,7 +162,7 @@ fn plan_locks(
             Target::Create => {
                 expected_new.insert(at);
             }
-            Target::Update(id) | Target::Delete(id) => {
+            Target::Update(id) | Target::Delete(id) | Target::Undelete(id) => {
                 rows.push(id);
                 if let Some(row) = store.live(id) {
                     let links = object.fields.iter().enumerate();
@@ -264,7 +265,9 @@ fn refuse_duplicates(store: &Store, plans: &mut [Result<Prepared, RecordError>])
     let mut seen: HashMap<String, usize> = HashMap::new();
     let name = |plan: &Prepared| match (&plan.key, &plan.target) {
         (Some((_, key)), _) => Some(format!("key {key}")),
-        (None, Target::Update(id) | Target::Delete(id)) => Some(format!("id {id}")),
+        (None, Target::Update(id) | Target::Delete(id) | Target::Undelete(id)) => {
+            Some(format!("id {id}"))
+        }
         (None, Target::Create) => None,
     };
     for name in plans.iter().flatten().filter_map(name) {
@@ -293,7 +296,7 @@ fn refuse_duplicates(store: &Store, plans: &mut [Result<Prepared, RecordError>])
                 )
                 .on(&field.name)
             }
-            (None, Target::Update(id) | Target::Delete(id)) => {
+            (None, Target::Update(id) | Target::Delete(id) | Target::Undelete(id)) => {
                 RecordError::new("DUPLICATE_VALUE", format!("Duplicate id specified: {id}"))
                     .on("Id")
             }

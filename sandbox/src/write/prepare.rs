@@ -19,6 +19,7 @@ pub(crate) enum Target {
     Create,
     Update(Id),
     Delete(Id),
+    Undelete(Id),
 }
 
 /// A write that passed every check that does not depend on its siblings.
@@ -245,6 +246,16 @@ fn target(store: &Store, change: &Change, values: &[(usize, Value)]) -> Result<K
         Action::Create => Ok((Target::Create, None)),
         Action::Update(text) => Ok((Target::Update(existing(store, change.object, text)?), None)),
         Action::Delete(text) => Ok((Target::Delete(existing(store, change.object, text)?), None)),
+        Action::Undelete(text) => {
+            let id = Id::parse(text).ok_or_else(|| RecordError::malformed_id(text))?;
+            match store.get(id) {
+                Some(row) if row.deleted.is_some() => Ok((Target::Undelete(id), None)),
+                _ => Err(RecordError::new(
+                    "UNDELETE_FAILED",
+                    "Entity is not in the recycle bin",
+                )),
+            }
+        }
         Action::Upsert { key, update_only } => {
             let field = &object.fields[*key];
             if field.kind == Kind::Id {
