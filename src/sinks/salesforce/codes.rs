@@ -86,6 +86,8 @@ pub(super) const FIELD_EXISTS: &str = "DUPLICATE_DEVELOPER_NAME";
 pub(super) const EMPTY_KEY: &str = "empty_external_id";
 /// Code of ours: the external id has white space around it.
 pub(super) const PADDED_KEY: &str = "padded_external_id";
+/// Code of ours: whom we reached is not trusted.
+pub(super) const CERTIFICATE_REFUSED: &str = "certificate_refused";
 /// Code of ours: the record is there but Salesforce lets us neither change nor delete it.
 pub(super) const OUT_OF_REACH: &str = "record_out_of_reach";
 
@@ -245,5 +247,6 @@ pub(super) static RULES: &[Rule] = &[
     rule(CANNOT_MAKE_FIELDS, C, C, "The integration user needs \"Customize Application\", \"Manage Permission Sets\" (or \"Assign Permission Sets\") and \"View Setup and Configuration\" to make fields. Grant them, or make the field by hand."),
     rule(FIELD_IS_ANOTHER, C, C, "A field of this name exists, and cannot hold the column. Map the column to another field, or change the field in Setup."),
     rule(FIELD_NOT_GRANTED, C, C, "The field exists, but the integration user got no rights to it. Give it edit access to the field in a permission set.").schema(),
+    rule(CERTIFICATE_REFUSED, S, S, "The server's certificate comes from an authority that this machine does not trust, or is for another name or time. For a proxy, or the sandbox with --tls, give the authority's PEM file as destination.ca_file; else check destination.url and the clock."),
     rule(OUT_OF_REACH, R, Split, "The record exists, but Salesforce refuses to change it. Check the integration user's rights on it."),
 ];

@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_TYPE, LAST_MODIFIED, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::codes;
 use super::errors::{self, Refusal};
 use super::limits;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
@@ -248,7 +249,7 @@ fn network_fault(call: Call, error: &reqwest::Error) -> Fault {
     };
     let (class, code) = if error.is_connect() {
         let code = if beneath.contains("certificate") {
-            "certificate_refused"
+            codes::CERTIFICATE_REFUSED
         } else if error.is_timeout() {
             "connect_timeout"
         } else {
