@@ -461,6 +461,22 @@ pub struct ColumnRule {
     pub otherwise: Otherwise,
     /// The zone of readings without one, by its IANA name.
     pub time_zone: Option<String>,
+    /// What becomes of a value that the field cannot hold.
+    pub on_invalid: OnInvalid,
+}
+
+/// What becomes of a value that the CRM says its field cannot hold (too long, out of range, not in its
+/// list, no e-mail address, no date).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInvalid {
+    /// The row becomes a dead letter before an API call is spent.
+    #[default]
+    Reject,
+    /// A text that is too long is cut to the length of the field; what else is wrong is rejected.
+    Truncate,
+    /// The field is emptied.
+    Clear,
 }
 
 /// Which white space of a text goes.

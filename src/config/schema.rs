@@ -168,7 +168,7 @@ pub(super) const TABLE_KEYS: [&str; 6] = [
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 11] = [
+pub(super) const COLUMN_KEYS: [&str; 12] = [
     "field",
     "references",
     "ignore",
@@ -180,6 +180,7 @@ pub(super) const COLUMN_KEYS: [&str; 11] = [
     "values",
     "otherwise",
     "time_zone",
+    "on_invalid",
 ];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 

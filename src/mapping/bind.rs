@@ -10,11 +10,11 @@ use super::contract::Check;
 use super::key::can_be_key;
 use super::naming;
 use super::table::{
-    ColumnMapping, FieldRule, Mapping, NullAction, TABLE_HALTED, TableMapping, Unmapped,
+    Adjusted, ColumnMapping, FieldRule, Mapping, NullAction, TABLE_HALTED, TableMapping, Unmapped,
 };
 use super::{Assignment, FieldDescription, FieldKind, FieldValue};
 use crate::change::{Column, Relation};
-use crate::config::{MissingField, RoutingRule, Unmapped as Routing, matches};
+use crate::config::{MissingField, OnInvalid, RoutingRule, Unmapped as Routing, matches};
 use crate::fault::{Class, Fault, Finding, Severity};
 use crate::value::ValueType;
 
@@ -355,6 +355,8 @@ impl Binder {
                     value_type: column.value_type.clone(),
                     automatic: true,
                     backfill: false,
+                    on_invalid: OnInvalid::default(),
+                    adjusted: Adjusted::default(),
                 }));
             }
         }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::bind::{Binding, Bound, StepSource, null_by_default};
-use super::coerce::{Refusal, coerce};
+use super::coerce::{self, Refusal, coerce};
 use super::contract::{Breach, Check};
 use super::key::BadKey;
 use super::normalize::Outcome;
 use super::table::{FieldRule, NullAction};
 use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Removal, Target};
 use crate::change::{Change, Datum, Kind, OldRow, Tuple};
-use crate::config::OnTruncate;
+use crate::config::{OnInvalid, OnTruncate};
 use crate::decode;
 use crate::fault::{Class, Fault};
 use crate::value::ValueType;
@@ -212,7 +212,9 @@ impl Bound {
                     rule,
                 } => {
                     let check = self.checks.get(place).and_then(Option::as_ref);
-                    assign(rule, value_type, check, tuple.get(*index))
+                    let datum = tuple.get(*index);
+                    assign(rule, value_type, check, datum)
+                        .or_else(|wrong| made_to_fit(rule, value_type, datum, wrong))
                 }
             };
             match assignment {
@@ -261,6 +263,36 @@ impl Wrong {
         });
         fault.fields.push(field.to_owned());
     }
+}
+
+/// What the rule makes of a value that the field cannot hold.
+#[cold]
+fn made_to_fit(
+    rule: &FieldRule,
+    value_type: &ValueType,
+    datum: Datum<'_>,
+    wrong: Wrong,
+) -> Result<Option<Assignment>, Wrong> {
+    let Wrong::Value(refusal) = &wrong else {
+        return Err(wrong);
+    };
+    let fitting = match (rule.on_invalid, refusal) {
+        (OnInvalid::Truncate, Refusal::TooLong { limit }) => {
+            let mut free = rule.clone();
+            Arc::make_mut(&mut free.field).length = 0;
+            match assign(&free, value_type, None, datum)? {
+                Some(Assignment::Set(FieldValue::Text(text))) => {
+                    let cut = coerce::cut(&text, *limit);
+                    Some(Assignment::Set(FieldValue::Text(cut.into())))
+                }
+                _ => return Err(wrong),
+            }
+        }
+        (OnInvalid::Clear, refusal) if *refusal != Refusal::Null => Some(Assignment::Clear),
+        _ => return Err(wrong),
+    };
+    rule.adjusted.count();
+    Ok(fitting)
 }
 
 /// What one column says of its field; `None` for nothing.

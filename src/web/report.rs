@@ -73,6 +73,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<String, u64>,
+    /// Values that were cut or cleared to fit (`on_invalid`) since the rules are in force, by table and
+    /// field.
+    pub made_to_fit: BTreeMap<String, BTreeMap<String, u64>>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
     /// The store; null when there is none yet.
@@ -177,6 +180,7 @@ impl Basics {
             shelf: shelf(&ShelfCounts::new()),
             backfills: Vec::new(),
             findings: Vec::new(),
+            made_to_fit: BTreeMap::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
             store: None,
@@ -223,6 +227,10 @@ impl Basics {
         report.findings = snapshot.findings;
         let kinds = snapshot.schema_changes.iter();
         report.schema_changes = kinds.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
+        for (table, field, count) in snapshot.mapping.iter().flat_map(|m| m.adjusted()) {
+            let fields = report.made_to_fit.entry(table.to_owned()).or_default();
+            fields.insert(field.to_owned(), count);
+        }
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();
         report.crm = Some(CrmReport {

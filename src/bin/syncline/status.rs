@@ -357,7 +357,8 @@ fn rows_text(report: &Report) -> String {
 fn schema_text(report: &Report) -> String {
     let told = |f: &&Finding| f.severity > Severity::Note;
     let findings: Vec<&Finding> = report.findings.iter().filter(told).collect();
-    if findings.is_empty() && report.schema_changes.is_empty() {
+    let fitted = &report.made_to_fit;
+    if findings.is_empty() && report.schema_changes.is_empty() && fitted.is_empty() {
         return String::new();
     }
     let mut text = "\nschema\n".to_owned();
@@ -377,6 +378,13 @@ fn schema_text(report: &Report) -> String {
             "  changes since the start: {}\n",
             kinds.join(" · ")
         ));
+    }
+    for (table, fields) in fitted {
+        for (field, count) in fields {
+            text.push_str(&format!(
+                "  {table}: {count} values were cut or cleared to fit {field} (on_invalid)\n"
+            ));
+        }
     }
     text
 }
