@@ -3,23 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::clock::{Clock, Millis, Pace};
+use crate::counters::Counters;
 use crate::faults::Faults;
 use crate::ids::Id;
 use crate::locks::RowLocks;
 use crate::sessions::Sessions;
 use crate::soql::Cursor;
 use crate::store::{People, Store};
-use crate::{Config, Error, clock};
-
-/// The daily limit and what has been used of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max: u64,
-    pub(crate) used: u64,
-}
+use crate::usage::Usage;
+use crate::{Config, Error};
 
 /// What a user was last told of an object (or of all objects): a hash of it, and from when
 /// on it counts as changed.
@@ -33,14 +28,16 @@ struct Described {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) config: Config,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) people: People,
+    pub(crate) usage: Usage,
+    pub(crate) tally: Counters,
     pub(crate) sessions: Sessions,
     pub(crate) faults: Faults,
     pub(crate) locks: RowLocks,
     store: Mutex<Store>,
-    limits: Mutex<Limits>,
     counters: Mutex<BTreeMap<&'static str, u64>>,
-    cursors: Mutex<HashMap<String, (Instant, Cursor)>>,
+    cursors: Mutex<HashMap<String, (Millis, Cursor)>>,
     described: Mutex<HashMap<(Id, Option<usize>), Described>>,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -53,27 +50,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl App {
     /// Opens the org of a configuration.
     pub(crate) fn new(config: Config) -> Result<App, Error> {
+        let clock = Arc::new(Clock::new(Pace::ahead(config.clock_offset_ms)));
         let mut store = match &config.data {
-            Some(dir) => Store::open(dir)?,
-            None => Store::new(),
+            Some(dir) => Store::open(dir, clock.clone())?,
+            None => Store::new(clock.clone()),
         };
-        let people = store.fill(&config, clock::now());
+        let people = store.fill(&config, clock.now());
         store.commit()?;
         let faults = Faults::default();
         if let Some(spec) = &config.faults {
             faults.set_spec(spec).map_err(Error::Faults)?;
         }
-        let limits = Limits {
-            max: config.api_limit,
-            used: 0,
-        };
+        let usage = Usage::new(config.api_limit);
+        let secret = config.client_secret.clone();
+        usage.connect(&config.client_id, Some(secret), None);
+        let tally = Counters::default();
+        tally.reset(clock.now());
         Ok(App {
+            clock,
+            usage,
+            tally,
             people,
             sessions: Sessions::default(),
             faults,
-            locks: RowLocks::default(),
+            locks: RowLocks::new(config.lock_wait),
             store: Mutex::new(store),
-            limits: Mutex::new(limits),
             counters: Mutex::default(),
             cursors: Mutex::default(),
             described: Mutex::default(),
@@ -85,7 +86,11 @@ impl App {
 
     /// The store. Never held over an await.
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
-        lock(&self.store)
+        let mut store = lock(&self.store);
+        if let Err(error) = store.empty_old_bin() {
+            self.report(&error);
+        }
+        store
     }
 
     /// A number for the next request.
@@ -103,26 +108,6 @@ impl App {
         lock(&self.counters).clone()
     }
 
-    /// The daily limit as it stands.
-    pub(crate) fn limits(&self) -> Limits {
-        *lock(&self.limits)
-    }
-
-    /// Changes the daily limit.
-    pub(crate) fn edit_limits(&self, edit: impl FnOnce(&mut Limits)) {
-        edit(&mut lock(&self.limits));
-    }
-
-    /// Takes one API call from the daily limit, unless it is used up.
-    pub(crate) fn take_call(&self) -> bool {
-        let mut limits = lock(&self.limits);
-        let left = limits.used < limits.max;
-        if left {
-            limits.used += 1;
-        }
-        left
-    }
-
     /// When a description changed, in whole seconds. Dates on the wire have no finer
     /// resolution, so a change is dated to the end of its second: a client that asked
     /// earlier in the same second learns of it.
@@ -130,7 +115,7 @@ impl App {
         let mut hasher = DefaultHasher::new();
         shown.to_string().hash(&mut hasher);
         let hash = hasher.finish();
-        let second = clock::now().div_euclid(1_000) * 1_000;
+        let second = self.clock.now().div_euclid(1_000) * 1_000;
         let mut known = lock(&self.described);
         let changed = match known.get(&of) {
             Some(before) if before.hash == hash => before.changed,
@@ -144,8 +129,9 @@ impl App {
     /// Keeps a query whose rows do not fit one page. Two days old ones go.
     pub(crate) fn keep_cursor(&self, locator: String, cursor: Cursor) {
         let mut cursors = lock(&self.cursors);
-        cursors.retain(|_, (born, _)| born.elapsed().as_secs() < 2 * 86_400);
-        cursors.insert(locator, (Instant::now(), cursor));
+        let now = self.clock.now();
+        cursors.retain(|_, (born, _)| now - *born < 2 * 86_400_000);
+        cursors.insert(locator, (now, cursor));
     }
 
     /// The query kept under a locator.

@@ -11,6 +11,7 @@
 //! - `write/`: the one path of every write
 //! - `soql/`: queries
 //! - `http/`: the wire: OAuth, SOAP login, REST, Tooling, the control interface, the page
+//! - `clock.rs`, `usage.rs`, `counters.rs`: the org's time, limits of a day, calls by kind
 //! - `faults/`, `locks.rs`, `writelog.rs`, `sessions.rs`: what their names say
 //!
 //! The endpoints, the control interface and the faults are described in this crate's
@@ -22,6 +23,7 @@
 mod app;
 mod clock;
 mod config;
+mod counters;
 mod faults;
 mod http;
 mod ids;
@@ -31,6 +33,7 @@ mod server;
 mod sessions;
 mod soql;
 mod store;
+mod usage;
 mod write;
 mod writelog;
 

@@ -314,7 +314,7 @@ fn fits_record(rule: &Rule, store: &Store, change: &Change) -> bool {
                 .is_some_and(|at| object.fields[at].external_id)
                 && holds(v)
         }),
-        Action::Update(id) | Action::Delete(id) => {
+        Action::Update(id) | Action::Delete(id) | Action::Undelete(id) | Action::Purge(id) => {
             let row = crate::ids::Id::parse(id).and_then(|id| store.get(id));
             rule.external_ids.contains(id)
                 || row

@@ -121,8 +121,8 @@ fn type_of(store: &Store, record: &mut Map<String, Value>) -> Result<usize, Repl
     })
 }
 
-fn context(request: &Request, caller: Caller, all_or_none: bool) -> Context {
-    rows::context(request, caller, "collections", all_or_none)
+fn context(app: &App, request: &Request, caller: Caller, all_or_none: bool) -> Context {
+    rows::context(app, request, caller, "collections", all_or_none)
 }
 
 async fn change(
@@ -150,7 +150,7 @@ async fn change(
     }
     let outcomes = write::write(
         app,
-        &context(request, caller, all_or_none),
+        &context(app, request, caller, all_or_none),
         asked,
         request.delay,
     )
@@ -238,7 +238,7 @@ async fn upsert(
     }
     let outcomes = write::write(
         app,
-        &context(request, caller, all_or_none),
+        &context(app, request, caller, all_or_none),
         asked,
         request.delay,
     )
@@ -283,7 +283,7 @@ async fn delete(app: &App, request: &Request, caller: Caller) -> Result<Reply, R
     };
     let outcomes = write::write(
         app,
-        &context(request, caller, all_or_none),
+        &context(app, request, caller, all_or_none),
         asked,
         request.delay,
     )

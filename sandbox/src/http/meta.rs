@@ -9,6 +9,7 @@ use super::{oauth, rows};
 use crate::app::App;
 use crate::clock;
 use crate::schema::describe;
+use crate::usage::Daily;
 
 /// `/services/data/vNN.0`
 pub(super) fn root(app: &App, request: &Request, caller: Caller, version: u32) -> Reply {
@@ -116,16 +117,21 @@ pub(super) fn limits(app: &App, request: &Request, rest: &[&str]) -> Reply {
         [word] if word.eq_ignore_ascii_case("recordcount") => return record_count(app, request),
         _ => return Reply::not_found(),
     }
-    let limits = app.limits();
+    let now = app.clock.now();
+    let (used, max) = app.usage.calls(now);
+    let daily = |daily| {
+        let (max, left) = app.usage.daily(daily, now);
+        json!({"Max": max, "Remaining": left})
+    };
     let pair = |max: u64, left: u64| json!({"Max": max, "Remaining": left});
     Reply::json(
         200,
         json!({
-            "DailyApiRequests": pair(limits.max, limits.max.saturating_sub(limits.used)),
+            "DailyApiRequests": pair(max, max - used),
             "DailyAsyncApexExecutions": pair(250_000, 250_000),
-            "DailyBulkApiBatches": pair(15_000, 15_000),
+            "DailyBulkApiBatches": daily(Daily::BulkBatches),
             "DailyBulkV2QueryFileStorageMB": pair(976_562, 976_562),
-            "DailyBulkV2QueryJobs": pair(10_000, 10_000),
+            "DailyBulkV2QueryJobs": daily(Daily::BulkQueryJobs),
             "DataStorageMB": pair(1_024, 1_024),
             "FileStorageMB": pair(1_024, 1_024),
             "PermissionSets": {"Max": 1_500, "Remaining": 1_498, "CreateCustom": pair(1_000, 998)},

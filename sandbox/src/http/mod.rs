@@ -7,8 +7,11 @@ mod auth;
 mod collections;
 mod control;
 mod definitions;
+mod kind;
+mod limits;
 mod meta;
 mod oauth;
+mod org_rules;
 mod pages;
 mod query;
 mod replication;
@@ -29,6 +32,8 @@ use hyper::Response;
 use hyper::http::request::Parts;
 
 use crate::app::App;
+use crate::clock;
+use crate::counters::Counted;
 use crate::faults::{Kind, Seen};
 use reply::Reply;
 use request::Request;
@@ -59,9 +64,40 @@ pub(crate) async fn handle(
         app.count("control");
         (route_control(app, &request).await, Ending::Whole)
     } else {
-        struck(app, &mut request).await
+        let (reply, ending) = struck(app, &mut request).await;
+        counted(app, &request, &reply);
+        (reply, ending)
     };
+    let date = clock::http_date(app.clock.now());
+    let reply = reply.header("Date", &date);
     (reply.finish(request.pretty(), request.takes_gzip()), ending)
+}
+
+/// Enters a request of the API into the counters.
+fn counted(app: &App, request: &Request, reply: &Reply) {
+    let word = request.path(1).unwrap_or("").to_lowercase();
+    let kind = match word.as_str() {
+        "soap" => soap::operation(request).map(|call| match call {
+            "undelete" => "soap undelete",
+            _ => "soap emptyRecycleBin",
+        }),
+        "data" if request.segments.len() > 2 => Some(kind::of(request)),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        if (word == "soap" || request.path(2) == Some("token")) && reply.status() == 200 {
+            app.tally.login();
+        }
+        return;
+    };
+    app.tally.count(Counted {
+        kind,
+        app: auth::app(app, request)
+            .map(|who| app.usage.name(who))
+            .unwrap_or_default(),
+        records: kind::records(request, kind),
+        status: reply.status(),
+    });
 }
 
 fn is_control(request: &Request) -> bool {
@@ -85,7 +121,8 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
         body: &request.body,
     });
     if struck.drained > 0 {
-        app.edit_limits(|limits| limits.used = limits.max.min(limits.used + struck.drained));
+        let other = app.usage.app("other");
+        app.usage.add(other, app.clock.now(), struck.drained);
     }
     if let Some((kind, delay)) = struck.instead {
         app.count("struck by a fault");
@@ -147,5 +184,5 @@ async fn instead(
             "Server is temporarily unavailable. Please try again later.",
         ),
     };
-    (rest::with_limits(app, reply), Ending::Whole)
+    (rest::with_limits(app, request, reply), Ending::Whole)
 }

@@ -26,12 +26,9 @@ const SEASONS: [&str; 7] = [
 ];
 
 /// Adds the header that tells how much of the daily limit is used.
-pub(super) fn with_limits(app: &App, reply: Reply) -> Reply {
-    let limits = app.limits();
-    reply.header(
-        "Sforce-Limit-Info",
-        &format!("api-usage={}/{}", limits.used, limits.max),
-    )
+pub(super) fn with_limits(app: &App, request: &Request, reply: Reply) -> Reply {
+    let who = auth::app(app, request);
+    reply.header("Sforce-Limit-Info", &app.usage.header(who, app.clock.now()))
 }
 
 /// Answers a request below `/services` or `/id`.
@@ -39,9 +36,11 @@ pub(super) async fn route(app: &Arc<App>, request: &Request) -> Reply {
     match (request.path(0), request.path(1)) {
         (Some("id"), _) => oauth::identity(app, request),
         (_, Some("oauth2")) => oauth::route(app, request),
-        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => soap::route(app, request),
+        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => {
+            with_limits(app, request, soap::route(app, request).await)
+        }
         (_, Some("data")) if request.segments.len() == 2 => versions(),
-        (_, Some("data")) => with_limits(app, versioned(app, request).await),
+        (_, Some("data")) => with_limits(app, request, versioned(app, request).await),
         _ => Reply::not_found(),
     }
 }
@@ -86,15 +85,24 @@ async fn versioned(app: &Arc<App>, request: &Request) -> Reply {
             format!("Content-Type header specified in HTTP request is not supported: {kind}");
         return Reply::error(415, "UNSUPPORTED_MEDIA_TYPE", &message);
     }
-    if !app.take_call() {
-        app.count("refused by the daily limit");
-        return Reply::error(
-            403,
-            "REQUEST_LIMIT_EXCEEDED",
-            "TotalRequests Limit exceeded.",
-        );
+    if let Some(refusal) = charge(app, caller) {
+        return refusal;
     }
     dispatch(app, request, caller, version).await
+}
+
+/// Takes one call from the daily limit, or refuses it.
+pub(super) fn charge(app: &App, caller: Caller) -> Option<Reply> {
+    if app.usage.take(caller.app, app.clock.now()) {
+        app.tally.charged(1);
+        return None;
+    }
+    app.count("refused by the daily limit");
+    Some(Reply::error(
+        403,
+        "REQUEST_LIMIT_EXCEEDED",
+        "TotalRequests Limit exceeded.",
+    ))
 }
 
 async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u32) -> Reply {

@@ -7,9 +7,13 @@ use super::Store;
 use super::grants::Viewer;
 use crate::clock::Millis;
 use crate::ids::Id;
+use crate::write::rules::Rules;
 
 /// How many custom fields an object may have unless told otherwise.
 pub(crate) const CUSTOM_FIELDS: usize = 500;
+
+/// How many fields of an object may be tracked unless told otherwise.
+pub(crate) const HISTORY_FIELDS: usize = 20;
 
 /// The settings of an org.
 #[derive(Debug)]
@@ -18,6 +22,10 @@ pub(crate) struct Settings {
     pub(crate) custom_fields: usize,
     /// How long after its creation or grant a field appears, in milliseconds.
     pub(crate) describe_lag: Millis,
+    /// The most fields of an object whose history may be tracked.
+    pub(crate) history_fields: usize,
+    /// What administrators ask of records.
+    pub(crate) rules: Rules,
     rights: HashMap<Id, Rights>,
 }
 
@@ -26,6 +34,8 @@ impl Default for Settings {
         Settings {
             custom_fields: CUSTOM_FIELDS,
             describe_lag: 0,
+            history_fields: HISTORY_FIELDS,
+            rules: Rules::default(),
             rights: HashMap::new(),
         }
     }

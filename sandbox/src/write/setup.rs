@@ -23,6 +23,13 @@ fn given<'a>(store: &Store, prepared: &'a Prepared, name: &str) -> Option<&'a Va
 
 /// Whether the writer has the right to write records of this object at all.
 pub(crate) fn allowed(store: &Store, ctx: &Context, object: usize) -> Result<(), RecordError> {
+    if store.schema.object(object).history_of.is_some() {
+        let message = format!(
+            "entity type {} does not support this operation",
+            store.schema.object(object).name
+        );
+        return Err(RecordError::new("INVALID_TYPE_FOR_OPERATION", message));
+    }
     let governed = matches!(
         store.schema.object(object).name.as_str(),
         "PermissionSet" | "PermissionSetAssignment" | "FieldPermissions" | "ObjectPermissions"
