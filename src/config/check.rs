@@ -269,11 +269,20 @@ fn key(layers: &mut Layers, at: &str, value: &Value) {
 fn on_delete(layers: &mut Layers, at: &str, value: &Value) {
     match value {
         Value::String(s) if matches!(s.as_str(), "delete" | "hard_delete" | "ignore") => {}
-        Value::Table(table)
-            if table.len() == 1 && table.get("set").is_some_and(Value::is_table) =>
-        {
-            if let Some(Value::Table(set)) = table.get("set") {
-                scalars(layers, &dotted(at, "set"), set);
+        Value::Table(table) if table.get("set").is_some_and(Value::is_table) => {
+            for (name, value) in table {
+                let at_name = dotted(at, name);
+                match (name.as_str(), value) {
+                    ("set" | "restore", Value::Table(fields)) => scalars(layers, &at_name, fields),
+                    ("restore", other) => layers.mistake(
+                        &at_name,
+                        format!(
+                            "{at_name} is {{ Active__c = true }}: what a row that comes back writes; this is {}",
+                            kind(other)
+                        ),
+                    ),
+                    _ => unknown(layers, at, name, ["set", "restore"]),
+                }
             }
         }
         _ => layers.mistake(at, format!("{at} is not understood; {ON_DELETE}")),

@@ -400,16 +400,35 @@ impl OneOrMany {
 
 /// What a deleted row does to its record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum OnDelete {
+    /// A word says it.
+    Plain(Deletion),
+    /// It stays, marked.
+    Marked(Marks),
+}
+
+/// What a deleted row does, in a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletion {
     /// The record goes to the recycle bin.
     Delete,
     /// The record goes for good.
     HardDelete,
     /// Nothing, and that is counted.
     Ignore,
-    /// These fields are set.
-    Set(BTreeMap<String, toml::Value>),
+}
+
+/// How the record of a deleted row is marked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marks {
+    /// These fields are set. Texts are templates: see `mapping::stamp`.
+    pub set: BTreeMap<String, toml::Value>,
+    /// What a row that comes back writes to those of them that nothing else fills.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restore: BTreeMap<String, toml::Value>,
 }
 
 /// What a truncate does.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::entry::{
-    Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, still_held,
-    stuck, waiting,
+    Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, rejected,
+    still_held, stuck, waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
@@ -98,15 +98,12 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         {
             Arc::make_mut(&mut item.operation.fields).retain(|f| f.slot == only);
         }
+        let origin = Origin::Change {
+            rereferred: item.rereferred,
+        };
         let course = match item.rejected {
-            Some(fault) => refused(fault),
-            None => decide(
-                &item.operation,
-                ledger.as_ref(),
-                Origin::Change {
-                    rereferred: item.rereferred,
-                },
-            ),
+            Some(fault) => rejected(fault, &item.operation, ledger.as_ref(), origin),
+            None => decide(&item.operation, ledger.as_ref(), origin),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -122,7 +119,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         });
     };
     let older = before.to_operation(&item.operation.target);
-    let rejected = still_rejected(before.fault.clone().filter(is_own), &item);
+    let fault = still_rejected(before.fault.clone().filter(is_own), &item);
     let held = still_held(&before, &item);
     let (change, row) = (item.change, item.row.is_some());
     // A marker, or what waits behind one: the external id is not free yet.
@@ -132,23 +129,18 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let goes = rejected.is_none() && held.is_none() && taken.is_none();
+    let goes = fault.is_none() && held.is_none() && taken.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
-    let course = if let Some(fault) = rejected {
-        refused(fault)
+    let origin = Origin::Change { rereferred: true };
+    let course = if let Some(fault) = fault {
+        rejected(fault, &operation, ledger.as_ref(), origin)
     } else if let Some(held) = held {
         held
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| {
-            decide(
-                &operation,
-                ledger.as_ref(),
-                Origin::Change { rereferred: true },
-            )
-        })
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), origin))
     };
     plan.add(Entry {
         operation,

@@ -12,7 +12,7 @@ use super::status::Status;
 use crate::change::Verdict;
 use crate::clock::Clock;
 use crate::fault::Result;
-use crate::mapping::{Action, Key, Operation, Removal};
+use crate::mapping::{Action, Key, Operation};
 use crate::planning::{self, Item, Window};
 use crate::store::{Progress, ShelfQuery};
 
@@ -80,11 +80,10 @@ async fn remove(
     }
     let mut window = Window::default();
     for key in keys {
-        let (action, fields) = match &emptied.target.removal {
-            Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
-            Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
-            Removal::Ignore => (Action::Delete { hard: false }, Vec::new()),
-        };
+        let removal = &emptied.target.removal;
+        let (action, fields) = removal
+            .without_row(emptied.position, emptied.commit_time)
+            .unwrap_or((Action::Delete { hard: false }, Vec::new()));
         let operation = Operation {
             target: std::sync::Arc::clone(&emptied.target),
             key,
