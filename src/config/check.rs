@@ -5,8 +5,8 @@ use toml::{Table, Value};
 use super::load::{Layers, dotted};
 use super::nearest::nearest;
 use super::schema::{
-    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_TRUNCATE, SECTIONS, Shape, TABLE_KEYS,
-    choice, names,
+    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, SECTIONS, Shape,
+    TABLE_KEYS, choice, names,
 };
 use super::units;
 
@@ -97,6 +97,8 @@ pub(super) fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value
         (Shape::Size, Value::Integer(n)) => *n > 0,
         (Shape::Size, Value::String(s)) => units::size(s).is_some_and(|bytes| bytes > 0),
         (Shape::Span, Value::String(s)) => units::span(s).is_some(),
+        (Shape::CountOrShare, Value::Integer(n)) => *n >= 0,
+        (Shape::CountOrShare, Value::String(s)) => units::percent(s).is_some(),
         (Shape::Switch, Value::Boolean(_)) => true,
         (Shape::Choice(words), Value::String(s)) => words.contains(&s.as_str()),
         _ => false,
@@ -171,11 +173,14 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
         None => layers.mistake(at, format!("{at}.on_delete is missing: {ON_DELETE}")),
         Some(value) => on_delete(layers, &dotted(at, "on_delete"), value),
     }
-    if let Some(value) = table.get("on_truncate") {
-        let good = value.as_str().is_some_and(|s| ON_TRUNCATE.contains(&s));
-        if !good {
-            let at = dotted(at, "on_truncate");
-            layers.mistake(&at, format!("{at} is {}", choice(&ON_TRUNCATE)));
+    for (name, words) in [
+        ("on_truncate", ON_TRUNCATE),
+        ("on_crm_delete", ON_CRM_DELETE),
+    ] {
+        let given = table.get(name);
+        if given.is_some_and(|v| !v.as_str().is_some_and(|s| words.contains(&s))) {
+            let at = dotted(at, name);
+            layers.mistake(&at, format!("{at} is {}", choice(&words)));
         }
     }
     match table.get("columns") {

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::stamp::{Stamp, without_row};
 use crate::change::{Position, Timestamp};
+use crate::config::OnCrmDelete;
 use crate::fault::Fault;
 
 /// A record's external id, as the CRM holds it. Compared byte for byte.
@@ -69,6 +70,8 @@ pub struct Target {
     pub key_field: Box<str>,
     /// What becomes of a record whose row goes.
     pub removal: Removal,
+    /// What becomes of a record that a person deleted in the CRM.
+    pub on_crm_delete: OnCrmDelete,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
     /// Nothing may be sent there until a person has acted; see [`super::TableMapping::halted`].

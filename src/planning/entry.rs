@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::brake::{BRAKE_DELETES, is_braked};
 use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
@@ -24,6 +25,8 @@ pub enum Course {
     Stale,
     /// The CRM has it all already.
     Unchanged,
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
     /// It stays on the shelf, or goes there, untried.
     Shelve {
         /// Why.
@@ -139,6 +142,16 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
     }
     let fault = match pending.fault.clone() {
         Some(fault) if fault.code == FIELD_BROKEN => return None,
+        // The row is back: nothing is deleted any more.
+        Some(fault)
+            if fault.code == BRAKE_DELETES
+                && matches!(
+                    newer.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+        {
+            return None;
+        }
         Some(fault) if fault.code == TABLE_HALTED => Some(still_rejected(Some(fault), newer)?),
         other => other,
     };
@@ -170,6 +183,7 @@ pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
         && fault.code != FIELD_BROKEN
         && fault.code != DELETE_INCOMPLETE
+        && !is_braked(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }
@@ -231,6 +245,14 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     };
     if stale {
         return Course::Stale;
+    }
+    if ledger.existence == Existence::Kept {
+        return match operation.action {
+            Action::Upsert | Action::ReKey { .. } | Action::Archive { create: true } => {
+                Course::Kept
+            }
+            Action::Delete { .. } | Action::Archive { create: false } => Course::Unchanged,
+        };
     }
     let rereferred = !matches!(origin, Origin::Change { rereferred: false });
     match operation.action {

@@ -9,9 +9,10 @@ use super::entry::{
 use super::merge::merge;
 use super::objects::Objects;
 use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
-use super::record::{LedgerEntry, Pending, PendingOperation, RecordState};
+use super::record::{LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 use super::stages;
 use super::window::{Item, Window, still_rejected};
+use crate::change::Lsn;
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -61,8 +62,15 @@ pub fn needed(
     wanted
 }
 
-/// Decides a window.
+/// Decides a window and orders what is sent.
 pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
+    let mut plan = decided(window, states, objects);
+    ordered(&mut plan, states, objects);
+    plan
+}
+
+/// Decides a window, record by record.
+pub fn decided(window: Window, states: &States, objects: &Objects) -> Plan {
     let mut plan = Plan::default();
     let shelf: Vec<RecordId> = window
         .shelf
@@ -82,9 +90,33 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
         enter_from_shelf(&mut plan, record, states, objects);
     }
     join_circles(&mut plan, states, objects);
-    block_orphans(&mut plan, states);
-    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
+}
+
+/// Orders what a decided plan sends. Nothing may be decided otherwise afterwards.
+pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
+    block_orphans(plan, states);
+    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
+}
+
+/// Puts off the deletes of transactions that are not known whole: of which no Commit before `through`
+/// has been seen. Postgres sends a parent's delete before what it does to the children (`ON DELETE SET
+/// NULL`, or statements of the application), and the CRM may delete the children with their parent.
+///
+/// Within a window deletes come last anyway.
+pub fn wait_for_commit(plan: &mut Plan, objects: &Objects, through: Lsn) {
+    for entry in &mut plan.entries {
+        let operation = &entry.operation;
+        let parent = objects.children.contains_key(&operation.target.id);
+        let removes = matches!(operation.action, Action::Delete { .. });
+        if parent && removes && operation.position.commit >= through && entry.is_sent() {
+            entry.course = Course::Shelve {
+                reason: Reason::Deferred,
+                waits_for: None,
+                fault: None,
+            };
+        }
+    }
 }
 
 /// A change of a record, with what is on the shelf for it.

@@ -96,7 +96,9 @@ async fn remove(
         window.push(Item::new(operation, None), None);
     }
     let states = crew.states(&window, true).await?;
-    let mut plan = planning::plan(window, &states, &crew.objects);
+    let mut plan = planning::decided(window, &states, &crew.objects);
+    crew.brake(&mut plan).await?;
+    planning::ordered(&mut plan, &states, &crew.objects);
     for entry in &mut plan.entries {
         // The truncate is the change, not each of its removals.
         entry.change = false;

@@ -25,7 +25,7 @@ impl<'a> Compiler<'a> {
                 self.note(at(), "a deleted row is counted, and its record stays");
                 Removal::Ignore
             }
-            OnDelete::Plain(Deletion::Delete) => {
+            OnDelete::Plain(word) => {
                 if table.object.is_some_and(|o| !o.deletable) {
                     self.wrong(
                         table.history.ran() && self.used_object(table.object_name),
@@ -36,15 +36,9 @@ impl<'a> Compiler<'a> {
                         &[],
                     );
                 }
-                Removal::Delete { hard: false }
-            }
-            OnDelete::Plain(Deletion::HardDelete) => {
-                self.problem(
-                    at(),
-                    "\"hard_delete\" needs the CRM's bulk interface, which comes in a later release",
-                    "on_delete = \"delete\": the record goes to the recycle bin, which the CRM empties after 15 days",
-                );
-                Removal::Delete { hard: true }
+                Removal::Delete {
+                    hard: *word == Deletion::HardDelete,
+                }
             }
             OnDelete::Marked(marks) => self.archive(table, draft, marks),
         }
