@@ -33,6 +33,7 @@ metrics! {
     WINDOWS = "syncline_windows_total", "Windows sent.";
     OPERATIONS = "syncline_operations_total", "Operations in those windows.";
     SHELF = "syncline_shelf", "Operations on the shelf, by reason.";
+    BRAKE = "syncline_brake_on", "1 for each table of which a brake holds operations, by the code of what it holds.";
     CALLS = "syncline_crm_calls_total", "Requests to the CRM, by kind.";
     ATTEMPTS = "syncline_crm_attempts_total", "Attempts to reach the CRM.";
     RETRIES = "syncline_crm_retries_total", "Those of them that repeated an earlier one.";

@@ -43,6 +43,9 @@ pub struct Config {
     /// How often the schemas of both sides are looked at.
     #[serde(default)]
     pub watch: Watch,
+    /// What is too much, and is held for a person.
+    #[serde(default)]
+    pub brake: Brake,
     /// The admin interface.
     #[serde(default)]
     pub admin: Admin,
@@ -223,6 +226,42 @@ impl Default for Watch {
     }
 }
 
+/// What is too much, and is held for a person.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Brake {
+    /// Deletes of one table (archived records with them) within `within`.
+    pub deletes: DeleteLimit,
+    /// How long a delete counts.
+    pub within: Span,
+    /// Writes of one record within an hour; 0 for no limit.
+    pub writes_per_record: u32,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Brake {
+            deletes: DeleteLimit::Share(Percent(1_000)),
+            within: Span(Duration::from_secs(600)),
+            writes_per_record: 1_000,
+        }
+    }
+}
+
+/// How many deletes are too many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum DeleteLimit {
+    /// More than so many; 0 for no limit.
+    Count(u64),
+    /// More than this share of the table's records, and more than 100.
+    Share(Percent),
+}
+
+/// A share in hundredths of a percent: `"5%"`, `"0.25%"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Percent(pub u32);
+
 /// The admin interface.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -356,6 +395,9 @@ pub struct Table {
     /// What a truncate does.
     #[serde(default)]
     pub on_truncate: OnTruncate,
+    /// What becomes of a record that a person deleted in the CRM.
+    #[serde(default)]
+    pub on_crm_delete: OnCrmDelete,
     /// The columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Column>,
@@ -400,16 +442,35 @@ impl OneOrMany {
 
 /// What a deleted row does to its record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum OnDelete {
+    /// A word says it.
+    Plain(Deletion),
+    /// It stays, marked.
+    Marked(Marks),
+}
+
+/// What a deleted row does, in a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletion {
     /// The record goes to the recycle bin.
     Delete,
     /// The record goes for good.
     HardDelete,
     /// Nothing, and that is counted.
     Ignore,
-    /// These fields are set.
-    Set(BTreeMap<String, toml::Value>),
+}
+
+/// How the record of a deleted row is marked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marks {
+    /// These fields are set. Texts are templates: see `mapping::stamp`.
+    pub set: BTreeMap<String, toml::Value>,
+    /// What a row that comes back writes to those of them that nothing else fills.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restore: BTreeMap<String, toml::Value>,
 }
 
 /// What a truncate does.
@@ -423,6 +484,19 @@ pub enum OnTruncate {
     DeleteAll,
     /// Nothing, and that is counted.
     Ignore,
+}
+
+/// What becomes of a record that a person deleted in the CRM when its row changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCrmDelete {
+    /// A new record is made.
+    Recreate,
+    /// It is taken back out of the recycle bin; a new one is made where it is not there any more.
+    #[default]
+    Undelete,
+    /// It stays deleted; changes of its row are counted as kept.
+    KeepDeleted,
 }
 
 /// A column: a field's name, or a table with more to say.

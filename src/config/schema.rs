@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Size,
     /// A length of time.
     Span,
+    /// A whole number, or a share.
+    CountOrShare,
     /// True or false.
     Switch,
     /// One of these words.
@@ -34,6 +36,9 @@ impl Shape {
             Shape::Count(least, most) => format!("a whole number from {least} to {most}"),
             Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
+            Shape::CountOrShare => {
+                "a whole number (0 for no limit), or a share such as \"5%\"".into()
+            }
             Shape::Switch => "true or false".into(),
             Shape::Choice(words) => choice(words),
             Shape::Rules => "sections, each headed [[routing.rules]], in the file".into(),
@@ -117,6 +122,9 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("backfill", "page_rows", Shape::Count(1, 100_000)),
     key("watch", "catalog", Shape::Span),
     key("watch", "crm", Shape::Span),
+    key("brake", "deletes", Shape::CountOrShare),
+    key("brake", "within", Shape::Span),
+    key("brake", "writes_per_record", Shape::Count(0, 60_000)),
     key("admin", "listen", Shape::Text),
     key("admin", "token", Shape::Secret),
     key(
@@ -146,24 +154,26 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 10] = [
+pub(super) const SECTIONS: [&str; 11] = [
     "source",
     "state",
     "destination",
     "delivery",
     "backfill",
     "watch",
+    "brake",
     "admin",
     "routing",
     "contract",
     "tables",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 6] = [
+pub(super) const TABLE_KEYS: [&str; 7] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
+    "on_crm_delete",
     "columns",
     "constants",
 ];
@@ -183,6 +193,7 @@ pub(super) const COLUMN_KEYS: [&str; 12] = [
     "on_invalid",
 ];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
+pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.
 pub(super) const LATER: &[(&str, &str, &str)] = &[
@@ -201,7 +212,6 @@ pub(super) const LATER_KEYS: &[(&str, &str)] = &[
         "until then the order of writes rests on the state directory",
     ),
     ("on_gap", "until then a gap stops the start, with a message"),
-    ("brake", "until then nothing holds deletes back"),
 ];
 
 /// The key of that section and name.

@@ -49,7 +49,7 @@ fn the_example_loads_and_means_what_it_says() {
     assert_eq!(config.tables.len(), 3);
     let company = &config.tables["public.company"];
     assert!(
-        matches!(&company.on_delete, OnDelete::Set(set) if set["Active__c"].as_bool() == Some(false))
+        matches!(&company.on_delete, OnDelete::Marked(marks) if marks.set["Active__c"].as_bool() == Some(false))
     );
     let deal = &config.tables["public.deal"];
     assert_eq!(deal.key.column.names(), ["company_id", "number"]);

@@ -55,6 +55,7 @@ mod normalize;
 mod operation;
 #[cfg(test)]
 mod properties;
+mod stamp;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,7 @@ pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
+pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};
 pub use table::{
     ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
     TableMapping, Unmapped,

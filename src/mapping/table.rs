@@ -62,7 +62,7 @@ impl Mapping {
                 .map(|r| r.slot)
                 .chain(table.constants.iter().map(|c| c.slot))
                 .chain(match &target.removal {
-                    Removal::Archive(set) => set.iter().map(|f| f.slot).collect(),
+                    Removal::Archive { set, .. } => set.iter().map(|f| f.slot).collect(),
                     _ => Vec::new(),
                 });
             let fields: Vec<&str> = slots

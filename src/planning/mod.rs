@@ -1,7 +1,7 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► batches
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► stages ─► batches
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
@@ -15,11 +15,14 @@
 //! - No record is written while a record that it refers to is missing, as far as the window can know;
 //!   none is deleted before those of the window that refer to it.
 //! - No set of records waits for itself, but for rows that exchanged their keys (`waits.rs`).
+//! - None is deleted before its transaction is known whole, where the CRM could take along records that
+//!   the rest of the transaction keeps.
 //! - A re-key shares its window with no other operation on either of its two external ids.
 //! - The same changes cut at the same place make the same plan: a window that may have been sent can
 //!   be sent again.
 
 mod batch;
+mod brake;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
@@ -28,6 +31,7 @@ mod objects;
 mod plan;
 mod re_key;
 mod record;
+mod sketch;
 mod stages;
 mod waits;
 #[cfg(test)]
@@ -35,10 +39,11 @@ mod waits_tests;
 mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
 pub use entry::{Course, Entry, Plan, States, is_drift, parents};
 pub use merge::merge;
 pub use objects::Objects;
-pub use plan::{needed, plan};
+pub use plan::{decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 #[cfg(test)]

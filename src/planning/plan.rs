@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::entry::{
-    Entry, Origin, Plan, States, decide, is_own, parents, refused, still_held, stuck, waiting,
+    Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
+    stuck, waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
 use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
-use super::record::{LedgerEntry, RecordState};
+use super::record::{LedgerEntry, Reason, RecordState};
 use super::window::{Item, Window, still_rejected};
 use super::{stages, waits};
+use crate::change::Lsn;
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -60,8 +62,15 @@ pub fn needed(
     wanted
 }
 
-/// Decides a window.
+/// Decides a window and orders what is sent.
 pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
+    let mut plan = decided(window, states, objects);
+    ordered(&mut plan, states, objects);
+    plan
+}
+
+/// Decides a window, record by record.
+pub fn decided(window: Window, states: &States, objects: &Objects) -> Plan {
     let mut plan = Plan::default();
     let shelf: Vec<RecordId> = window
         .shelf
@@ -80,9 +89,33 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     for record in shelf {
         enter_from_shelf(&mut plan, record, states, objects);
     }
-    waits::decide(&mut plan, states, objects);
-    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
+}
+
+/// Orders what a decided plan sends. Nothing may be decided otherwise afterwards.
+pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
+    waits::decide(plan, states, objects);
+    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
+}
+
+/// Puts off the deletes of transactions that are not known whole: of which no Commit before `through`
+/// has been seen. Postgres sends a parent's delete before what it does to the children (`ON DELETE SET
+/// NULL`, or statements of the application), and the CRM may delete the children with their parent.
+///
+/// Within a window deletes come last anyway.
+pub fn wait_for_commit(plan: &mut Plan, objects: &Objects, through: Lsn) {
+    for entry in &mut plan.entries {
+        let operation = &entry.operation;
+        let parent = objects.children.contains_key(&operation.target.id);
+        let removes = matches!(operation.action, Action::Delete { .. });
+        if parent && removes && operation.position.commit >= through && entry.is_sent() {
+            entry.course = Course::Shelve {
+                reason: Reason::Deferred,
+                waits_for: None,
+                fault: None,
+            };
+        }
+    }
 }
 
 /// A change of a record, with what is on the shelf for it.
@@ -96,15 +129,12 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         {
             Arc::make_mut(&mut item.operation.fields).retain(|f| f.slot == only);
         }
+        let origin = Origin::Change {
+            rereferred: item.rereferred,
+        };
         let course = match item.rejected {
-            Some(fault) => refused(fault),
-            None => decide(
-                &item.operation,
-                ledger.as_ref(),
-                Origin::Change {
-                    rereferred: item.rereferred,
-                },
-            ),
+            Some(fault) => rejected(fault, &item.operation, ledger.as_ref(), origin),
+            None => decide(&item.operation, ledger.as_ref(), origin),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -120,7 +150,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         });
     };
     let older = before.to_operation(&item.operation.target);
-    let rejected = still_rejected(before.fault.clone().filter(is_own), &item);
+    let fault = still_rejected(before.fault.clone().filter(is_own), &item);
     let held = still_held(&before, &item);
     let (change, row) = (item.change, item.row.is_some());
     // A marker, or what waits behind one: the external id is not free yet.
@@ -130,23 +160,18 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let goes = rejected.is_none() && held.is_none() && taken.is_none();
+    let goes = fault.is_none() && held.is_none() && taken.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
-    let course = if let Some(fault) = rejected {
-        refused(fault)
+    let origin = Origin::Change { rereferred: true };
+    let course = if let Some(fault) = fault {
+        rejected(fault, &operation, ledger.as_ref(), origin)
     } else if let Some(held) = held {
         held
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| {
-            decide(
-                &operation,
-                ledger.as_ref(),
-                Origin::Change { rereferred: true },
-            )
-        })
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), origin))
     };
     plan.add(Entry {
         operation,

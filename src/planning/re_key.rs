@@ -183,11 +183,7 @@ pub(super) fn re_key_base(
 /// What becomes of the record under the old key when a re-key is not possible.
 fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option<Entry> {
     let known = ledger.as_ref().filter(|l| l.may_exist())?;
-    let (action, fields) = match &by.target.removal {
-        Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
-        Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
-        Removal::Ignore => return None,
-    };
+    let (action, fields) = by.target.removal.without_row(by.position, by.commit_time)?;
     // Where the record stands: whatever is done under this external id later is newer.
     let operation = Operation {
         key: old.key,

@@ -29,7 +29,7 @@ use crate::backoff::Backoff;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
 use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::Batch;
+use crate::planning::{Batch, CrmId};
 
 /// How to deliver.
 #[derive(Clone, Debug)]
@@ -325,6 +325,32 @@ impl Delivery {
             }
         }
         Ok(records)
+    }
+
+    /// Takes records out of the recycle bin; see [`Sink::undelete`].
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn undelete(&self, ids: &[CrmId]) -> Result<Vec<Outcome>, Fault> {
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for part in ids.chunks(self.limits().records.max(1)) {
+            let mut tries = 0_u32;
+            loop {
+                let answers = self.persist(|| self.sink.undelete(part)).await?;
+                if answers.len() != part.len() {
+                    return Err(miscounted());
+                }
+                tries += 1;
+                let passing = |o: &Outcome| matches!(o, Outcome::Refused(f) if f.class == Class::RecordTransient);
+                // Those that are back already are not in the bin any more: the caller finds them.
+                if tries >= self.tries.record || !answers.iter().any(passing) {
+                    outcomes.extend(answers);
+                    break;
+                }
+                sleep(self.delay(tries)).await;
+            }
+        }
+        Ok(outcomes)
     }
 
     /// Attempts until there is an answer, or a fault that repeating does not heal.

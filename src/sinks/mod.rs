@@ -108,6 +108,12 @@ pub trait Sink: Send + Sync + 'static {
     /// unknown part) was written.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>>;
 
+    /// Takes records back out of the CRM's recycle bin, with what went there with them: one outcome an
+    /// id, in their order. *Absent*: it is not in the bin (any more), or the CRM has none.
+    fn undelete<'a>(&'a self, ids: &'a [CrmId]) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(async move { Ok(vec![Outcome::Absent; ids.len()]) })
+    }
+
     /// Makes the fields that `object` lacks, visible and writable for our user: one answer a spec, in
     /// their order. Looks first whether there is room, and makes either all or none. A field that is
     /// there already and can hold what the spec says counts as made: called again after a crash it

@@ -155,6 +155,7 @@ stored_enum!(Existence {
     Archived = 1,
     Deleted = 2,
     Uncertain = 3,
+    Kept = 4,
 });
 stored_enum!(Reason {
     DeadLetter = 0,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
+use super::brakes::Guard;
+use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
-use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{Action, RecordId};
+use crate::fault::{Error, ErrorKind, Fault, Result};
+use crate::mapping::{Action, Key, RecordId};
 use crate::planning::{
     self, Batch, Course, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason, States,
     Window,
@@ -24,6 +26,8 @@ pub struct Crew {
     pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
+    /// Holds what is too much.
+    pub guard: Arc<Guard>,
 }
 
 impl Crew {
@@ -43,7 +47,14 @@ impl Crew {
             page: window.page.take(),
         };
         let states = self.states(&window, shelf_in_use).await?;
-        let plan = planning::plan(window, &states, &self.objects);
+        let through = window
+            .checkpoint
+            .unwrap_or_default()
+            .max(progress.checkpoint);
+        let mut plan = planning::decided(window, &states, &self.objects);
+        self.brake(&mut plan).await?;
+        planning::wait_for_commit(&mut plan, &self.objects, through);
+        planning::ordered(&mut plan, &states, &self.objects);
         if intent.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
@@ -79,6 +90,7 @@ impl Crew {
     pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
+        let mut lost = Vec::new();
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -87,17 +99,25 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates).await?;
+            self.send_stage(&mut plan, &ready, &mut fates, &mut lost)
+                .await?;
         }
-        self.name_missing_parents(&plan, &mut fates).await?;
+        self.missing_parents(&plan, &mut fates, &mut lost).await?;
         Ok(Delivered {
             extent,
             plan,
             fates,
+            lost,
         })
     }
 
-    async fn send_stage(&self, plan: &mut Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
+    async fn send_stage(
+        &self,
+        plan: &mut Plan,
+        stage: &[usize],
+        fates: &mut [Fate],
+        lost: &mut Vec<Lost>,
+    ) -> Result<()> {
         let limits = self.delivery.limits();
         let mut absent = Vec::new();
         let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
@@ -111,48 +131,10 @@ impl Crew {
             }
         })
         .await?;
-        if absent.is_empty() {
-            return Ok(());
-        }
-        // The CRM has lost the record (for a re-key, nothing bears the old external id): the row
-        // arrives as a new one, with all its fields, and what the old one held counts for nothing.
-        for &index in &absent {
-            if let Some(entry) = plan.entries.get_mut(index) {
-                // It cannot refer to itself before it is there.
-                let own = entry.operation.record();
-                let operation = &entry.operation;
-                for field in operation.fields.iter() {
-                    let to_itself = planning::parents(operation, std::slice::from_ref(field))
-                        .any(|parent| parent == own);
-                    if to_itself && !entry.completes.contains(field) {
-                        entry.completes.push(field.clone());
-                    }
-                }
-                let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
-                let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
-                entry.course = Course::Send(Arc::new(fields.cloned().collect()));
-                entry.ledger = None;
-                tracing::warn!(
-                    object = %entry.operation.target.object,
-                    external_id = %entry.operation.key,
-                    "the CRM no longer has this record: it is made again"
-                );
-            }
-        }
-        let mut entries = plan.entries.clone();
-        for &index in &absent {
-            if let Some(entry) = entries.get_mut(index) {
-                entry.operation.action = Action::Upsert;
-            }
-        }
-        let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
-            set(fates, index, Fate::Answered(outcome))
-        })
-        .await
+        self.restore(plan, &absent, fates, lost).await
     }
 
-    async fn send_batches(
+    pub(super) async fn send_batches(
         &self,
         batches: Vec<(Batch, Vec<usize>)>,
         mut each: impl FnMut(usize, Outcome),
@@ -178,41 +160,6 @@ impl Crew {
         }
         Ok(())
     }
-
-    /// Tells a parent that is yet to come from one that the CRM has lost.
-    async fn name_missing_parents(&self, plan: &Plan, fates: &mut [Fate]) -> Result<()> {
-        for (index, entry) in plan.entries.iter().enumerate() {
-            let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index) else {
-                continue;
-            };
-            if fault.class != Class::MissingParent {
-                continue;
-            }
-            let parents: Vec<RecordId> = entry
-                .operation
-                .references()
-                .map(|(_, object, key)| RecordId {
-                    object,
-                    key: key.clone(),
-                })
-                .collect();
-            let named = parents
-                .iter()
-                .find(|p| fault.message.contains(p.key.as_str()));
-            let Some(parent) = named.or(parents.first()).cloned() else {
-                continue;
-            };
-            let known = self.store.records(std::slice::from_ref(&parent)).await?;
-            let lost = known
-                .first()
-                .and_then(|s| s.ledger.as_ref())
-                .is_some_and(|l| l.exists());
-            if !lost {
-                set(fates, index, Fate::Waits(parent));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Shelf records whose turn it is.
@@ -222,6 +169,8 @@ pub struct Due {
     pub records: Vec<RecordId>,
     /// There are more than were asked for.
     pub more: bool,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
 }
 
 /// Most shelf records that are kept in memory as due.
@@ -326,11 +275,12 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
         let place = *plan.places.get(&parent)?;
         let other: &Entry = plan.entries.get(place).filter(|_| place != index)?;
         let renamed = matches!(other.operation.action, Action::ReKey { .. });
-        if other.exists() && !renamed {
+        let kept = matches!(fates.get(place), Some(Fate::Kept));
+        if other.exists() && !renamed && !kept {
             return None;
         }
         match fates.get(place)? {
-            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) => Some(parent),
+            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) | Fate::Kept => Some(parent),
             _ => None,
         }
     })
@@ -387,14 +337,14 @@ fn of_schema(pending: &Pending) -> bool {
     fault.is_some_and(|fault| planning::is_drift(fault) || hints_at_schema(fault))
 }
 
-fn set(fates: &mut [Fate], index: usize, fate: Fate) {
+pub(super) fn set(fates: &mut [Fate], index: usize, fate: Fate) {
     if let Some(place) = fates.get_mut(index) {
         *place = fate;
     }
 }
 
 /// Delivery stops: every write would fail until a person acts.
-fn stopped(fault: Fault) -> Error {
+pub(super) fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
     Error::new(ErrorKind::DestinationRefused, what)
         .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
+use super::lost::Lost;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
-use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage,
+    WindowPage, is_braked,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -37,6 +38,8 @@ pub enum Fate {
     Answered(Outcome),
     /// Its parent failed or is not there: it waits.
     Waits(RecordId),
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
 }
 
 /// A window that has been delivered.
@@ -48,6 +51,8 @@ pub struct Delivered {
     pub plan: Plan,
     /// What became of it, one fate an entry.
     pub fates: Vec<Fate>,
+    /// Other records that turned out to be gone in the CRM.
+    pub lost: Vec<Lost>,
 }
 
 /// A settlement, and what follows from it.
@@ -59,6 +64,10 @@ pub struct Settled {
     pub released: Vec<RecordId>,
     /// The page of existing rows that it settles, and what became of them.
     pub page: Option<(WindowPage, Rowcount)>,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
+    /// A delete waits for its transaction to be known whole.
+    pub awaits_commit: bool,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
 }
@@ -74,6 +83,7 @@ pub fn settle(
         extent,
         plan,
         fates,
+        lost,
     } = delivered;
     let mut desk = Desk {
         objects,
@@ -96,6 +106,9 @@ pub fn settle(
         desk.entry(entry, fates.next().unwrap_or_default());
     }
     desk.mark_bearers();
+    for lost in lost {
+        desk.lost(lost);
+    }
     desk.settled.page = page.map(|page| {
         desk.rows.read = page.rows;
         desk.rows.overtaken += page.overtaken;
@@ -171,7 +184,7 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged, _) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::Kept, _) | (_, Fate::Kept) => &mut self.rows.unchanged,
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -182,6 +195,10 @@ impl Desk<'_> {
             (Course::Unchanged, _) => {
                 self.write_ledger(&entry, &[], None);
                 self.verdict(&entry, Some(Verdict::Unchanged));
+            }
+            (Course::Kept, _) | (Course::Send(_), Fate::Kept) => {
+                self.leave_deleted(&entry);
+                self.verdict(&entry, Some(Verdict::Kept));
             }
             (
                 Course::Shelve {
@@ -295,6 +312,8 @@ impl Desk<'_> {
         tried: bool,
     ) {
         self.tally(&entry, Some(Verdict::Pending));
+        let removes = matches!(entry.operation.action, Action::Delete { .. });
+        self.settled.awaits_commit |= reason == Reason::Deferred && removes;
         let record = entry.operation.record();
         let target = &entry.operation.target;
         let counted = entry.change || entry.pending.as_ref().is_some_and(|p| p.counted);
@@ -306,7 +325,10 @@ impl Desk<'_> {
             reason,
             operation: Some(PendingOperation::new(&entry.operation)),
             waits_for,
-            fault: fault.or_else(|| before.and_then(|p| p.fault.clone())),
+            fault: fault.or_else(|| {
+                let before = before.and_then(|p| p.fault.clone());
+                before.filter(|fault| !is_braked(fault))
+            }),
             attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
             since: before.map_or(self.now, |p| p.since),
             tried: if tried {
@@ -432,6 +454,44 @@ impl Desk<'_> {
             .settlement
             .ledger
             .push((operation.record(), written));
+    }
+
+    /// A person deleted the record in the CRM: the ledger says so, and goes on with its changes.
+    fn leave_deleted(&mut self, entry: &Entry) {
+        let operation = &entry.operation;
+        if let Action::ReKey { from } = &operation.action {
+            let old = RecordId {
+                object: operation.target.id,
+                key: from.clone(),
+            };
+            self.settled.settlement.ledger_removed.push(old);
+        }
+        let kept = LedgerEntry {
+            position: operation.position,
+            existence: Existence::Kept,
+            crm_id: None,
+            fingerprints: Vec::new(),
+            parents: Vec::new(),
+        };
+        let ledger = &mut self.settled.settlement.ledger;
+        ledger.push((operation.record(), kept));
+    }
+
+    /// A record that turned out to be gone.
+    fn lost(&mut self, lost: Lost) {
+        if let Some(mut entry) = lost.ledger {
+            let ledger = &mut self.settled.settlement.ledger;
+            if let Some(place) = ledger.iter().position(|(r, _)| *r == lost.record) {
+                let (_, own) = ledger.swap_remove(place);
+                entry.position = entry.position.max(own.position);
+            }
+            ledger.push((lost.record.clone(), entry));
+        }
+        let target = self.objects.targets.get(&lost.record.object);
+        if let (true, Some(target)) = (lost.reread, target) {
+            let row = (target.table.clone(), lost.record.key);
+            self.settled.reread.push(row);
+        }
     }
 
     fn tombstone(&mut self, entry: &Entry) {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::adapt::{Adapter, World};
 use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
+use super::brakes::Guard;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -197,7 +198,9 @@ pub async fn run(
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        guard: Arc::new(Guard::new(&config.brake, Clock::System, &*store).await?),
     };
+    status.alarms(crew.guard.alarms());
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
-use crate::planning::Reason;
+use crate::planning::{Alarm, Reason};
 use crate::sinks::BreakerState;
 use crate::store::{
     Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
 };
 use crate::supervisor::start::Handle;
-use crate::supervisor::status;
+use crate::supervisor::{brakes, status};
 
 pub use super::progression::{BackfillReport, JobReport, severity};
 
@@ -71,6 +71,8 @@ pub struct Report {
     pub backfills: Vec<BackfillReport>,
     /// What is to be said of the rules in force.
     pub findings: Vec<Finding>,
+    /// Brakes that are on.
+    pub brakes: Vec<BrakeReport>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<String, u64>,
     /// Values that were cut or cleared to fit (`on_invalid`) since the rules are in force, by table and
@@ -80,6 +82,27 @@ pub struct Report {
     pub crm: Option<CrmReport>,
     /// The store; null when there is none yet.
     pub store: Option<StoreReport>,
+}
+
+/// A brake that is on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BrakeReport {
+    /// The table, in the configuration's words.
+    pub table: String,
+    /// The code of what it holds: `brake_deletes` or `brake_writes`.
+    pub code: String,
+    /// For people.
+    pub what: String,
+}
+
+impl BrakeReport {
+    fn new(alarm: &Alarm) -> Self {
+        BrakeReport {
+            table: alarm.table.to_string(),
+            code: alarm.kind.code().into(),
+            what: alarm.what.clone(),
+        }
+    }
 }
 
 /// The database's side.
@@ -181,6 +204,7 @@ impl Basics {
             backfills: Vec::new(),
             findings: Vec::new(),
             made_to_fit: BTreeMap::new(),
+            brakes: Vec::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
             store: None,
@@ -224,7 +248,9 @@ impl Basics {
         report.verdicts = by_table(&snapshot.verdicts);
         report.shelf = shelf(&snapshot.shelf);
         report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
-        report.findings = snapshot.findings;
+        report.findings = snapshot.brakes.iter().map(brakes::finding).collect();
+        report.findings.extend(snapshot.findings);
+        report.brakes = snapshot.brakes.iter().map(BrakeReport::new).collect();
         let kinds = snapshot.schema_changes.iter();
         report.schema_changes = kinds.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
         for (table, field, count) in snapshot.mapping.iter().flat_map(|m| m.adjusted()) {

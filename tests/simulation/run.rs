@@ -22,6 +22,7 @@ use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
 use syncline::supervisor::apply::{Apply, Aside, Pace};
 use syncline::supervisor::backfill::{self, Backfill};
+use syncline::supervisor::brakes::Guard;
 use syncline::supervisor::command::Command;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
@@ -263,10 +264,13 @@ impl Simulation {
             .is_empty();
         let verdicts = store.verdicts().await?;
         let status = Arc::new(Status::new(recovered.progress, verdicts, shelf, any));
+        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
+        let guard = Guard::new(&schema::config().brake, clock, store).await?;
         let crew = Crew {
             store: Arc::new(store.clone()),
             delivery,
             objects: Arc::clone(adapter.objects()),
+            guard: Arc::new(guard),
         };
         let pace = Pace {
             linger: Duration::from_millis(self.random.random_range(0..100)),

@@ -137,6 +137,20 @@ impl Sidecar {
         }
     }
 
+    /// How it ended, if it has ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        let status = self.child.as_mut().unwrap().try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Changes its configuration file, for the next start.
+    pub fn edit(&self, change: impl Fn(&str) -> String) {
+        let path = self.dir.path().join("config.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, change(&config)).unwrap();
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.assert_alive();

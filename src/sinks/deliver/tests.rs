@@ -136,6 +136,7 @@ fn batch(keys: &[&str]) -> Batch {
             object: "Contact".into(),
             key_field: "Ext__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
+            on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: Vec::new(),
         }),

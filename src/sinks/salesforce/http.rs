@@ -38,6 +38,8 @@ pub(super) enum Call {
     Upsert,
     Update,
     Delete,
+    /// Taking records out of the recycle bin.
+    Undelete,
     Check,
     /// Making a field, or taking it away.
     Field,
@@ -46,7 +48,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 10] = [
+    const ALL: [(Call, &'static str); 11] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -54,6 +56,7 @@ impl Call {
         (Call::Upsert, "upsert"),
         (Call::Update, "update"),
         (Call::Delete, "delete"),
+        (Call::Undelete, "undelete"),
         (Call::Check, "check"),
         (Call::Field, "field"),
         (Call::Grant, "grant"),
@@ -62,7 +65,7 @@ impl Call {
     pub(super) fn writes(self) -> bool {
         matches!(
             self,
-            Call::Upsert | Call::Update | Call::Delete | Call::Field | Call::Grant
+            Call::Upsert | Call::Update | Call::Delete | Call::Undelete | Call::Field | Call::Grant
         )
     }
 }
@@ -95,12 +98,17 @@ impl Answer {
 
     /// The fault of a refusal.
     pub(super) fn fault(&self) -> Fault {
+        self.fault_of(&self.body)
+    }
+
+    /// The fault of a refusal that says this.
+    pub(super) fn fault_of(&self, body: &[u8]) -> Fault {
         let refusal = Refusal {
             status: self.status,
             write: self.call.writes(),
             retry_after: self.retry_after,
         };
-        errors::request_fault(refusal, self.html, &self.body)
+        errors::request_fault(refusal, self.html, body)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Salesforce, through its REST API.
 //!
 //! ```text
-//! collections, read, describe, fields   what to ask, what the answer means
+//! collections, read, describe, fields,  what to ask, what the answer means
+//! bin (SOAP)
 //!       │        write, soql, keys   how records, queries and external ids are spelt
 //!       ▼
 //!     call ──► auth, version         a session, renewed when refused; the version spoken
@@ -31,6 +32,7 @@
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/>
 
 mod auth;
+mod bin;
 mod check;
 mod codes;
 mod collections;
@@ -54,6 +56,7 @@ use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use self::auth::{Auth, Session};
+use self::bin::Binned;
 use self::collections::{MAX_RECORDS, Rights};
 use self::describe::Descriptions;
 use self::http::{Answer, Call, Http};
@@ -63,7 +66,7 @@ use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::Batch;
+use crate::planning::{Batch, CrmId};
 
 pub use self::errors::advice;
 pub(crate) use self::errors::hints_at_schema;
@@ -379,6 +382,10 @@ impl Sink for Salesforce {
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn undelete<'a>(&'a self, ids: &'a [CrmId]) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(self.binned(Binned::Undelete, ids))
     }
 
     fn create_fields<'a>(

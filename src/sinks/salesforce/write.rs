@@ -214,6 +214,7 @@ mod tests {
             object: "Contact".into(),
             key_field: "Ext_Id__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
+            on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: vec![
                 plain("LastName"),

@@ -138,6 +138,8 @@ pub struct Apply {
     rescan: bool,
     /// What was held for a schema may go by now.
     mended: bool,
+    /// Deletes on the shelf wait for a Commit.
+    awaits_commit: bool,
     discards: Vec<Command>,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
@@ -181,6 +183,7 @@ impl Apply {
             due: VecDeque::new(),
             rescan: false,
             mended: false,
+            awaits_commit: false,
             discards: Vec::new(),
             triggers: VecDeque::new(),
             askers: Vec::new(),
@@ -269,6 +272,7 @@ impl Apply {
     fn receive(&mut self, due: Due) {
         self.due.extend(due.records);
         self.rescan |= due.more;
+        self.read_again(due.reread);
     }
 
     fn command(&mut self, command: Command) {
@@ -307,7 +311,9 @@ impl Apply {
                 }
             }
             Command::LookAtCrm => self.look_at_crm(),
-            discard @ Command::Discard { .. } => self.discards.push(discard),
+            asked @ (Command::Discard { .. }
+            | Command::Release { .. }
+            | Command::Recreate { .. }) => self.discards.push(asked),
         }
     }
 
@@ -535,6 +541,7 @@ impl Apply {
     fn confirm<S: Source>(&mut self, progress: Progress, source: &mut S) {
         if progress.checkpoint > self.progress.checkpoint {
             source.confirm(progress.checkpoint);
+            self.rescan |= std::mem::take(&mut self.awaits_commit);
         }
         self.progress = progress;
     }
