@@ -1,7 +1,7 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► batches
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► batches ─► lanes
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
@@ -14,6 +14,7 @@
 //! - *Absent* never erases; *clear* is a value.
 //! - No record is written while a record that it refers to is missing, as far as the window can know;
 //!   none is deleted before those of the window that refer to it.
+//! - Of the batches of a stage, no two that lock a record in common are under way at once.
 //! - A re-key shares its window with no other operation on either of its two external ids.
 //! - The same changes cut at the same place make the same plan: a window that may have been sent can
 //!   be sent again.
@@ -22,16 +23,21 @@ mod batch;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
+mod lanes;
+mod locks;
 mod merge;
 mod objects;
+mod pack;
 mod plan;
 mod re_key;
 mod record;
 mod stages;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut};
 pub use entry::{Course, Entry, Plan, States, is_drift, parents};
+pub use lanes::Lanes;
+pub use locks::Locks;
 pub use merge::merge;
 pub use objects::Objects;
 pub use plan::{needed, plan};

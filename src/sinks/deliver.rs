@@ -144,6 +144,11 @@ impl Delivery {
         self.sink.limits()
     }
 
+    /// See [`Sink::locks_parents`].
+    pub fn locks_parents(&self, object: &str) -> bool {
+        self.sink.locks_parents(object)
+    }
+
     /// How it is doing.
     pub fn health(&self) -> Health {
         let last_fault = self.last_fault.lock();

@@ -52,7 +52,7 @@ pub enum Outcome {
 pub struct Limits {
     /// Records.
     pub records: usize,
-    /// Bytes of values, roughly.
+    /// Bytes of its body.
     pub bytes: usize,
 }
 
@@ -119,6 +119,12 @@ pub trait Sink: Send + Sync + 'static {
         object: &'a str,
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
+
+    /// Whether the CRM locks records of this object while records that refer to them are written, so
+    /// that two requests with children of one parent stand in each other's way.
+    fn locks_parents(&self, _object: &str) -> bool {
+        true
+    }
 
     /// What it has cost so far.
     fn usage(&self) -> Usage {

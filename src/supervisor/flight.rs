@@ -9,8 +9,8 @@ use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
 use crate::planning::{
-    self, Batch, Course, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason, States,
-    Window,
+    self, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Pending, Plan, Reason, Room,
+    States, Window,
 };
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
@@ -97,10 +97,9 @@ impl Crew {
     }
 
     async fn send_stage(&self, plan: &mut Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
-        let limits = self.delivery.limits();
         let mut absent = Vec::new();
-        let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        let cuts = self.cut(&plan.entries, stage);
+        self.send_batches(cuts, |index, outcome| {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
             if outcome == Outcome::Absent && arrives {
@@ -144,26 +143,52 @@ impl Crew {
                 entry.operation.action = Action::Upsert;
             }
         }
-        let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        let cuts = self.cut(&entries, &absent);
+        self.send_batches(cuts, |index, outcome| {
             set(fates, index, Fate::Answered(outcome))
         })
         .await
     }
 
+    fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
+        let limits = self.delivery.limits();
+        let room = Room {
+            records: limits.records,
+            bytes: limits.bytes,
+            locks: &|object| self.delivery.locks_parents(object),
+        };
+        planning::cut(entries, stage, &room)
+    }
+
+    /// Sends batches at once, but for those that lock a record in common.
     async fn send_batches(
         &self,
-        batches: Vec<(Batch, Vec<usize>)>,
+        mut cuts: Vec<Cut>,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
-        let mut requests: FuturesUnordered<_> = batches
-            .into_iter()
-            .map(|(batch, places)| async move {
-                let sent = places.len();
-                (self.delivery.deliver(batch).await, places, sent)
-            })
-            .collect();
-        while let Some((answer, places, sent)) = requests.next().await {
+        let locks = cuts.iter_mut().map(|cut| std::mem::take(&mut cut.locks));
+        let mut lanes = Lanes::new(locks.collect());
+        let mut waiting: Vec<Option<Cut>> = cuts.into_iter().map(Some).collect();
+        let mut requests = FuturesUnordered::new();
+        loop {
+            while let Some(lane) = lanes.start() {
+                let Some(cut) = waiting.get_mut(lane).and_then(Option::take) else {
+                    continue;
+                };
+                requests.push(async move {
+                    let sent = cut.places.len();
+                    (
+                        self.delivery.deliver(cut.batch).await,
+                        cut.places,
+                        sent,
+                        lane,
+                    )
+                });
+            }
+            let Some((answer, places, sent, lane)) = requests.next().await else {
+                return Ok(());
+            };
+            lanes.end(lane);
             let outcomes = answer.map_err(stopped)?;
             if outcomes.len() != sent {
                 return Err(Error::new(
@@ -175,7 +200,6 @@ impl Crew {
                 each(index, outcome);
             }
         }
-        Ok(())
     }
 
     /// Tells a parent that is yet to come from one that the CRM has lost.

@@ -115,9 +115,9 @@ fn what_comes_while_rules_are_made_waits_for_them() {
     let mut expected = Vec::new();
     for id in 1..=60_u32 {
         if id <= 5 {
-            world
-                .postgres
-                .psql(&format!("UPDATE company SET tier = 't{id}' WHERE id = {id}"));
+            world.postgres.psql(&format!(
+                "UPDATE company SET tier = 't{id}' WHERE id = {id}"
+            ));
         } else {
             world.postgres.psql(&format!(
                 "INSERT INTO company (id, name, tier) VALUES ({id}, 'c{id}', 't{id}');

@@ -389,6 +389,13 @@ impl Sink for Salesforce {
         Box::pin(self.make_fields(object, specs))
     }
 
+    /// Owners are not locked by what they own.
+    fn locks_parents(&self, object: &str) -> bool {
+        !["User", "Group"]
+            .iter()
+            .any(|o| o.eq_ignore_ascii_case(object))
+    }
+
     fn usage(&self) -> Usage {
         self.http.usage()
     }
