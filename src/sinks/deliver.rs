@@ -40,12 +40,16 @@ pub struct Settings {
     pub requests_per_second: u32,
     /// Tries for a record whose failure may pass, before it becomes a dead letter.
     pub record_tries: u32,
+    /// Tries for a record that is locked, before it becomes a dead letter.
+    pub lock_tries: u32,
     /// Times in a row that a request may go unanswered before it is split, to find out whether one
     /// of its records is the cause. A record alone that still goes unanswered becomes a dead letter
     /// only if the CRM works otherwise.
     pub unknown_tries: u32,
     /// Delays between attempts.
     pub backoff: Backoff,
+    /// Delays before a locked record is tried again; none is shorter than the base.
+    pub lock_backoff: Backoff,
     /// Failures of the CRM in a row that open the circuit breaker.
     pub breaker_threshold: u32,
 }
@@ -56,10 +60,15 @@ impl Default for Settings {
             concurrency: 4,
             requests_per_second: 20,
             record_tries: 5,
+            lock_tries: 12,
             unknown_tries: 10,
             backoff: Backoff {
                 base: Duration::from_millis(500),
                 cap: Duration::from_secs(30),
+            },
+            lock_backoff: Backoff {
+                base: Duration::from_millis(100),
+                cap: Duration::from_secs(5),
             },
             breaker_threshold: 5,
         }
@@ -72,6 +81,7 @@ impl From<&Destination> for Settings {
             concurrency: config.concurrency,
             requests_per_second: config.requests_per_second,
             record_tries: config.record_tries,
+            lock_tries: config.lock_tries,
             ..Settings::default()
         }
     }
@@ -99,6 +109,7 @@ pub struct Delivery {
     sink: Arc<dyn Sink>,
     tries: Tries,
     backoff: Backoff,
+    lock_backoff: Backoff,
     permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
@@ -125,9 +136,11 @@ impl Delivery {
             sink,
             tries: Tries {
                 record: settings.record_tries.max(1),
+                lock: settings.lock_tries.max(1),
                 unknown: settings.unknown_tries.max(1),
             },
             backoff: settings.backoff,
+            lock_backoff: settings.lock_backoff,
             permits: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             limiter: Limiter::new(settings.requests_per_second),
             breaker: Breaker::new(settings.breaker_threshold),
@@ -255,7 +268,7 @@ impl Delivery {
             Ok(answers) if answers.len() == specs.len() => Ok(answers),
             Ok(_) => Err(miscounted()),
             // It was tried often enough: no reason to stop anything but the fields.
-            Err(mut fault) if fault.class == Class::RecordTransient => {
+            Err(mut fault) if matches!(fault.class, Class::RecordTransient | Class::Locked) => {
                 fault.class = Class::Configuration;
                 Ok(vec![Err(fault); specs.len()])
             }
@@ -346,7 +359,9 @@ impl Delivery {
             };
             match fault.class {
                 Class::Service | Class::Unknown => {}
-                Class::RecordTransient if transient + 1 < self.tries.record => transient += 1,
+                Class::RecordTransient | Class::Locked if transient + 1 < self.tries.record => {
+                    transient += 1
+                }
                 _ => return Err(fault),
             }
             failures = failures.saturating_add(1);
@@ -402,7 +417,17 @@ impl Delivery {
     /// When the part may be sent.
     fn until(&self, part: &Part) -> Option<Instant> {
         let pause = part.pause?;
-        Some(Instant::now() + self.delay(pause.failures).max(pause.at_least))
+        let delay = match pause.lock {
+            true => self.lock_delay(pause.failures),
+            false => self.delay(pause.failures),
+        };
+        Some(Instant::now() + delay.max(pause.at_least))
+    }
+
+    fn lock_delay(&self, failures: u32) -> Duration {
+        let Backoff { base, cap } = self.lock_backoff;
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        (base + self.lock_backoff.delay(failures, &mut *random)).min(cap)
     }
 
     fn delay(&self, failures: u32) -> Duration {

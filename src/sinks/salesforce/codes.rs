@@ -10,8 +10,8 @@
 
 use crate::fault::Class;
 use Class::{
-    Authentication as A, Configuration as C, MissingParent as P, Record as R, RecordTransient as T,
-    Service as S, Split,
+    Authentication as A, Configuration as C, Locked as L, MissingParent as P, Record as R,
+    RecordTransient as T, Service as S, Split,
 };
 
 /// A row of the table.
@@ -98,8 +98,11 @@ const GOVERNOR: &[&str] = &[
     "Too many query rows",
     "Too many DML",
 ];
-const AUTOMATION_LOCKED: &str =
-    "An automation of the org met a locked record. It is tried again, in smaller requests.";
+const LOCKED: &str = "Somebody else was writing this record or its parent, each time that it was tried. Syncline never \
+     writes children of one parent at once: look for an import, another integration or a long automation \
+     that writes the same parents, and retry when it is done.";
+const AUTOMATION_LOCKED: &str = "An automation of the org met a locked record, each time that it was tried. Look for what writes the \
+     records that the automation touches at the same time, and retry when it is done.";
 const AUTOMATION_LIMIT: &str = "An automation of the org used up its limits. It is tried again in smaller requests; if it \
      still fails, the trigger or flow named in the message has to be made cheaper.";
 const AUTOMATION_REFUSED: &str = "A trigger or flow of the org refused the record. Its message says why: change the row, or \
@@ -107,7 +110,7 @@ const AUTOMATION_REFUSED: &str = "A trigger or flow of the org refused the recor
 
 pub(super) static RULES: &[Rule] = &[
     // What passes by itself.
-    rule("UNABLE_TO_LOCK_ROW", T, T, "Another write held this record or its parent. It is tried again; if it happens often, lower destination.concurrency."),
+    rule("UNABLE_TO_LOCK_ROW", L, L, LOCKED),
     rule("SERVER_UNAVAILABLE", S, S, "Salesforce is not available. Delivery goes on by itself; see status.salesforce.com."),
     rule("UNKNOWN_EXCEPTION", T, T, "Salesforce failed inside. If it repeats for this record, give the ErrorId of the message to Salesforce's support."),
     rule("INTERNAL_ERROR", T, T, "Salesforce failed inside. It is tried again."),
@@ -135,16 +138,16 @@ pub(super) static RULES: &[Rule] = &[
     rule("EXCEEDED_ID_LIMIT", Split, Split, "The request had too many records. It is tried again with fewer."),
     rule("EXCEEDED_MAX_SIZE_REQUEST", Split, Split, "The request was too large. It is tried again with fewer records."),
     rule("PARAMETER_TOO_LARGE", Split, Split, "The request was too large. It is tried again with fewer records."),
-    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", T, T, AUTOMATION_LOCKED).when(LOCK),
+    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", L, L, AUTOMATION_LOCKED).when(LOCK),
     rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
     rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", R, Split, AUTOMATION_REFUSED),
-    rule("CANNOT_EXECUTE_FLOW_TRIGGER", T, T, AUTOMATION_LOCKED).when(LOCK),
+    rule("CANNOT_EXECUTE_FLOW_TRIGGER", L, L, AUTOMATION_LOCKED).when(LOCK),
     rule("CANNOT_EXECUTE_FLOW_TRIGGER", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
     rule("CANNOT_EXECUTE_FLOW_TRIGGER", R, Split, AUTOMATION_REFUSED),
-    rule("FLOW_EXCEPTION", T, T, AUTOMATION_LOCKED).when(LOCK),
+    rule("FLOW_EXCEPTION", L, L, AUTOMATION_LOCKED).when(LOCK),
     rule("FLOW_EXCEPTION", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
     rule("FLOW_EXCEPTION", R, Split, AUTOMATION_REFUSED),
-    rule("APEX_ERROR", T, T, AUTOMATION_LOCKED).when(LOCK),
+    rule("APEX_ERROR", L, L, AUTOMATION_LOCKED).when(LOCK),
     rule("APEX_ERROR", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
     rule("APEX_ERROR", R, Split, AUTOMATION_REFUSED),
     // References.

@@ -219,8 +219,9 @@ fn rank(class: Class) -> u8 {
         Class::Split => 3,
         Class::MissingParent => 4,
         Class::RecordTransient => 5,
-        Class::Service => 6,
-        Class::Unknown => 7,
+        Class::Locked => 6,
+        Class::Service => 7,
+        Class::Unknown => 8,
     }
 }
 
@@ -260,7 +261,7 @@ mod tests {
             (
                 "UNABLE_TO_LOCK_ROW",
                 "unable to obtain exclusive access to this record or 1 records: 001",
-                RecordTransient,
+                Locked,
             ),
             (
                 "UNKNOWN_EXCEPTION",
@@ -320,7 +321,7 @@ mod tests {
             (
                 "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
                 "T: UNABLE_TO_LOCK_ROW, unable to obtain",
-                RecordTransient,
+                Locked,
             ),
             ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "T: no way", Record),
             ("JSON_PARSER_ERROR", "Cannot deserialize", Record),
