@@ -2,7 +2,8 @@
 //!
 //! The one engine for every sink: writes, reads and descriptions go through [`Delivery::attempt`],
 //! which waits for the circuit breaker, takes a token of the limiter, then a permit, and makes one
-//! attempt. Between attempts nothing is held. What an attempt's result means for the records stands
+//! attempt. A write first takes a place in its object's gate, and has as many records as the pace
+//! allows then; what is over follows. Between attempts nothing is held. What an attempt's result means for the records stands
 //! in `retry`.
 //!
 //! Invariants: one outcome a record, in the batch's order; `Err` only for what stops delivery.
@@ -22,9 +23,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::breaker::{Breaker, BreakerState};
+use super::gate::{Gate, Gates, PaceReport};
 use super::limiter::Limiter;
+use super::pace::Came;
 use super::retry::{Next, Part, Tries};
-use super::{CrmRecord, Limits, Outcome, Sink, Usage};
+use super::{CrmRecord, Limits, Outcome, Sink, Usage, is_load};
 use crate::backoff::Backoff;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
@@ -34,7 +37,7 @@ use crate::planning::Batch;
 /// How to deliver.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Requests that may be under way at once; at least one.
+    /// Most requests that may be under way at once; at least one.
     pub concurrency: usize,
     /// Requests a second, retries included; 0 for no limit.
     pub requests_per_second: u32,
@@ -100,6 +103,8 @@ pub struct Health {
     pub attempts: u64,
     /// Those of them that repeated an earlier one, wholly or in part.
     pub retries: u64,
+    /// The pace of each object and kind of request.
+    pub pace: Vec<PaceReport>,
     /// What the sink has cost.
     pub usage: Usage,
 }
@@ -110,6 +115,7 @@ pub struct Delivery {
     tries: Tries,
     backoff: Backoff,
     lock_backoff: Backoff,
+    gates: Gates,
     permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
@@ -133,6 +139,7 @@ impl Delivery {
     /// Delivery to `sink`. `seed`: of the delays' jitter.
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
         Delivery {
+            gates: Gates::new(sink.limits().records, settings.concurrency),
             sink,
             tries: Tries {
                 record: settings.record_tries.max(1),
@@ -171,6 +178,7 @@ impl Delivery {
             last_fault: last_fault.unwrap_or_else(PoisonError::into_inner).clone(),
             attempts: self.attempts.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            pace: self.gates.report(),
             usage: self.sink.usage(),
         }
     }
@@ -183,6 +191,7 @@ impl Delivery {
     /// [`Class::Authentication`]. Some records may have been written.
     pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
+        let gate = self.gates.of(&batch.target.object, batch.action);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         // Parts, and until when they wait.
         let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
@@ -190,14 +199,21 @@ impl Delivery {
             parts.push_back((None, Part::whole(batch)));
         }
         let mut first = true;
-        while let Some((until, part)) = parts.pop_front() {
+        while let Some((until, mut part)) = parts.pop_front() {
             if let Some(until) = until {
                 sleep_until(until).await;
             }
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let next = match self.attempt(|| self.sink.write(&part.batch)).await {
+            let place = gate.enter().await;
+            if let Some(rest) = part.keep_first(gate.records()) {
+                parts.push_front((None, rest));
+            }
+            let (answer, took) = self.attempt(|| self.sink.write(&part.batch)).await;
+            place.came(part.places.len(), judge(&gate, &answer, took));
+            drop(place);
+            let next = match answer {
                 Ok(results) if results.len() == part.places.len() => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
                     part.answered(results, self.tries)
@@ -353,7 +369,7 @@ impl Delivery {
         let mut failures = 0_u32;
         let mut transient = 0_u32;
         loop {
-            let fault = match self.attempt(&mut call).await {
+            let fault = match self.attempt(&mut call).await.0 {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
@@ -371,8 +387,9 @@ impl Delivery {
         }
     }
 
-    /// One attempt, when the breaker, the limiter and the number of requests under way allow it.
-    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
+    /// One attempt, when the breaker, the limiter and the number of requests under way allow it, and
+    /// how long it took.
+    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> (Result<T, Fault>, Duration)
     where
         F: Future<Output = Result<T, Fault>>,
     {
@@ -381,7 +398,8 @@ impl Delivery {
             self.limiter.take().await;
             let Ok(permit) = self.permits.acquire().await else {
                 // Only closed semaphores refuse, and nobody closes this one.
-                return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
+                let fault = Fault::new(Class::Service, "closed", "delivery has ended");
+                return (Err(fault), Duration::ZERO);
             };
             // It may have opened while we waited.
             match self.breaker.enter() {
@@ -390,7 +408,9 @@ impl Delivery {
             }
         };
         self.attempts.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
         let result = call().await;
+        let took = start.elapsed();
         drop(permit);
         let fault = result.as_ref().err();
         match fault {
@@ -411,7 +431,7 @@ impl Delivery {
         if let Some(fault) = fault {
             tracing::warn!(%fault, class = ?fault.class, "a request to the CRM failed");
         }
-        result
+        (result, took)
     }
 
     /// When the part may be sent.
@@ -451,12 +471,42 @@ impl Delivery {
         }
         let keys: Vec<Key> = part.batch.writes.iter().map(|w| w.key.clone()).collect();
         let asked = self.attempt(|| self.sink.read(&part.batch.target, &keys, &[]));
-        match asked.await {
+        match asked.await.0 {
             Ok(_) => Ok(true),
             Err(fault) if stops(fault.class) => Err(fault),
             Err(_) => Ok(false),
         }
     }
+}
+
+/// What an answer says of the pace. A few records that are locked, or that an automation has no time
+/// for, are their own matter; where they are a tenth of what a request may have, it is one of all.
+fn judge(gate: &Gate, answer: &Result<Vec<Outcome>, Fault>, took: Duration) -> Came {
+    let outcomes = match answer {
+        Ok(outcomes) => outcomes,
+        Err(fault) if fault.class == Class::Unknown || is_pressure(fault) => return Came::Load,
+        Err(_) => return Came::Nothing,
+    };
+    let refused = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Refused(fault) if is_pressure(fault) => Some(fault.class),
+        _ => None,
+    });
+    let (mut all, mut locked) = (0, 0);
+    for class in refused {
+        all += 1;
+        locked += usize::from(class == Class::Locked);
+    }
+    if locked > 0 {
+        gate.locked(locked);
+    }
+    match all > 0 && all * 10 >= gate.records() {
+        true => Came::Load,
+        false => Came::Answer(took),
+    }
+}
+
+fn is_pressure(fault: &Fault) -> bool {
+    fault.class == Class::Locked || is_load(fault)
 }
 
 fn stops(class: Class) -> bool {

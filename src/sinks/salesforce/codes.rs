@@ -30,6 +30,8 @@ pub(super) struct Rule {
     pub(super) right: bool,
     /// It may mean that the org's objects, fields or rights have changed since they were described.
     pub(super) schema: bool,
+    /// The org, or its automations, have too much to do at once: fewer and smaller requests help.
+    pub(super) load: bool,
     /// What it means and what to do, for a person.
     pub(super) advice: &'static str,
 }
@@ -42,6 +44,7 @@ const fn rule(code: &'static str, record: Class, request: Class, advice: &'stati
         request,
         right: false,
         schema: false,
+        load: false,
         advice,
     }
 }
@@ -55,6 +58,11 @@ impl Rule {
     const fn right(mut self) -> Rule {
         self.right = true;
         self.schema = true;
+        self
+    }
+
+    const fn load(mut self) -> Rule {
+        self.load = true;
         self
     }
 
@@ -118,8 +126,8 @@ pub(super) static RULES: &[Rule] = &[
     rule("API_CURRENTLY_DISABLED", S, S, "Salesforce has switched its API off for now. Delivery goes on by itself."),
     rule("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", S, S, "The org is read-only during maintenance. Delivery goes on by itself."),
     rule("REQUEST_LIMIT_EXCEEDED", S, S, "The org's daily API requests are used up. Delivery goes on as requests become free; lower the use of other clients, or buy more.").when(&["TotalRequests"]),
-    rule("REQUEST_LIMIT_EXCEEDED", S, S, "Too many long requests run at once in the org. Delivery goes on by itself; if it happens often, lower destination.concurrency."),
-    rule("TOO_MANY_APEX_REQUESTS", S, S, "The org's automations are overloaded. Delivery goes on by itself."),
+    rule("REQUEST_LIMIT_EXCEEDED", S, S, "Too many long requests run at once in the org. Delivery goes on by itself; in fewer and smaller requests.").load(),
+    rule("TOO_MANY_APEX_REQUESTS", S, S, "The org's automations are overloaded. Delivery goes on by itself, in fewer and smaller requests.").load(),
     rule("EXCEEDED_QUOTA", S, S, "A quota of the org is used up for now. Delivery goes on by itself."),
     rule("TXN_SECURITY_METERING_ERROR", S, S, "The org's transaction security is overloaded. Delivery goes on by itself."),
     rule("TEMPORARY_QUERY_MORE_FAILURE", T, T, "A page of a query was not available. It is asked for again."),
@@ -133,22 +141,22 @@ pub(super) static RULES: &[Rule] = &[
     // What passes in smaller requests.
     rule("QUERY_TIMEOUT", Split, Split, "A query ran too long. It is tried again with fewer records."),
     rule("QUERY_TOO_COMPLICATED", Split, Split, "A query was too large. It is tried again with fewer records."),
-    rule("REQUEST_RUNNING_TOO_LONG", Split, Split, "The request ran for ten minutes. It is tried again with fewer records; the org's automations on this object are slow."),
+    rule("REQUEST_RUNNING_TOO_LONG", Split, Split, "The request ran for ten minutes. It is tried again with fewer records; the org's automations on this object are slow.").load(),
     rule("OPERATION_TOO_LARGE", Split, Split, "The request was too large. It is tried again with fewer records."),
     rule("EXCEEDED_ID_LIMIT", Split, Split, "The request had too many records. It is tried again with fewer."),
     rule("EXCEEDED_MAX_SIZE_REQUEST", Split, Split, "The request was too large. It is tried again with fewer records."),
     rule("PARAMETER_TOO_LARGE", Split, Split, "The request was too large. It is tried again with fewer records."),
     rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", L, L, AUTOMATION_LOCKED).when(LOCK),
-    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", R, Split, AUTOMATION_REFUSED),
     rule("CANNOT_EXECUTE_FLOW_TRIGGER", L, L, AUTOMATION_LOCKED).when(LOCK),
-    rule("CANNOT_EXECUTE_FLOW_TRIGGER", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("CANNOT_EXECUTE_FLOW_TRIGGER", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("CANNOT_EXECUTE_FLOW_TRIGGER", R, Split, AUTOMATION_REFUSED),
     rule("FLOW_EXCEPTION", L, L, AUTOMATION_LOCKED).when(LOCK),
-    rule("FLOW_EXCEPTION", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("FLOW_EXCEPTION", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("FLOW_EXCEPTION", R, Split, AUTOMATION_REFUSED),
     rule("APEX_ERROR", L, L, AUTOMATION_LOCKED).when(LOCK),
-    rule("APEX_ERROR", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("APEX_ERROR", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("APEX_ERROR", R, Split, AUTOMATION_REFUSED),
     // References.
     rule("INVALID_FIELD", P, Split, "The record it refers to is not in Salesforce yet. It waits and is written when the parent is.").when(&["Foreign key external ID"]),

@@ -59,6 +59,12 @@ pub(crate) fn hints_at_schema(fault: &Fault) -> bool {
     codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.schema)
 }
 
+/// Whether the org has more to do than it can.
+pub(crate) fn is_load(fault: &Fault) -> bool {
+    fault.code == "http_429"
+        || codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.load)
+}
+
 /// Whether the refusal is about fields that are not there, or not writable, for our user.
 pub(super) fn is_field(fault: &Fault) -> bool {
     match fault.code.as_ref() {

@@ -66,7 +66,7 @@ use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescript
 use crate::planning::Batch;
 
 pub use self::errors::advice;
-pub(crate) use self::errors::hints_at_schema;
+pub(crate) use self::errors::{hints_at_schema, is_load};
 
 /// Bytes of one request that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;
