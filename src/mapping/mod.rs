@@ -73,6 +73,6 @@ pub use operation::{
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
 pub use table::{
-    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
-    TableMapping, Unmapped,
+    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, OBJECT_CLOSED,
+    TABLE_HALTED, TableMapping, Unmapped,
 };

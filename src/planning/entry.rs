@@ -8,8 +8,8 @@ use super::record::{LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
-    Action, Assigned, FIELD_BROKEN, Fields, Key, ObjectId, Operation, RecordId, TABLE_HALTED,
-    Target,
+    Action, Assigned, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId, Operation, RecordId,
+    TABLE_HALTED, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -108,9 +108,9 @@ pub(super) fn refused(fault: Fault) -> Course {
     }
 }
 
-/// The table or the field no longer fits, for every record alike.
+/// The table, the field or the object no longer fits, or is closed to us, for every record alike.
 pub fn is_drift(fault: &Fault) -> bool {
-    fault.code == TABLE_HALTED || fault.code == FIELD_BROKEN
+    [TABLE_HALTED, FIELD_BROKEN, OBJECT_CLOSED].contains(&&*fault.code)
 }
 
 /// Why a held operation is held still, now that `newer` has come; `None` when it is not (any more).
@@ -121,7 +121,7 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
         return None;
     }
     let fault = match pending.fault.clone() {
-        Some(fault) if fault.code == FIELD_BROKEN => return None,
+        Some(fault) if fault.code == FIELD_BROKEN || fault.code == OBJECT_CLOSED => return None,
         Some(fault) if fault.code == TABLE_HALTED => Some(still_rejected(Some(fault), newer)?),
         other => other,
     };
@@ -151,7 +151,7 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
 /// The mapping, not the CRM, refused the record: our own codes are in lower case.
 pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
-        && fault.code != FIELD_BROKEN
+        && !is_drift(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }

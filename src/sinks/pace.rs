@@ -25,7 +25,7 @@ const SLOW: u32 = 2;
 /// How much worse it has to get before what did not help is tried again.
 const WORSE: f64 = 1.5;
 /// Times that this is put off while it gets no worse.
-const PATIENCE: u32 = 50;
+const PATIENCE: u32 = 200;
 
 /// A request that was made.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ use crate::planning::{
     self, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Pending, Plan, Reason, Room,
     States, Window,
 };
+use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
 
@@ -400,6 +401,7 @@ fn set(fates: &mut [Fate], index: usize, fate: Fate) {
 /// Delivery stops: every write would fail until a person acts.
 fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
+    let advice = advice(&fault).unwrap_or("Run `syncline check`, and mend what it names.");
     Error::new(ErrorKind::DestinationRefused, what)
-        .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")
+        .remedy(format!("{advice} Then start again: nothing is lost"))
 }

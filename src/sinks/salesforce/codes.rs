@@ -9,6 +9,7 @@
 //! `StatusCode` list (v66.0); where the guides are silent, what the code is reported for.
 
 use crate::fault::Class;
+use crate::mapping::OBJECT_CLOSED;
 use Class::{
     Authentication as A, Configuration as C, Locked as L, MissingParent as P, Record as R,
     RecordTransient as T, Service as S, Split,
@@ -256,5 +257,6 @@ pub(super) static RULES: &[Rule] = &[
     rule(CANNOT_MAKE_FIELDS, C, C, "The integration user needs \"Customize Application\", \"Manage Permission Sets\" (or \"Assign Permission Sets\") and \"View Setup and Configuration\" to make fields. Grant them, or make the field by hand."),
     rule(FIELD_IS_ANOTHER, C, C, "A field of this name exists, and cannot hold the column. Map the column to another field, or change the field in Setup."),
     rule(FIELD_NOT_GRANTED, C, C, "The field exists, but the integration user got no rights to it. Give it edit access to the field in a permission set.").schema(),
+    rule(OBJECT_CLOSED, R, Split, "The integration user is refused every record of the object. Grant it the rights to create and edit them in a permission set, or look at the org's sharing. What is held goes by itself when the object's description shows the rights; otherwise: `syncline pending retry`.").schema(),
     rule(OUT_OF_REACH, R, Split, "The record exists, but Salesforce refuses to change it. Check the integration user's rights on it."),
 ];
