@@ -151,7 +151,7 @@ pub struct Destination {
     /// How long a request may take.
     #[serde(default = "request_timeout")]
     pub timeout: Span,
-    /// Requests that may be under way at once.
+    /// Most requests that may be under way at once. Fewer are where the CRM is slow, or refuses.
     #[serde(default = "concurrency")]
     pub concurrency: usize,
     /// Requests a second, retries included.
@@ -160,6 +160,9 @@ pub struct Destination {
     /// Tries for a record whose failure may pass, before it becomes a dead letter.
     #[serde(default = "record_tries")]
     pub record_tries: u32,
+    /// Tries for a record that somebody else holds locked, before it becomes a dead letter.
+    #[serde(default = "lock_tries")]
+    pub lock_tries: u32,
 }
 
 /// How changes are grouped and sent.
@@ -675,6 +678,9 @@ fn requests_per_second() -> u32 {
 }
 fn record_tries() -> u32 {
     5
+}
+fn lock_tries() -> u32 {
+    12
 }
 fn key_separator() -> String {
     ":".into()

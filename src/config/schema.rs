@@ -110,6 +110,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("destination", "concurrency", Shape::Count(1, 64)),
     key("destination", "requests_per_second", Shape::Count(1, 1_000)),
     key("destination", "record_tries", Shape::Count(1, 100)),
+    key("destination", "lock_tries", Shape::Count(1, 100)),
     key("delivery", "linger", Shape::Span),
     key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
     key("delivery", "max_bytes", Shape::Size),

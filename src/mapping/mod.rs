@@ -75,6 +75,6 @@ pub use operation::{
 };
 pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};
 pub use table::{
-    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
-    TableMapping, Unmapped,
+    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, OBJECT_CLOSED,
+    TABLE_HALTED, TableMapping, Unmapped,
 };

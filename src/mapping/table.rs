@@ -19,6 +19,8 @@ pub const TABLE_HALTED: &str = "table_halted";
 
 /// The code of the fault of a field that vanished or cannot be written any more.
 pub const FIELD_BROKEN: &str = "field_broken";
+/// Code of the fault where the CRM lets our user write no record of an object, as far as can be seen.
+pub const OBJECT_CLOSED: &str = "object_closed";
 
 /// What the whole configuration means. Immutable; a new configuration makes a new one.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
-    Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, ObjectId, Operation, RecordId,
-    TABLE_HALTED, Target,
+    Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId,
+    Operation, RecordId, TABLE_HALTED, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -128,9 +128,9 @@ pub(super) fn rejected(
     refused(fault)
 }
 
-/// The table or the field no longer fits, for every record alike.
+/// The table, the field or the object no longer fits, or is closed to us, for every record alike.
 pub fn is_drift(fault: &Fault) -> bool {
-    fault.code == TABLE_HALTED || fault.code == FIELD_BROKEN
+    [TABLE_HALTED, FIELD_BROKEN, OBJECT_CLOSED].contains(&&*fault.code)
 }
 
 /// Why a held operation is held still, now that `newer` has come; `None` when it is not (any more).
@@ -141,7 +141,7 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
         return None;
     }
     let fault = match pending.fault.clone() {
-        Some(fault) if fault.code == FIELD_BROKEN => return None,
+        Some(fault) if fault.code == FIELD_BROKEN || fault.code == OBJECT_CLOSED => return None,
         // The row is back: nothing is deleted any more.
         Some(fault)
             if fault.code == BRAKE_DELETES
@@ -181,7 +181,7 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
 /// The mapping, not the CRM, refused the record: our own codes are in lower case.
 pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
-        && fault.code != FIELD_BROKEN
+        && !is_drift(fault)
         && fault.code != DELETE_INCOMPLETE
         && !is_braked(fault)
         && !fault.code.is_empty()

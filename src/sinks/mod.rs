@@ -5,15 +5,18 @@
 //! `deliver`. A sink never drops a record: what it was given, it answers for, in order.
 //!
 //! ```text
-//! supervisor ─► deliver ──► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
-//!                 ▲   (waits, holding nothing, between attempts)   │
-//!                 └── retry: what to send again, how, and when ◄───┘
+//! supervisor ─► deliver ─► gate ─► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
+//!                 ▲     (waits, holding nothing, between attempts)         │
+//!                 ├── retry: what to send again, how, and when ◄───────────┤
+//!                 └── pace: how much at once, for each object ◄────────────┘
 //! ```
 
 mod breaker;
 mod deliver;
 mod discard;
+mod gate;
 mod limiter;
+mod pace;
 mod retry;
 pub mod salesforce;
 
@@ -27,6 +30,7 @@ use crate::planning::{Batch, CrmId};
 pub use breaker::BreakerState;
 pub use deliver::{Delivery, Health, Settings};
 pub use discard::Discard;
+pub use gate::PaceReport;
 
 /// A future on the heap: sinks and stores are used as trait objects, once a batch.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -52,7 +56,7 @@ pub enum Outcome {
 pub struct Limits {
     /// Records.
     pub records: usize,
-    /// Bytes of values, roughly.
+    /// Bytes of its body.
     pub bytes: usize,
 }
 
@@ -126,10 +130,21 @@ pub trait Sink: Send + Sync + 'static {
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
 
+    /// Whether the CRM locks records of this object while records that refer to them are written, so
+    /// that two requests with children of one parent stand in each other's way.
+    fn locks_parents(&self, _object: &str) -> bool {
+        true
+    }
+
     /// What it has cost so far.
     fn usage(&self) -> Usage {
         Usage::default()
     }
+}
+
+/// Whether a refusal tells that the CRM has more to do than it can: fewer and smaller requests help.
+fn is_load(fault: &Fault) -> bool {
+    salesforce::is_load(fault)
 }
 
 /// Whether a refusal may mean that the CRM's objects, fields or our rights have changed since they

@@ -181,6 +181,7 @@ stored_enum!(Class {
     Split = 5,
     Configuration = 6,
     Authentication = 7,
+    Locked = 8,
 });
 stored_enum!(ReplicaIdentity {
     Default = 0,

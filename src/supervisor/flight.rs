@@ -11,9 +11,10 @@ use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, Key, RecordId};
 use crate::planning::{
-    self, Batch, Course, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason, States,
-    Window,
+    self, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Pending, Plan, Reason, Room,
+    States, Window,
 };
+use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
 
@@ -118,10 +119,9 @@ impl Crew {
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
     ) -> Result<()> {
-        let limits = self.delivery.limits();
         let mut absent = Vec::new();
-        let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        let cuts = self.cut(&plan.entries, stage);
+        self.send_batches(cuts, |index, outcome| {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
             if outcome == Outcome::Absent && arrives {
@@ -134,19 +134,45 @@ impl Crew {
         self.restore(plan, &absent, fates, lost).await
     }
 
+    pub(super) fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
+        let limits = self.delivery.limits();
+        let room = Room {
+            records: limits.records,
+            bytes: limits.bytes,
+            locks: &|object| self.delivery.locks_parents(object),
+        };
+        planning::cut(entries, stage, &room)
+    }
+
+    /// Sends batches at once, but for those that lock a record in common.
     pub(super) async fn send_batches(
         &self,
-        batches: Vec<(Batch, Vec<usize>)>,
+        mut cuts: Vec<Cut>,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
-        let mut requests: FuturesUnordered<_> = batches
-            .into_iter()
-            .map(|(batch, places)| async move {
-                let sent = places.len();
-                (self.delivery.deliver(batch).await, places, sent)
-            })
-            .collect();
-        while let Some((answer, places, sent)) = requests.next().await {
+        let locks = cuts.iter_mut().map(|cut| std::mem::take(&mut cut.locks));
+        let mut lanes = Lanes::new(locks.collect());
+        let mut waiting: Vec<Option<Cut>> = cuts.into_iter().map(Some).collect();
+        let mut requests = FuturesUnordered::new();
+        loop {
+            while let Some(lane) = lanes.start() {
+                let Some(cut) = waiting.get_mut(lane).and_then(Option::take) else {
+                    continue;
+                };
+                requests.push(async move {
+                    let sent = cut.places.len();
+                    (
+                        self.delivery.deliver(cut.batch).await,
+                        cut.places,
+                        sent,
+                        lane,
+                    )
+                });
+            }
+            let Some((answer, places, sent, lane)) = requests.next().await else {
+                return Ok(());
+            };
+            lanes.end(lane);
             let outcomes = answer.map_err(stopped)?;
             if outcomes.len() != sent {
                 return Err(Error::new(
@@ -158,7 +184,6 @@ impl Crew {
                 each(index, outcome);
             }
         }
-        Ok(())
     }
 }
 
@@ -346,6 +371,7 @@ pub(super) fn set(fates: &mut [Fate], index: usize, fate: Fate) {
 /// Delivery stops: every write would fail until a person acts.
 pub(super) fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
+    let advice = advice(&fault).unwrap_or("Run `syncline check`, and mend what it names.");
     Error::new(ErrorKind::DestinationRefused, what)
-        .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")
+        .remedy(format!("{advice} Then start again: nothing is lost"))
 }

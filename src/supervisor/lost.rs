@@ -163,9 +163,8 @@ impl Crew {
                 entry.course = Course::Send(whole(entry));
             }
         }
-        let limits = self.delivery.limits();
-        let batches = planning::cut(&plan.entries, &again, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| match outcome {
+        let cuts = self.cut(&plan.entries, &again);
+        self.send_batches(cuts, |index, outcome| match outcome {
             // Deleted again meanwhile.
             Outcome::Absent => anew.push(index),
             outcome => set(fates, index, Fate::Answered(outcome)),
@@ -198,9 +197,8 @@ impl Crew {
                 entry.operation.action = Action::Upsert;
             }
         }
-        let limits = self.delivery.limits();
-        let batches = planning::cut(&entries, anew, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        let cuts = self.cut(&entries, anew);
+        self.send_batches(cuts, |index, outcome| {
             set(fates, index, Fate::Answered(outcome));
         })
         .await
@@ -272,9 +270,8 @@ impl Crew {
             }
         }
         again.sort_unstable();
-        let limits = self.delivery.limits();
-        let batches = planning::cut(&plan.entries, &again, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        let cuts = self.cut(&plan.entries, &again);
+        self.send_batches(cuts, |index, outcome| {
             set(fates, index, Fate::Answered(outcome));
         })
         .await

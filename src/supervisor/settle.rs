@@ -10,7 +10,7 @@ use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage, is_braked,
+    WindowPage, is_braked, is_drift,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -238,7 +238,11 @@ impl Desk<'_> {
                 if !entry.change && !entry.row && entry.pending.is_none() {
                     self.refused_removals.insert(record, fault.clone());
                 }
-                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+                let reason = match is_drift(&fault) {
+                    true => Reason::Held,
+                    false => Reason::DeadLetter,
+                };
+                self.shelve(entry, reason, None, Some(fault), true);
             }
             (Course::Send(_), Fate::Waits(parent)) => {
                 let fault = Fault::new(

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::report::{self, CrmReport, Report};
+use super::report::{self, CrmReport, Pace, Report};
 use super::shelf::{self, Filter, KeptListing, Listing, Name, Shown};
 use super::{Refusal, Seen};
 use crate::change::Verdict;
@@ -271,6 +271,17 @@ fn calls(crm: &CrmReport, page: &mut Page) {
         }),
     );
     page.one(names::FAILING, crm.failing_seconds.unwrap_or(0.0));
+    let paces = |value: fn(&Pace) -> Option<f64>| {
+        let labelled =
+            |p: &Pace| format!("{},{}", label("object", &p.object), label("kind", &p.kind));
+        let values = crm.pace.iter();
+        let values = values.filter_map(move |p| Some((labelled(p), value(p)?)));
+        values.collect::<Vec<_>>()
+    };
+    page.all(names::PACE_RECORDS, paces(|p| Some(p.records as f64)));
+    page.all(names::PACE_REQUESTS, paces(|p| Some(p.requests as f64)));
+    page.all(names::PACE_MEDIAN, paces(|p| p.median_seconds));
+    page.all(names::LOCKED, paces(|p| Some(p.locked as f64)));
     if let Some(daily) = crm.daily {
         page.one(names::DAILY_USED, daily.used as f64);
         page.one(names::DAILY_MAX, daily.limit as f64);

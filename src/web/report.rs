@@ -149,6 +149,25 @@ pub struct CrmReport {
     pub operations: u64,
     /// Requests of the day by all clients of the org, and their limit.
     pub daily: Option<Daily>,
+    /// How large requests are and how many go at once, by object and kind.
+    pub pace: Vec<Pace>,
+}
+
+/// The pace of an object's requests.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pace {
+    /// The object.
+    pub object: String,
+    /// `upsert`, `update`, `delete` or `hard delete`.
+    pub kind: String,
+    /// Records a request may have now.
+    pub records: u64,
+    /// Requests that may be under way at once now.
+    pub requests: u64,
+    /// Median of the times of the last answers; null before the first.
+    pub median_seconds: Option<f64>,
+    /// Times that records were locked by somebody else, since the start.
+    pub locked: u64,
 }
 
 /// Requests of a day.
@@ -277,6 +296,18 @@ impl Basics {
                 used: d.used,
                 limit: d.max,
             }),
+            pace: health
+                .pace
+                .into_iter()
+                .map(|pace| Pace {
+                    object: pace.object,
+                    kind: pace.kind.to_owned(),
+                    records: pace.records as u64,
+                    requests: pace.requests as u64,
+                    median_seconds: pace.median.map(|d| d.as_secs_f64()),
+                    locked: pace.locked,
+                })
+                .collect(),
         });
         report.state = match (capture.connected, failing) {
             (false, _) => State::SourceDown,

@@ -135,7 +135,7 @@ impl Crm {
         let troubles = *self.troubles.lock().expect("unpoisoned");
         let outcomes = batch.writes.iter().map(|write| {
             if self.chance(troubles.locked) {
-                let fault = Fault::new(Class::RecordTransient, "UNABLE_TO_LOCK_ROW", "locked");
+                let fault = Fault::new(Class::Locked, "UNABLE_TO_LOCK_ROW", "locked");
                 return Outcome::Refused(fault);
             }
             let mut inner = self.inner.lock().expect("unpoisoned");

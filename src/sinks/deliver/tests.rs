@@ -233,13 +233,13 @@ async fn a_lost_answer_is_sent_again_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_tried_a_few_times_in_smaller_requests() {
+async fn what_may_pass_is_tried_a_few_times_in_smaller_requests() {
     let (fake, delivery) = delivery(Fake::new(|batch| {
-        let locked = |w: &Write| match w.key.as_str() {
+        let failing = |w: &Write| match w.key.as_str() {
             "ok" => written("ok"),
-            _ => Outcome::Refused(fault(Class::RecordTransient, "UNABLE_TO_LOCK_ROW")),
+            _ => Outcome::Refused(fault(Class::RecordTransient, "UNKNOWN_EXCEPTION")),
         };
-        Ok(batch.writes.iter().map(locked).collect())
+        Ok(batch.writes.iter().map(failing).collect())
     }));
     let outcomes = delivery
         .deliver(batch(&["ok", "a", "b", "c", "d"]))
@@ -247,7 +247,7 @@ async fn a_lock_is_tried_a_few_times_in_smaller_requests() {
         .unwrap();
     assert_eq!(outcomes.first(), Some(&written("ok")));
     for outcome in outcomes.iter().skip(1) {
-        let expected = fault(Class::Record, "UNABLE_TO_LOCK_ROW");
+        let expected = fault(Class::Record, "UNKNOWN_EXCEPTION");
         assert_eq!(outcome, &Outcome::Refused(expected));
     }
     let sent = fake.sent();
@@ -255,6 +255,61 @@ async fn a_lock_is_tried_a_few_times_in_smaller_requests() {
     assert_eq!((tries("a"), tries("d"), tries("ok")), (5, 5, 1));
     assert_eq!(sent.get(1).unwrap().len(), 4);
     assert!(sent.iter().skip(2).all(|keys| keys.len() <= 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_has_tries_of_its_own_in_ever_smaller_requests() {
+    for whole in [false, true] {
+        let (fake, delivery) = delivery_with(
+            Fake::new(move |batch| {
+                let locked = || fault(Class::Locked, "UNABLE_TO_LOCK_ROW");
+                if whole && batch.writes.iter().any(|w| w.key != "ok") {
+                    return Err(locked());
+                }
+                let answer = |w: &Write| match w.key.as_str() {
+                    "ok" => written("ok"),
+                    _ => Outcome::Refused(locked()),
+                };
+                Ok(batch.writes.iter().map(answer).collect())
+            }),
+            |settings| {
+                settings.record_tries = 1;
+                settings.breaker_threshold = 1;
+            },
+        );
+        let start = Instant::now();
+        let keys = ["a", "b", "c", "d", "e", "ok"];
+        let outcomes = delivery.deliver(batch(&keys)).await.unwrap();
+        for (key, outcome) in keys.iter().zip(&outcomes) {
+            match *key {
+                "ok" => assert_eq!(outcome, &written("ok")),
+                _ => assert_eq!(class_of(outcome), Some(Class::Record), "{key}"),
+            }
+        }
+        let sent = fake.sent.lock().unwrap();
+        let of = |key: &str| -> Vec<(Duration, usize)> {
+            let with = sent
+                .iter()
+                .filter(|(_, keys)| keys.iter().any(|k| k == key));
+            with.map(|(at, keys)| (*at, keys.len())).collect()
+        };
+        let a = of("a");
+        assert_eq!((a.len(), of("e").len()), (12, 12));
+        assert_eq!(
+            a.iter().map(|(_, n)| *n).take(4).collect::<Vec<_>>(),
+            [6, 3, 2, 1]
+        );
+        // The first pauses are short, none is shorter than a tenth of a second.
+        let pauses = a.windows(2).map(|w| w[1].0 - w[0].0 - fake.takes);
+        assert!(
+            pauses
+                .clone()
+                .all(|pause| pause >= Duration::from_millis(100))
+        );
+        assert!(pauses.clone().next().unwrap() <= Duration::from_millis(210));
+        assert!(start.elapsed() < Duration::from_secs(120));
+        assert_eq!(delivery.health().breaker, BreakerState::Closed);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -516,6 +571,7 @@ fn any_class() -> impl Strategy<Value = Class> {
     prop_oneof![
         Just(Class::Record),
         Just(Class::RecordTransient),
+        Just(Class::Locked),
         Just(Class::MissingParent),
         Just(Class::Service),
         Just(Class::Unknown),

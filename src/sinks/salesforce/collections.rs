@@ -377,7 +377,8 @@ fn same_record(a: &CrmId, b: &CrmId) -> bool {
 /// Tells a record that our user may not write from an object that it may not write.
 ///
 /// Salesforce says the same of both. A run of refusals with no success between, across requests, is
-/// taken for a missing right: delivery stops instead of filling the shelf.
+/// taken for a missing right: from then on records of the object are held, not dead letters, until one
+/// is taken. Other objects go on.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     runs: Mutex<HashMap<(Box<str>, BatchAction), u32>>,
@@ -396,11 +397,9 @@ impl Rights {
             match outcome {
                 Outcome::Written { .. } => *run = 0,
                 Outcome::Refused(fault) if errors::is_right(fault) => {
-                    *run += 1;
+                    *run = run.saturating_add(1);
                     if *run >= RIGHTS_RUN {
-                        *run = 0;
-                        fault.class = Class::Configuration;
-                        return;
+                        *fault = refusal::closed(&batch.target.object, fault);
                     }
                 }
                 Outcome::Refused(_) | Outcome::Absent => {}

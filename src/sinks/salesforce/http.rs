@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, LAST_MODIFIED, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -79,6 +79,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// When what was asked for last changed, as it came.
     pub(super) last_modified: Option<String>,
+    /// The server's clock.
+    pub(super) date: Option<SystemTime>,
     call: Call,
 }
 
@@ -202,6 +204,7 @@ impl Http {
                 .map(|d| d.min(MAX_RETRY_AFTER)),
             body: Bytes::new(),
             last_modified: text(LAST_MODIFIED).map(str::to_owned),
+            date: text(DATE).and_then(date),
             call,
         };
         let mut body = BytesMut::new();
@@ -231,11 +234,12 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let at: SystemTime = jiff::fmt::rfc2822::parse(text.trim())
-        .ok()?
-        .timestamp()
-        .into();
-    Some(at.duration_since(now).unwrap_or_default())
+    Some(date(text)?.duration_since(now).unwrap_or_default())
+}
+
+fn date(text: &str) -> Option<SystemTime> {
+    let zoned = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(zoned.timestamp().into())
 }
 
 fn network_fault(call: Call, error: &reqwest::Error) -> Fault {
