@@ -27,6 +27,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::entry::{Course, Entry, Plan};
 use super::objects::Objects;
+use super::plan::TRANSACTION_OPEN;
 use super::record::{Pending, Reason};
 use super::sketch::Sketch;
 use crate::change::Timestamp;
@@ -417,8 +418,11 @@ impl Table {
     }
 }
 
+/// It was not judged before: a change of this window, or one that had to wait for its Commit.
 fn counts_as_delete(entry: &Entry) -> bool {
-    entry.is_sent() && entry.change && removes(entry)
+    let fault = entry.pending.as_ref().and_then(|p| p.fault.as_ref());
+    let new = entry.change || fault.is_some_and(|f| f.code == TRANSACTION_OPEN);
+    entry.is_sent() && new && removes(entry)
 }
 
 fn shelve(entry: &mut Entry, code: &'static str, why: String) {

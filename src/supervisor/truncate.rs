@@ -64,6 +64,13 @@ pub(super) async fn empty(
     let progress = last.progress;
     status.settled(&last);
     crew.store.settle(last).await?;
+    let any = ShelfQuery {
+        limit: 1,
+        ..ShelfQuery::default()
+    };
+    let in_use = !crew.store.shelf(any).await?.is_empty();
+    status.shelf(crew.store.shelf_counts().await?, in_use);
+    status.alarms(crew.guard.alarms());
     Ok(progress)
 }
 
