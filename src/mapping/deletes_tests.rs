@@ -55,7 +55,7 @@ fn templates_are_filled_from_the_old_row() {
             "Active__c=false",
             "NumberOfEmployees=12",
             "Phone=Acme",
-            "Vat_Number__c=Acme {12} 0/7 0/7#3 1970-01-01 00:00:00.000005+00",
+            "Vat_Number__c=Acme {12} 0/7 0/7#3 1970-01-01T00:00:00.000005Z",
         ]
     );
 }
