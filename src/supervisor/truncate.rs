@@ -104,7 +104,7 @@ async fn remove(
     }
     let states = crew.states(&window, true).await?;
     let mut plan = planning::decided(window, &states, &crew.objects);
-    crew.brake(&mut plan).await?;
+    crew.brake(&mut plan, false).await?;
     planning::ordered(&mut plan, &states, &crew.objects);
     for entry in &mut plan.entries {
         // The truncate is the change, not each of its removals.
