@@ -43,6 +43,8 @@ mod bind;
 mod coerce;
 mod compile;
 pub mod contract;
+#[cfg(test)]
+mod deletes_tests;
 mod derive;
 mod description;
 mod drift;

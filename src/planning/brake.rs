@@ -15,6 +15,7 @@
 //!   would leak through, so many in each stretch of time. Deletes of records that its records refer to
 //!   are held too, as the CRM would take their children along.
 //! - Inserts and updates are braked a record, never a table. A row of a backfill is no change.
+//! - A window that may have been sent before is sent again whole, but for deletes.
 //! - Memory does not grow with records: some counters a table, and 1 MiB for all records.
 //! - After a restart counters begin at zero; a brake that holds something is on again
 //!   ([`Brakes::remember`]).
@@ -27,6 +28,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::entry::{Course, Entry, Plan};
 use super::objects::Objects;
+use super::plan::TRANSACTION_OPEN;
 use super::record::{Pending, Reason};
 use super::sketch::Sketch;
 use crate::change::Timestamp;
@@ -187,8 +189,16 @@ impl Brakes {
         table.size = Some((records + gone, now));
     }
 
-    /// Holds what is too much. What trips a brake is told, once.
-    pub fn hold(&mut self, plan: &mut Plan, objects: &Objects, now: Timestamp) -> Vec<Alarm> {
+    /// Holds what is too much. What trips a brake is told, once. `again`: the window may have been sent
+    /// before. A write of it is not held: what the CRM may have of it already has to come into the
+    /// ledger. (A delete is: that its record is gone already shows when it is tried.)
+    pub fn hold(
+        &mut self,
+        plan: &mut Plan,
+        objects: &Objects,
+        now: Timestamp,
+        again: bool,
+    ) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         let mut deletes: Vec<usize> = Vec::new();
         let mut writes: Vec<usize> = Vec::new();
@@ -196,7 +206,7 @@ impl Brakes {
             if counts_as_delete(entry) {
                 deletes.push(index);
             }
-            if entry.is_sent() && entry.change {
+            if entry.is_sent() && entry.change && !again {
                 writes.push(index);
             }
         }
@@ -417,8 +427,11 @@ impl Table {
     }
 }
 
+/// It was not judged before: a change of this window, or one that had to wait for its Commit.
 fn counts_as_delete(entry: &Entry) -> bool {
-    entry.is_sent() && entry.change && removes(entry)
+    let fault = entry.pending.as_ref().and_then(|p| p.fault.as_ref());
+    let new = entry.change || fault.is_some_and(|f| f.code == TRANSACTION_OPEN);
+    entry.is_sent() && new && removes(entry)
 }
 
 fn shelve(entry: &mut Entry, code: &'static str, why: String) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::brake::{BRAKE_DELETES, is_braked};
+use super::plan::TRANSACTION_OPEN;
 use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
@@ -178,12 +179,17 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
     is_own(fault).then(|| fault.clone())
 }
 
+/// A fault that says why an operation was not sent then, and nothing of the operation.
+pub fn passes(fault: &Fault) -> bool {
+    is_braked(fault) || fault.code == TRANSACTION_OPEN
+}
+
 /// The mapping, not the CRM, refused the record: our own codes are in lower case.
 pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
         && !is_drift(fault)
         && fault.code != DELETE_INCOMPLETE
-        && !is_braked(fault)
+        && !passes(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }

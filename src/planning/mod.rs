@@ -25,6 +25,8 @@
 mod batch;
 mod brake;
 #[cfg(test)]
+mod brake_tests;
+#[cfg(test)]
 mod drift_tests;
 mod entry;
 mod lanes;
@@ -44,12 +46,12 @@ mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut};
 pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
-pub use entry::{Course, Entry, Plan, States, is_drift, parents};
+pub use entry::{Course, Entry, Plan, States, is_drift, parents, passes};
 pub use lanes::Lanes;
 pub use locks::Locks;
 pub use merge::merge;
 pub use objects::Objects;
-pub use plan::{decided, needed, ordered, plan, wait_for_commit};
+pub use plan::{TRANSACTION_OPEN, decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 #[cfg(test)]

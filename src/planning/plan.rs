@@ -13,6 +13,7 @@ use super::record::{LedgerEntry, Reason, RecordState};
 use super::window::{Item, Window, still_rejected};
 use super::{stages, waits};
 use crate::change::Lsn;
+use crate::fault::{Class, Fault};
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -98,6 +99,9 @@ pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
 }
 
+/// The code of a delete that waits for its transaction to be known whole.
+pub const TRANSACTION_OPEN: &str = "transaction_open";
+
 /// Puts off the deletes of transactions that are not known whole: of which no Commit before `through`
 /// has been seen. Postgres sends a parent's delete before what it does to the children (`ON DELETE SET
 /// NULL`, or statements of the application), and the CRM may delete the children with their parent.
@@ -109,10 +113,11 @@ pub fn wait_for_commit(plan: &mut Plan, objects: &Objects, through: Lsn) {
         let parent = objects.children.contains_key(&operation.target.id);
         let removes = matches!(operation.action, Action::Delete { .. });
         if parent && removes && operation.position.commit >= through && entry.is_sent() {
+            let what = "its transaction may yet say what becomes of the records that refer to it";
             entry.course = Course::Shelve {
                 reason: Reason::Deferred,
                 waits_for: None,
-                fault: None,
+                fault: Some(Fault::new(Class::Record, TRANSACTION_OPEN, what)),
             };
         }
     }

@@ -102,6 +102,8 @@ pub struct Window {
     pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
     /// The page of existing rows that it begins with.
     pub page: Option<WindowPage>,
+    /// It may have been sent before the process ended, wholly or in part.
+    pub again: bool,
     /// Place in `items` of the record; a re-key stands under both of its external ids.
     index: HashMap<RecordId, usize>,
     /// Records that operations of the window refer to.

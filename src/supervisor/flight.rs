@@ -52,9 +52,10 @@ impl Crew {
             .checkpoint
             .unwrap_or_default()
             .max(progress.checkpoint);
+        let again = window.again;
         let mut plan = planning::decided(window, &states, &self.objects);
-        self.brake(&mut plan).await?;
         planning::wait_for_commit(&mut plan, &self.objects, through);
+        self.brake(&mut plan, again).await?;
         planning::ordered(&mut plan, &states, &self.objects);
         if intent.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be

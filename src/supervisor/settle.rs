@@ -10,7 +10,7 @@ use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage, is_braked, is_drift,
+    TRANSACTION_OPEN, WindowPage, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -316,8 +316,8 @@ impl Desk<'_> {
         tried: bool,
     ) {
         self.tally(&entry, Some(Verdict::Pending));
-        let removes = matches!(entry.operation.action, Action::Delete { .. });
-        self.settled.awaits_commit |= reason == Reason::Deferred && removes;
+        let open = fault.as_ref().is_some_and(|f| f.code == TRANSACTION_OPEN);
+        self.settled.awaits_commit |= open;
         let record = entry.operation.record();
         let target = &entry.operation.target;
         let counted = entry.change || entry.pending.as_ref().is_some_and(|p| p.counted);
@@ -331,7 +331,7 @@ impl Desk<'_> {
             waits_for,
             fault: fault.or_else(|| {
                 let before = before.and_then(|p| p.fault.clone());
-                before.filter(|fault| !is_braked(fault))
+                before.filter(|fault| !passes(fault))
             }),
             attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
             since: before.map_or(self.now, |p| p.since),

@@ -64,6 +64,13 @@ pub(super) async fn empty(
     let progress = last.progress;
     status.settled(&last);
     crew.store.settle(last).await?;
+    let any = ShelfQuery {
+        limit: 1,
+        ..ShelfQuery::default()
+    };
+    let in_use = !crew.store.shelf(any).await?.is_empty();
+    status.shelf(crew.store.shelf_counts().await?, in_use);
+    status.alarms(crew.guard.alarms());
     Ok(progress)
 }
 
@@ -97,7 +104,7 @@ async fn remove(
     }
     let states = crew.states(&window, true).await?;
     let mut plan = planning::decided(window, &states, &crew.objects);
-    crew.brake(&mut plan).await?;
+    crew.brake(&mut plan, false).await?;
     planning::ordered(&mut plan, &states, &crew.objects);
     for entry in &mut plan.entries {
         // The truncate is the change, not each of its removals.

@@ -63,7 +63,7 @@ fn p9_a_deleted_row_leaves_its_marks_and_takes_them_back() {
         &json!([["1", true, "Twice", null], ["2", false, "Fleeting", null]]),
     );
     assert_eq!(world.id("Contact", "1"), id);
-    world.accounts_for("public.customer", 3 + 7);
+    world.accounts_for("public.customer", 3 + 6);
     world.end();
 }
 

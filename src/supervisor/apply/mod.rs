@@ -166,6 +166,7 @@ impl Apply {
             .as_ref()
             .map(|i| i.shelf.clone())
             .unwrap_or_default();
+        window.again = recovered.intent.is_some();
         Apply {
             intake,
             crew,
@@ -435,6 +436,7 @@ impl Apply {
         let mut window = std::mem::take(&mut self.window);
         // A window that is sent again has nothing more in it than the first time.
         let again = self.intake.is_again();
+        window.again |= again;
         let room = if again { 0 } else { self.pace.shelf_rows };
         let taken = self.due.len().min(room.saturating_sub(window.shelf.len()));
         window.shelf.extend(self.due.drain(..taken));
