@@ -34,8 +34,11 @@ pub struct PaceReport {
 pub(super) struct Gates {
     records: usize,
     requests: usize,
-    all: Mutex<BTreeMap<(Box<str>, &'static str), Arc<Gate>>>,
+    all: Mutex<BTreeMap<Name, Arc<Gate>>>,
 }
+
+/// An object, and what its requests do.
+type Name = (Box<str>, &'static str);
 
 impl Gates {
     /// With these as the most of each.

@@ -33,7 +33,7 @@ use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::Bounds;
-use crate::sinks::salesforce::Salesforce;
+use crate::sinks::salesforce::{Salesforce, advice};
 use crate::sinks::{Delivery, Discard, Settings, Sink};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
@@ -547,7 +547,9 @@ pub(super) fn refused(fault: Fault) -> Error {
         kind,
         format!("the CRM refuses us: {}: {}", fault.code, fault.message),
     )
-    .remedy("check destination.url, client_id, the secret, and that the app may act as its user")
+    .remedy(advice(&fault).unwrap_or(
+        "check destination.url, client_id, the secret, and that the app may act as its user",
+    ))
 }
 
 /// Every problem at once: a person mends them in one go.

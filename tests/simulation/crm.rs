@@ -65,7 +65,22 @@ pub struct Crm {
 /// Takes an external id out of "under way" when its request ends, however it ends.
 struct Busy {
     crm: Crm,
-    keys: Vec<(String, String)>,
+    keys: BTreeSet<(String, String)>,
+}
+
+/// The parents that a write names.
+fn parents<'a>(batch: &'a Batch, write: &'a Write) -> impl Iterator<Item = (String, String)> + 'a {
+    write.fields.iter().filter_map(|field| {
+        let parent = batch.target.fields[usize::from(field.slot)]
+            .reference
+            .as_ref()?;
+        match &field.assignment {
+            Assignment::Set(FieldValue::Reference(key)) => {
+                Some((parent.object_name.to_string(), key.to_string()))
+            }
+            _ => None,
+        }
+    })
 }
 
 impl Drop for Busy {
@@ -428,10 +443,13 @@ impl Sink for Crm {
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
         Box::pin(async move {
             let object = batch.target.object.to_string();
-            let keys: Vec<_> = batch
+            let own = batch
                 .writes
                 .iter()
-                .map(|w| (object.clone(), w.key.to_string()))
+                .map(|w| (object.clone(), w.key.to_string()));
+            // What it writes, and the parents that a CRM locks for that.
+            let keys: BTreeSet<_> = own
+                .chain(batch.writes.iter().flat_map(|w| parents(batch, w)))
                 .collect();
             {
                 let mut inner = self.inner.lock().expect("unpoisoned");
@@ -440,7 +458,7 @@ impl Sink for Crm {
                     if !inner.under_way.insert(key.clone()) {
                         inner
                             .violations
-                            .push(format!("{key:?} is in two requests at once"));
+                            .push(format!("{key:?} is locked by two requests at once"));
                     }
                 }
             }

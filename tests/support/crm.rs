@@ -65,6 +65,15 @@ impl Crm {
         });
     }
 
+    /// `DELETE /sandbox/{path}`.
+    pub fn remove(&self, path: &str) {
+        let url = format!("{}/sandbox/{path}", self.url);
+        self.runtime.block_on(async {
+            let reply = self.http.delete(url).send().await.unwrap();
+            assert!(reply.status().is_success(), "{path}: {}", reply.status());
+        });
+    }
+
     /// `GET /sandbox/{path}`.
     pub fn get(&self, path: &str) -> Value {
         let url = format!("{}/sandbox/{path}", self.url);

@@ -151,6 +151,22 @@ impl Sidecar {
         fs::write(path, change(&config)).unwrap();
     }
 
+    /// Waits for its end by itself, and tells how it ended.
+    pub fn ends(&mut self, patience: Duration) -> std::process::ExitStatus {
+        let deadline = Instant::now() + patience;
+        let mut child = self.child.take().unwrap();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("it has not ended by itself\n{}", self.tail());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.assert_alive();

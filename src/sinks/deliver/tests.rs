@@ -531,6 +531,45 @@ async fn giving_up_half_way_leaves_everything_sound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_outs_make_requests_smaller_and_fewer_and_health_brings_them_back() {
+    let bad = Instant::now() + Duration::from_secs(30);
+    let (fake, delivery) = delivery_with(
+        Fake::new(move |batch| match Instant::now() < bad {
+            true => Err(fault(Class::Unknown, "timeout")),
+            false => Ok(all_written(batch)),
+        }),
+        |settings| settings.concurrency = 8,
+    );
+    let names: Vec<String> = (0..200).map(|i| i.to_string()).collect();
+    let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+    let pace = || {
+        let all = delivery.health().pace;
+        all.first()
+            .map(|p| (p.object.clone(), p.kind, p.records, p.requests))
+    };
+    let watch = async {
+        sleep(Duration::from_secs(29)).await;
+        pace().unwrap()
+    };
+    let all = join_all((0..8).map(|_| delivery.deliver(batch(&keys))));
+    let (outcomes, (object, kind, records, requests)) = tokio::join!(all, watch);
+    assert_eq!((object.as_str(), kind), ("Contact", "upsert"));
+    assert!(records <= 100 && requests <= 4, "{records}, {requests}");
+    for outcomes in outcomes {
+        let outcomes = outcomes.unwrap();
+        let expected: Vec<Outcome> = keys.iter().map(|k| written(k)).collect();
+        assert_eq!(outcomes, expected);
+    }
+    for _ in 0..60 {
+        let all = (0..8).map(|_| delivery.deliver(batch(&keys)));
+        join_all(all).await;
+    }
+    assert_eq!(pace().unwrap().2, 200);
+    assert!(pace().unwrap().3 >= 7, "{:?}", pace());
+    assert_eq!(fake.sent().last().unwrap().len(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reads_are_split_and_stay_in_order() {
     let (_, delivery) = delivery(Fake::script(vec![]));
     let keys: Vec<Key> = (0..10).map(|i| Key::from(i.to_string())).collect();

@@ -23,15 +23,14 @@ pub(super) struct Body {
 impl Body {
     /// Packs it if it is large enough, and if `pack`.
     pub(super) async fn new(plain: Bytes, pack: bool) -> Body {
-        let packed = match plain.len() {
-            _ if !pack => None,
-            0..=SMALL => None,
-            0..=LONG => gzip(&plain),
-            _ => {
-                let plain = plain.clone();
-                let packed = tokio::task::spawn_blocking(move || gzip(&plain)).await;
-                packed.ok().flatten()
-            }
+        let packed = if !pack || plain.len() <= SMALL {
+            None
+        } else if plain.len() <= LONG {
+            gzip(&plain)
+        } else {
+            let plain = plain.clone();
+            let packed = tokio::task::spawn_blocking(move || gzip(&plain)).await;
+            packed.ok().flatten()
         };
         Body { plain, packed }
     }
