@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use salesforce_org::Org;
 use serde_json::{Value, json};
 use syncline::change::{Lsn, Position, Timestamp};
+use syncline::clock::Clock;
+use syncline::config::{Brake, OnCrmDelete};
 use syncline::fault::Fault;
 use syncline::mapping::{
     Action, Assigned, Assignment, FieldId, FieldSpec, FieldValue, Key, ObjectDescription, ObjectId,
@@ -23,7 +25,8 @@ use syncline::planning::{
 };
 use syncline::sinks::salesforce::Salesforce;
 use syncline::sinks::{BoxFuture, CrmRecord, Delivery, Limits, Outcome, Settings, Sink, Usage};
-use syncline::store::Memory;
+use syncline::store::{Memory, Store};
+use syncline::supervisor::brakes::Guard;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::settle::{Delivered, Extent, Fate};
 
@@ -100,6 +103,7 @@ fn target(object: &str, fields: Vec<TargetField>) -> Arc<Target> {
         key_field: KEY.into(),
         removal: Removal::Delete { hard: false },
         halted: None,
+        on_crm_delete: OnCrmDelete::default(),
         fields,
     })
 }
@@ -229,8 +233,11 @@ async fn run(grouped: bool, wait_ms: u64, windows: usize) -> Seen {
         requests_per_second: 0,
         ..Settings::default()
     };
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let guard = Guard::new(&Brake::default(), Clock::System, &*store).await;
     let crew = Crew {
-        store: Arc::new(Memory::new()),
+        store,
+        guard: Arc::new(guard.unwrap()),
         delivery: Arc::new(Delivery::new(sink, settings, 5)),
         objects: Arc::new(Objects::default()),
     };
