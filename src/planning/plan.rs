@@ -165,8 +165,9 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let goes = fault.is_none() && held.is_none() && taken.is_none();
-    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
+    let free = taken.is_none();
+    let goes = fault.is_none() && held.is_none() && free;
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, free, states);
     let marker = old_marker(&operation, states);
     let origin = Origin::Change { rereferred: true };
     let course = if let Some(fault) = fault {
@@ -221,8 +222,9 @@ pub(super) fn enter_from_shelf(
     };
     let mut operation = operation;
     let stuck = stuck(&pending, target);
-    let goes = taken.is_none() && stuck.is_none();
-    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
+    let free = taken.is_none();
+    let goes = free && stuck.is_none();
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, free, states);
     let marker = old_marker(&operation, states);
     let course = match (taken, stuck) {
         (Some(holder), _) => waiting(holder),
