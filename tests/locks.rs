@@ -300,9 +300,10 @@ async fn children_of_one_parent_never_meet_its_lock() {
     assert!(ungrouped.wrong <= ungrouped.refused, "{ungrouped:?}");
 }
 
-/// What packing and lanes cost a record. The figure is worth something in a release build only.
+/// What packing and lanes cost a record.
 #[test]
-fn lanes_cost_little() {
+#[ignore = "a measurement: `cargo test --release --test locks -- --ignored --nocapture`"]
+fn what_lanes_cost() {
     for (what, parents, each) in [("strangers", 50_000, 1), ("families of 30", 1_667, 30)] {
         let entries = children(parents, each, "x", true);
         let stage: Vec<usize> = (0..entries.len()).collect();
@@ -338,8 +339,5 @@ fn lanes_cost_little() {
             each(without),
             each(lanes)
         );
-        if !cfg!(debug_assertions) {
-            assert!(each(cutting + lanes) < 5.0);
-        }
     }
 }
