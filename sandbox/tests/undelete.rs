@@ -67,7 +67,7 @@ async fn a_record_comes_back_with_the_ones_that_went_with_it() {
         (json!(1), json!(1))
     );
     let log = org
-        .control(Method::GET, "writes?after=5", Value::Null)
+        .control(Method::GET, "writes?after=6", Value::Null)
         .await;
     let last: Vec<[&Value; 3]> = log["writes"]
         .as_array()

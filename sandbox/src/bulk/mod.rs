@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A job's head and what became of each of its rows live in the store ([`Jobs`]), its file
-//! beside it ([`Files`]). One task for each job works it off: batches of 10,000 rows, each
+//! beside it ([`files::Files`]). One task for each job works it off: batches of 10,000 rows, each
 //! in chunks of 200 that take the one path of every write.
 //!
 //! Invariants:
