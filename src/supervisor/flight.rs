@@ -91,6 +91,7 @@ impl Crew {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
+        let mut renewed = Vec::new();
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -99,10 +100,11 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, &mut lost)
+            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
                 .await?;
         }
-        self.missing_parents(&plan, &mut fates, &mut lost).await?;
+        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
+            .await?;
         Ok(Delivered {
             extent,
             plan,
@@ -117,6 +119,7 @@ impl Crew {
         stage: &[usize],
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
+        renewed: &mut Vec<usize>,
     ) -> Result<()> {
         let limits = self.delivery.limits();
         let mut absent = Vec::new();
@@ -131,7 +134,7 @@ impl Crew {
             }
         })
         .await?;
-        self.restore(plan, &absent, fates, lost).await
+        self.restore(plan, &absent, fates, lost, renewed).await
     }
 
     pub(super) async fn send_batches(
