@@ -312,7 +312,7 @@ fn gone(record: RecordId, position: crate::change::Position, rule: OnCrmDelete) 
             existence: if kept {
                 Existence::Kept
             } else {
-                Existence::Deleted
+                Existence::Uncertain
             },
             crm_id: None,
             fingerprints: Vec::new(),

@@ -234,6 +234,7 @@ impl Desk<'_> {
                     Action::Upsert | Action::ReKey { .. }
                 ) =>
             {
+                self.settled.awaits_commit = true;
                 self.shelve(entry, Reason::Deferred, None, None, true);
             }
             (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
