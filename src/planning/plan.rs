@@ -165,9 +165,8 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let free = taken.is_none();
-    let goes = fault.is_none() && held.is_none() && free;
-    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, free, states);
+    let goes = fault.is_none() && held.is_none() && taken.is_none();
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let origin = Origin::Change { rereferred: true };
     let course = if let Some(fault) = fault {
@@ -222,9 +221,8 @@ pub(super) fn enter_from_shelf(
     };
     let mut operation = operation;
     let stuck = stuck(&pending, target);
-    let free = taken.is_none();
-    let goes = free && stuck.is_none();
-    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, free, states);
+    let goes = taken.is_none() && stuck.is_none();
+    let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = match (taken, stuck) {
         (Some(holder), _) => waiting(holder),

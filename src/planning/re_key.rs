@@ -80,8 +80,13 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
                     ..(*pending).clone()
                 });
             } else if let Action::ReKey { from } = older.action {
-                // Renamed again before the first renaming reached the CRM.
+                // Renamed again before the first renaming reached the CRM. A record that bears the id in
+                // between is that of a row which is gone: its delete gave its place on the shelf to the
+                // first renaming.
                 operation.action = Action::ReKey { from };
+                if let Some(entry) = removal(&operation, old_id.clone(), old_ledger) {
+                    plan.add(entry);
+                }
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::may_exist) {
                 operation.action = Action::Upsert;
             }
@@ -95,9 +100,8 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
     let taken = new.pending.as_ref().and_then(|p| rekey_from(p, states));
     let own = absorbed.iter().any(|p| taken.as_ref() == Some(&p.record));
     let waits = taken.filter(|_| !own);
-    let free = waits.is_none();
-    let goes = held.is_none() && free;
-    let (ledger, blocked) = re_key_base(plan, &mut operation, new.ledger, goes, free, states);
+    let goes = held.is_none() && waits.is_none();
+    let (ledger, blocked) = re_key_base(plan, &mut operation, new.ledger, goes, states);
     let marker = old_marker(&operation, states);
     let course = if let Some(held) = held {
         held
@@ -149,7 +153,6 @@ pub(super) fn re_key_base(
     operation: &mut Operation,
     own: Option<LedgerEntry>,
     goes: bool,
-    free: bool,
     states: &States,
 ) -> (Option<LedgerEntry>, Option<Course>) {
     let Action::ReKey { from } = &operation.action else {
@@ -161,16 +164,7 @@ pub(super) fn re_key_base(
     };
     let state = states.get(&old);
     let ledger = state.and_then(|s| s.ledger.clone());
-    if !own.as_ref().is_some_and(LedgerEntry::exists) {
-        return (ledger, None);
-    }
-    if !goes {
-        // Its own row is gone, and the place on the shelf that said so is the re-key's now.
-        let own_id = operation.record();
-        let entry = removal(operation, own_id, own).filter(|_| free);
-        if let Some(entry) = entry {
-            plan.add(entry);
-        }
+    if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
         return (ledger, None);
     }
     if matches!(operation.target.removal, Removal::Delete { .. }) {

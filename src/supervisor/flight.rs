@@ -93,6 +93,7 @@ impl Crew {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
+        let mut renewed = Vec::new();
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -101,10 +102,11 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, &mut lost)
+            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
                 .await?;
         }
-        self.missing_parents(&plan, &mut fates, &mut lost).await?;
+        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
+            .await?;
         Ok(Delivered {
             extent,
             plan,
@@ -119,6 +121,7 @@ impl Crew {
         stage: &[usize],
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
+        renewed: &mut Vec<usize>,
     ) -> Result<()> {
         let mut absent = Vec::new();
         let cuts = self.cut(&plan.entries, stage);
@@ -132,7 +135,7 @@ impl Crew {
             }
         })
         .await?;
-        self.restore(plan, &absent, fates, lost).await
+        self.restore(plan, &absent, fates, lost, renewed).await
     }
 
     pub(super) fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {

@@ -97,6 +97,7 @@ impl Crew {
         absent: &[usize],
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
+        renewed: &mut Vec<usize>,
     ) -> Result<()> {
         let mut levels: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &index in absent {
@@ -124,11 +125,12 @@ impl Crew {
                 }
             }
             self.write_anew(plan, &anew, fates).await?;
+            renewed.extend(anew);
         }
         Ok(())
     }
 
-    /// Those of `members` that have to be made anew; the others are out of the bin and written.
+    /// Those of `members` that have to be made anew; the others are there again and written.
     async fn take_back(
         &self,
         plan: &mut Plan,
@@ -145,27 +147,28 @@ impl Crew {
         let ids: Vec<CrmId> = some.iter().filter_map(binned).collect();
         let mut again = Vec::new();
         for (index, back) in some.into_iter().zip(self.undelete(&ids).await?) {
-            match back {
-                Back::Live => again.push(index),
-                Back::Gone => anew.push(index),
-                Back::Refused(fault) => {
-                    set(fates, index, Fate::Answered(Outcome::Refused(fault)));
-                }
+            let Some(entry) = plan.entries.get_mut(index) else {
+                continue;
+            };
+            if let Back::Refused(fault) = back {
+                set(fates, index, Fate::Answered(Outcome::Refused(fault)));
+                continue;
             }
-        }
-        for &index in &again {
-            if let Some(entry) = plan.entries.get_mut(index) {
+            if matches!(back, Back::Live) {
                 tracing::warn!(
                     object = %entry.operation.target.object,
                     external_id = %entry.operation.key,
                     "a person deleted this record in the CRM: it is taken out of the recycle bin"
                 );
-                entry.course = Course::Send(whole(entry));
             }
+            // One that is not in the bin may have come back with its parent, or by an attempt whose
+            // answer was lost: its CRM id tells.
+            entry.course = Course::Send(whole(entry));
+            again.push(index);
         }
         let cuts = self.cut(&plan.entries, &again);
         self.send_batches(cuts, |index, outcome| match outcome {
-            // Deleted again meanwhile.
+            // It has left the bin.
             Outcome::Absent => anew.push(index),
             outcome => set(fates, index, Fate::Answered(outcome)),
         })
@@ -207,9 +210,10 @@ impl Crew {
     /// Tells a parent that is yet to come from one that a person deleted in the CRM.
     pub(super) async fn missing_parents(
         &self,
-        plan: &Plan,
+        plan: &mut Plan,
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
+        renewed: &[usize],
     ) -> Result<()> {
         let mut children: BTreeMap<RecordId, Vec<usize>> = BTreeMap::new();
         for (index, entry) in plan.entries.iter().enumerate() {
@@ -270,11 +274,22 @@ impl Crew {
             }
         }
         again.sort_unstable();
+        let (mut anew, again): (Vec<usize>, Vec<usize>) =
+            again.into_iter().partition(|index| renewed.contains(index));
         let cuts = self.cut(&plan.entries, &again);
-        self.send_batches(cuts, |index, outcome| {
-            set(fates, index, Fate::Answered(outcome));
+        let mut absent = Vec::new();
+        self.send_batches(cuts, |index, outcome| match outcome {
+            Outcome::Absent => absent.push(index),
+            outcome => set(fates, index, Fate::Answered(outcome)),
         })
-        .await
+        .await?;
+        for &index in &absent {
+            if let Some(entry) = plan.entries.get_mut(index) {
+                lost.extend(renew(entry));
+            }
+        }
+        anew.extend(absent);
+        self.write_anew(plan, &anew, fates).await
     }
 }
 
@@ -294,7 +309,7 @@ fn gone(record: RecordId, position: crate::change::Position, rule: OnCrmDelete) 
             existence: if kept {
                 Existence::Kept
             } else {
-                Existence::Deleted
+                Existence::Uncertain
             },
             crm_id: None,
             fingerprints: Vec::new(),

@@ -227,6 +227,16 @@ impl Desk<'_> {
                 }
                 self.complete(entry);
             }
+            // Whoever sent it makes it anew; what is not there yet is not done.
+            (Course::Send(_), Fate::Answered(Outcome::Absent))
+                if matches!(
+                    entry.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+            {
+                self.settled.awaits_commit = true;
+                self.shelve(entry, Reason::Deferred, None, None, true);
+            }
             (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
                 self.tombstone(&entry);
                 // Its place is free, for a re-key that waits for that.
