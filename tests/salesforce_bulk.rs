@@ -20,7 +20,8 @@ use salesforce_org::Org;
 use serde_json::{Value, json};
 use syncline::backoff::Backoff;
 use syncline::change::{Identity, Lsn, Position, Timestamp};
-use syncline::config::BulkMode;
+use syncline::clock::Clock;
+use syncline::config::{Brake, BulkMode, DeleteLimit, OnCrmDelete};
 use syncline::fault::{Class, Fault};
 use syncline::mapping::{
     Action, Assigned, Assignment, FieldId, FieldValue, ObjectId, Operation, Reference, Removal,
@@ -30,6 +31,7 @@ use syncline::planning::{Item, Objects, Pushed, Window};
 use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Outcome, Settings};
 use syncline::store::{BulkJobs, Checkpoints, Memory, Progress, Settlement, Store};
+use syncline::supervisor::brakes::Guard;
 use syncline::supervisor::bulk::OldJobs;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::settle::{Delivered, Fate, settle};
@@ -51,6 +53,7 @@ fn target(object: &str, removal: Removal, fields: Vec<TargetField>) -> Arc<Targe
         object: object.into(),
         key_field: "Ext_Id__c".into(),
         removal,
+        on_crm_delete: OnCrmDelete::default(),
         halted: None,
         fields,
     })
@@ -99,6 +102,9 @@ impl Schema {
     fn objects(&self) -> Objects {
         let targets = [(&self.accounts, 0), (&self.contacts, 1)];
         Objects {
+            children: [(self.accounts.id, vec![self.contacts.id])]
+                .into_iter()
+                .collect(),
             targets: targets
                 .map(|(t, _)| (t.id, Arc::clone(t)))
                 .into_iter()
@@ -176,6 +182,15 @@ fn delivery(org: &Org, mode: BulkMode) -> Delivery {
     Delivery::new(Arc::new(org.salesforce()), settings, 3)
 }
 
+/// Here more is deleted than a brake lets pass.
+fn no_brakes() -> Brake {
+    Brake {
+        deletes: DeleteLimit::Count(0),
+        writes_per_record: 0,
+        ..Brake::default()
+    }
+}
+
 impl Side {
     async fn new(org: &Org, schema: &Schema, mode: BulkMode) -> Self {
         let store = Memory::new();
@@ -188,26 +203,36 @@ impl Side {
             consistent_point: Lsn(1),
         };
         store.bind(identity, Progress::default()).await.unwrap();
+        let guard = Guard::new(&no_brakes(), Clock::System, &store).await;
+        let guard = Arc::new(guard.unwrap());
         Side {
-            crew: Side::crew(org, schema, mode, &store),
+            crew: Side::crew(org, schema, mode, &store, &guard),
             store,
             progress: Progress::default(),
             ordinal: 0,
         }
     }
 
-    fn crew(org: &Org, schema: &Schema, mode: BulkMode, store: &Memory) -> Crew {
+    fn crew(
+        org: &Org,
+        schema: &Schema,
+        mode: BulkMode,
+        store: &Memory,
+        guard: &Arc<Guard>,
+    ) -> Crew {
         Crew {
             store: Arc::new(store.clone()),
             delivery: Arc::new(delivery(org, mode)),
             objects: Arc::new(schema.objects()),
+            guard: Arc::clone(guard),
             old_jobs: OldJobs::default(),
         }
     }
 
     /// The next life, from what is stored.
     fn restart(&mut self, org: &Org, schema: &Schema, mode: BulkMode) {
-        self.crew = Side::crew(org, schema, mode, &self.store);
+        let guard = Arc::clone(&self.crew.guard);
+        self.crew = Side::crew(org, schema, mode, &self.store, &guard);
     }
 
     /// A window of these operations, each a change of its own. The same again gives the same window.
@@ -216,12 +241,14 @@ impl Side {
         for (number, operation) in operations.iter().enumerate() {
             let mut operation = operation.clone();
             operation.position = Position {
-                commit: Lsn(100 + self.ordinal),
+                commit: Lsn(100 + self.ordinal * 10),
                 ordinal: number as u64,
             };
             let pushed = window.push(Item::new(operation, None), None);
             assert!(matches!(pushed, Pushed::Taken));
         }
+        // Their transaction is known whole.
+        window.commit(Lsn(101 + self.ordinal * 10));
         window
     }
 
@@ -516,8 +543,11 @@ async fn a_job_that_fails_as_a_whole_is_sent_again_by_requests() {
     assert_eq!(side.calls("bulk_open"), 1);
     // The next ones go by requests for a while.
     all_written(&side.fly(&many(&schema, 300, "Newer")[..5]).await, 5);
-    side.fly(&many(&schema, 300, "Newest")).await;
+    side.fly(&many(&schema, 600, "New")[300..]).await;
     assert_eq!(side.calls("bulk_open"), 1);
+    // What is done to those that are there is another matter.
+    side.fly(&many(&schema, 300, "Newest")).await;
+    assert_eq!(side.calls("bulk_open"), 2);
     assert_eq!(side.store.bulk_jobs().await.unwrap(), []);
 }
 
@@ -736,36 +766,32 @@ async fn a_job_that_stands_still_is_given_up() {
     assert!(side.calls("bulk_abort") >= 1 && side.calls("upsert") == 2);
 }
 
+/// With the right that it takes, a job deletes for good; without it, requests do.
 #[tokio::test(flavor = "multi_thread")]
-async fn records_are_deleted_for_good_by_jobs_only() {
+async fn records_are_deleted_for_good_either_way() {
     let org = Org::start().await;
     let mut schema = Schema::new();
     let accounts = Arc::get_mut(&mut schema.accounts).unwrap();
     accounts.removal = Removal::Delete { hard: true };
-    let mut side = Side::new(&org, &schema, BulkMode::Never).await;
-    all_written(&side.fly(&many(&schema, 30, "New")).await, 30);
-    let removals: Vec<Operation> = (0..32)
-        .map(|n| Operation {
-            action: Action::Delete { hard: true },
-            ..upsert(&schema.accounts, format!("a{n}"), Vec::new())
-        })
-        .collect();
-    // Without the right it stops, and says so.
-    let window = side.window(&removals);
-    let refused = side
-        .crew
-        .fly(window, side.progress, false)
-        .await
-        .unwrap_err();
-    assert!(
-        refused.to_string().contains("FEATURENOTENABLED"),
-        "{refused}"
-    );
-    org.put("rights", r#"{"bulk_hard_delete": true}"#).await;
-    let outcomes = side.fly(&removals).await;
-    let absent = outcomes.values().filter(|o| **o == Outcome::Absent).count();
-    assert_eq!((outcomes.len(), absent), (32, 2));
-    assert_eq!(contents(&org).await.len(), 0);
-    let bin = org.get("records/Account?deleted=true").await;
-    assert_eq!(bin.as_array().unwrap().len(), 0, "they are not in the bin");
+    for (right, jobs) in [(false, 0), (true, 1)] {
+        let mut side = Side::new(&org, &schema, BulkMode::Never).await;
+        all_written(&side.fly(&many(&schema, 30, "New")).await, 30);
+        let removals: Vec<Operation> = (0..32)
+            .map(|n| Operation {
+                action: Action::Delete { hard: true },
+                ..upsert(&schema.accounts, format!("a{n}"), Vec::new())
+            })
+            .collect();
+        org.put("rights", &format!(r#"{{"bulk_hard_delete": {right}}}"#))
+            .await;
+        side.restart(&org, &schema, BulkMode::Always);
+        let outcomes = side.fly(&removals).await;
+        let absent = outcomes.values().filter(|o| **o == Outcome::Absent).count();
+        assert_eq!((outcomes.len(), absent), (32, 2), "{outcomes:?}");
+        assert_eq!(side.calls("bulk_open"), 1);
+        assert_eq!(side.calls("bulk_start"), jobs, "with the right: {right}");
+        assert_eq!(contents(&org).await.len(), 0);
+        let bin = org.get("records/Account?deleted=true").await;
+        assert_eq!(bin.as_array().unwrap().len(), 0, "they are not in the bin");
+    }
 }

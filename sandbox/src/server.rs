@@ -17,18 +17,24 @@ use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
 use crate::http::{self, Ending};
-use crate::{Config, Error, bulk};
+use crate::{Config, Error, bulk, tls};
+
+/// How long a client may take to agree on a key.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The accept loop.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) authority: Option<String>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     jobs: JoinHandle<()>,
@@ -41,14 +47,16 @@ impl Server {
             address: listen,
             source,
         };
-        let app = Arc::new(App::new(config)?);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let app = Arc::new(App::new(config)?);
+        let (acceptor, authority) = tls::acceptor(&app.config, address)?.unzip();
         let (stop, stopped) = watch::channel(false);
         let jobs = tokio::spawn(bulk::run(app.clone(), stopped.clone()));
-        let task = tokio::spawn(accept(listener, app, address, stopped));
+        let task = tokio::spawn(accept(listener, acceptor, app, address, stopped));
         Ok(Server {
             address,
+            authority,
             stop,
             task,
             jobs,
@@ -64,6 +72,7 @@ impl Server {
 
 async fn accept(
     listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
     app: Arc<App>,
     address: SocketAddr,
     mut stopped: watch::Receiver<bool>,
@@ -75,7 +84,8 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, app.clone(), address, stopped.clone()));
+                let (acceptor, app) = (acceptor.clone(), app.clone());
+                tokio::spawn(connection(stream, acceptor, app, address, stopped.clone()));
             }
             // Out of file handles, most likely: give others time to close.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -85,11 +95,27 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    app: Arc<App>,
+    address: SocketAddr,
+    stopped: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else {
+        return serve(stream, app, address, stopped).await;
+    };
+    // Who does not trust the authority hangs up here.
+    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        serve(stream, app, address, stopped).await;
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     app: Arc<App>,
     address: SocketAddr,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
     let service =
         service_fn(move |request: Request<Incoming>| answer(app.clone(), address, request));
     let served =

@@ -26,7 +26,7 @@ pub(crate) struct WriteEntry {
     pub(crate) at: String,
     /// The number of the request it came with.
     pub(crate) request: u64,
-    /// `collections`, `row`, `bulk`, `edit`, `page` or `cascade`.
+    /// `collections`, `row`, `bulk`, `soap`, `edit`, `page` or `cascade`.
     pub(crate) via: String,
     /// The bulk job it was a row of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -34,7 +34,8 @@ pub(crate) struct WriteEntry {
     pub(crate) user: String,
     pub(crate) user_id: String,
     pub(crate) object: String,
-    /// `create`, `update`, `upsert` (when refused before it was clear which) or `delete`.
+    /// `create`, `update`, `upsert` (when refused before it was clear which) , `delete` or
+    /// `undelete`.
     pub(crate) operation: String,
     pub(crate) id: Option<String>,
     pub(crate) external_id_field: Option<String>,
@@ -110,6 +111,23 @@ impl WriteLog {
     /// All entries in order.
     pub(crate) fn all(&self) -> &[WriteEntry] {
         &self.entries
+    }
+
+    /// Forgets what came after the first entries, numbers too.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if let Some(first) = self.entries.get(len) {
+            self.next = first.seq - 1;
+            self.entries.truncate(len);
+        }
+    }
+
+    /// What came after the first entries was taken back.
+    pub(crate) fn halt(&mut self, len: usize) {
+        let since = self.entries.iter_mut().skip(len);
+        for entry in since.filter(|entry| entry.outcome == "accepted") {
+            entry.outcome = "PROCESSING_HALTED".to_owned();
+            entry.message = Some("rolled back with its transaction".to_owned());
+        }
     }
 
     /// Forgets the entries. Numbers go on, so that a reader's `after` stays right.

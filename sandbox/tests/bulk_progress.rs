@@ -103,7 +103,8 @@ async fn a_job_can_be_made_to_fail_in_the_middle() {
 #[tokio::test]
 async fn batches_are_counted_against_the_day() {
     let org = Org::new().await;
-    set(&org, json!({"batches": 3, "batch_ms": 0})).await;
+    org.control(Method::PUT, "limits", json!({"bulk_batches": 3}))
+        .await;
     let id = begin(&org, rows(10_001)).await;
     assert_eq!(org.ended(&id).await["state"], "JobComplete");
     let (_, limits) = org.get("limits").await;
@@ -128,7 +129,8 @@ async fn batches_are_counted_against_the_day() {
         (status, &error[0]["errorCode"]),
         (400, &json!("EXCEEDEDQUOTA"))
     );
-    set(&org, json!({"batches_used": 0})).await;
+    org.control(Method::PUT, "limits", json!({"bulk_batches": 15_000}))
+        .await;
     let id = begin(&org, rows(1)).await;
     assert_eq!(org.ended(&id).await["state"], "JobComplete");
 }

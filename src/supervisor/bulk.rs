@@ -27,8 +27,7 @@ use super::flight::{Crew, stopped};
 use super::settle::Fate;
 use crate::clock::Clock;
 use crate::fault::{Class, Fault, Result};
-use crate::mapping::Key;
-use crate::planning::{self, Batch, BatchAction, Plan};
+use crate::planning::{self, Batch, BatchAction, Cut, Entry, Plan, Room};
 use crate::sinks::Outcome;
 use crate::sinks::bulk::{JobResults, JobState, Look, Packed, Way};
 use crate::store::{BulkJob, BulkPage, Intent, Progress, Settlement};
@@ -174,30 +173,17 @@ impl Crew {
         journal: &mut Journal,
     ) -> Result<Vec<usize>> {
         let jobs = self.delivery.jobs();
-        let hard = |index: &usize| {
-            let entry = plan.entries.get(*index);
-            entry.is_some_and(|e| {
-                e.operation.action == crate::mapping::Action::Delete { hard: true }
-            })
-        };
-        let worth = self.delivery.uses_jobs() && stage.len() >= jobs.min_rows();
-        if !self.delivery.takes_jobs() || !(worth || stage.iter().any(hard)) {
+        if !self.delivery.uses_jobs() || stage.len() < jobs.min_rows() {
             self.wrote(plan, stage, journal);
             return Ok(stage.to_vec());
         }
         let mut rest = Vec::new();
-        let family = planning::by_family(&plan.entries, stage);
-        for (batch, places) in planning::cut(&plan.entries, &family, usize::MAX, jobs.max_bytes()) {
-            let job_only = batch.action == BatchAction::Delete { hard: true };
-            let object = &batch.target.object;
-            if self.delivery.way(object, batch.writes.len(), job_only) == Way::Requests {
+        for Cut { batch, places, .. } in self.cut_for_jobs(&plan.entries, stage) {
+            if self.way(&batch, places.len()) == Way::Requests {
                 rest.extend(places);
                 continue;
             }
-            let outcomes = match job_only {
-                true => self.delete_for_good(batch, journal).await?,
-                false => self.by_job(&batch, journal).await?,
-            };
+            let outcomes = self.by_job(&batch, journal).await?;
             for (index, outcome) in places.into_iter().zip(outcomes) {
                 match (outcome, fates.get_mut(index)) {
                     (Some(outcome), Some(fate)) => *fate = Fate::Answered(outcome),
@@ -233,8 +219,7 @@ impl Crew {
             let Ok(packed) = self.delivery.pack_job(batch, &open) else {
                 break;
             };
-            let hard = batch.action == BatchAction::Delete { hard: true };
-            if self.delivery.way(object, packed.places.len(), hard) == Way::Requests {
+            if self.way(batch, packed.places.len()) == Way::Requests {
                 break;
             }
             let Some((job, look)) = self.run_job(batch, &packed, journal).await? else {
@@ -273,11 +258,25 @@ impl Crew {
             );
             if look.processed == 0 {
                 // The next one would come as far.
-                self.delivery.jobs().avoid(object);
+                self.delivery.jobs().avoid(object, batch.action);
                 break;
             }
         }
         Ok(outcomes)
+    }
+
+    fn cut_for_jobs(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
+        let room = Room {
+            records: self.delivery.limits().records,
+            bytes: self.delivery.jobs().max_bytes(),
+            locks: &|object| self.delivery.locks_parents(object),
+        };
+        planning::cut_for_jobs(entries, stage, &room)
+    }
+
+    fn way(&self, batch: &Batch, records: usize) -> Way {
+        let object = &batch.target.object;
+        self.delivery.way(object, batch.action, records)
     }
 
     /// Runs one job to its end. `None`: there is none, and the batch goes by requests.
@@ -316,7 +315,7 @@ impl Crew {
                             Some(look) => Ok(Some((job, look))),
                             None => {
                                 tracing::warn!(job, object, "the CRM has lost a bulk job");
-                                self.delivery.jobs().avoid(object);
+                                self.delivery.jobs().avoid(object, batch.action);
                                 Ok(None)
                             }
                         };
@@ -346,11 +345,10 @@ impl Crew {
         }
     }
 
-    /// A job was refused. Where requests cannot do it, delivery stops.
+    /// A job was refused: whether requests are, too, they will tell.
     fn refused<T>(&self, batch: &Batch, fault: Fault) -> Result<Option<T>> {
         let object = &*batch.target.object;
-        let only_way = batch.action == BatchAction::Delete { hard: true };
-        if only_way || fault.class == Class::Authentication {
+        if fault.class == Class::Authentication {
             return Err(stopped(fault));
         }
         tracing::warn!(
@@ -358,7 +356,7 @@ impl Crew {
             %fault,
             "the CRM refuses a bulk job: its records go by requests, and for ten minutes what follows"
         );
-        self.delivery.jobs().avoid(object);
+        self.delivery.jobs().avoid(object, batch.action);
         Ok(None)
     }
 
@@ -376,7 +374,8 @@ impl Crew {
             action: match batch.action {
                 BatchAction::Upsert => "upsert",
                 BatchAction::Update => "update",
-                BatchAction::Delete { .. } => "delete",
+                BatchAction::Delete { hard: false } => "delete",
+                BatchAction::Delete { hard: true } => "hard delete",
             }
             .to_owned(),
             until: journal.intent.as_ref().map(|i| i.until).unwrap_or_default(),
@@ -395,79 +394,6 @@ impl Crew {
             ..Settlement::default()
         };
         self.store.settle(settlement).await
-    }
-
-    /// Deletes for good, which only jobs do, and only by CRM id.
-    async fn delete_for_good(&self, mut batch: Batch, journal: &mut Journal) -> Result<JobResults> {
-        let mut outcomes: JobResults = vec![None; batch.writes.len()];
-        let unknown: Vec<usize> = batch
-            .writes
-            .iter()
-            .enumerate()
-            .filter(|(_, w)| w.crm_id.is_none())
-            .map(|(place, _)| place)
-            .collect();
-        self.locate(&mut batch, &unknown, &mut outcomes).await?;
-        for turn in 0..2 {
-            let open = open(&outcomes);
-            if open.is_empty() {
-                break;
-            }
-            let part = Batch {
-                writes: open
-                    .iter()
-                    .filter_map(|i| batch.writes.get(*i).cloned())
-                    .collect(),
-                ..batch.clone()
-            };
-            let results = self.by_job(&part, journal).await?;
-            for (place, result) in open.iter().zip(results) {
-                if let (Some(slot), Some(result)) = (outcomes.get_mut(*place), result) {
-                    *slot = Some(result);
-                }
-            }
-            if turn == 0 {
-                // An id can be stale: the record is gone, or elsewhere.
-                let left = self::open(&outcomes);
-                self.locate(&mut batch, &left, &mut outcomes).await?;
-            }
-        }
-        // Requests cannot do it.
-        let what = "the bulk job did not delete it";
-        let left = Outcome::Refused(Fault::new(Class::Record, "not_deleted_for_good", what));
-        for outcome in outcomes.iter_mut().filter(|o| o.is_none()) {
-            *outcome = Some(left.clone());
-        }
-        Ok(outcomes)
-    }
-
-    /// Finds the CRM ids of these records. What is not there is absent.
-    async fn locate(
-        &self,
-        batch: &mut Batch,
-        places: &[usize],
-        outcomes: &mut JobResults,
-    ) -> Result<()> {
-        let keys: Vec<Key> = places
-            .iter()
-            .filter_map(|i| batch.writes.get(*i).map(|w| w.key.clone()))
-            .collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let found = self.delivery.read(&batch.target, &keys, &[]);
-        for (place, found) in places.iter().zip(found.await.map_err(stopped)?) {
-            match (
-                found,
-                batch.writes.get_mut(*place),
-                outcomes.get_mut(*place),
-            ) {
-                (Some(record), Some(write), _) => write.crm_id = Some(record.crm_id),
-                (None, _, Some(outcome)) => *outcome = Some(Outcome::Absent),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
 

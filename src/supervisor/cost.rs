@@ -13,6 +13,7 @@ use super::backfill::large;
 use crate::capture::Reader;
 use crate::config::{Config, DestinationKind};
 use crate::mapping::Mapping;
+use crate::planning::BatchAction;
 use crate::sinks::Delivery;
 use crate::sinks::bulk::Way;
 use crate::store::{JobKind, Load};
@@ -120,7 +121,7 @@ impl JobBounds {
         let large = large(config)?;
         // What a job is worth depends on the number of rows alone, as far as anybody knows yet.
         let mut from = delivery.jobs().min_rows().max(1);
-        while delivery.way("", from, false) == Way::Requests {
+        while delivery.way("", BatchAction::Upsert, from) == Way::Requests {
             from = from.saturating_mul(2);
             if from > large.rows {
                 return None;

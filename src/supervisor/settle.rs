@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
+use super::lost::Lost;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
-use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage,
+    TRANSACTION_OPEN, WindowPage, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -37,6 +38,8 @@ pub enum Fate {
     Answered(Outcome),
     /// Its parent failed or is not there: it waits.
     Waits(RecordId),
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
 }
 
 /// A window that has been delivered.
@@ -48,6 +51,8 @@ pub struct Delivered {
     pub plan: Plan,
     /// What became of it, one fate an entry.
     pub fates: Vec<Fate>,
+    /// Other records that turned out to be gone in the CRM.
+    pub lost: Vec<Lost>,
     /// Bulk jobs that have ended, and are said all about here.
     pub jobs: Vec<String>,
 }
@@ -61,6 +66,10 @@ pub struct Settled {
     pub released: Vec<RecordId>,
     /// The page of existing rows that it settles, and what became of them.
     pub page: Option<(WindowPage, Rowcount)>,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
+    /// A delete waits for its transaction to be known whole.
+    pub awaits_commit: bool,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
 }
@@ -76,6 +85,7 @@ pub fn settle(
         extent,
         plan,
         fates,
+        lost,
         jobs,
     } = delivered;
     let mut desk = Desk {
@@ -99,6 +109,9 @@ pub fn settle(
         desk.entry(entry, fates.next().unwrap_or_default());
     }
     desk.mark_bearers();
+    for lost in lost {
+        desk.lost(lost);
+    }
     desk.settled.settlement.jobs_ended = jobs;
     desk.settled.page = page.map(|page| {
         desk.rows.read = page.rows;
@@ -175,7 +188,7 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged, _) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::Kept, _) | (_, Fate::Kept) => &mut self.rows.unchanged,
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -186,6 +199,10 @@ impl Desk<'_> {
             (Course::Unchanged, _) => {
                 self.write_ledger(&entry, &[], None);
                 self.verdict(&entry, Some(Verdict::Unchanged));
+            }
+            (Course::Kept, _) | (Course::Send(_), Fate::Kept) => {
+                self.leave_deleted(&entry);
+                self.verdict(&entry, Some(Verdict::Kept));
             }
             (
                 Course::Shelve {
@@ -214,6 +231,16 @@ impl Desk<'_> {
                 }
                 self.complete(entry);
             }
+            // Whoever sent it makes it anew; what is not there yet is not done.
+            (Course::Send(_), Fate::Answered(Outcome::Absent))
+                if matches!(
+                    entry.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+            {
+                self.settled.awaits_commit = true;
+                self.shelve(entry, Reason::Deferred, None, None, true);
+            }
             (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
                 self.tombstone(&entry);
                 // Its place is free, for a re-key that waits for that.
@@ -225,7 +252,11 @@ impl Desk<'_> {
                 if !entry.change && !entry.row && entry.pending.is_none() {
                     self.refused_removals.insert(record, fault.clone());
                 }
-                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+                let reason = match is_drift(&fault) {
+                    true => Reason::Held,
+                    false => Reason::DeadLetter,
+                };
+                self.shelve(entry, reason, None, Some(fault), true);
             }
             (Course::Send(_), Fate::Waits(parent)) => {
                 let fault = Fault::new(
@@ -299,6 +330,8 @@ impl Desk<'_> {
         tried: bool,
     ) {
         self.tally(&entry, Some(Verdict::Pending));
+        let open = fault.as_ref().is_some_and(|f| f.code == TRANSACTION_OPEN);
+        self.settled.awaits_commit |= open;
         let record = entry.operation.record();
         let target = &entry.operation.target;
         let counted = entry.change || entry.pending.as_ref().is_some_and(|p| p.counted);
@@ -310,7 +343,10 @@ impl Desk<'_> {
             reason,
             operation: Some(PendingOperation::new(&entry.operation)),
             waits_for,
-            fault: fault.or_else(|| before.and_then(|p| p.fault.clone())),
+            fault: fault.or_else(|| {
+                let before = before.and_then(|p| p.fault.clone());
+                before.filter(|fault| !passes(fault))
+            }),
             attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
             since: before.map_or(self.now, |p| p.since),
             tried: if tried {
@@ -436,6 +472,44 @@ impl Desk<'_> {
             .settlement
             .ledger
             .push((operation.record(), written));
+    }
+
+    /// A person deleted the record in the CRM: the ledger says so, and goes on with its changes.
+    fn leave_deleted(&mut self, entry: &Entry) {
+        let operation = &entry.operation;
+        if let Action::ReKey { from } = &operation.action {
+            let old = RecordId {
+                object: operation.target.id,
+                key: from.clone(),
+            };
+            self.settled.settlement.ledger_removed.push(old);
+        }
+        let kept = LedgerEntry {
+            position: operation.position,
+            existence: Existence::Kept,
+            crm_id: None,
+            fingerprints: Vec::new(),
+            parents: Vec::new(),
+        };
+        let ledger = &mut self.settled.settlement.ledger;
+        ledger.push((operation.record(), kept));
+    }
+
+    /// A record that turned out to be gone.
+    fn lost(&mut self, lost: Lost) {
+        if let Some(mut entry) = lost.ledger {
+            let ledger = &mut self.settled.settlement.ledger;
+            if let Some(place) = ledger.iter().position(|(r, _)| *r == lost.record) {
+                let (_, own) = ledger.swap_remove(place);
+                entry.position = entry.position.max(own.position);
+            }
+            ledger.push((lost.record.clone(), entry));
+        }
+        let target = self.objects.targets.get(&lost.record.object);
+        if let (true, Some(target)) = (lost.reread, target) {
+            let row = (target.table.clone(), lost.record.key);
+            self.settled.reread.push(row);
+        }
     }
 
     fn tombstone(&mut self, entry: &Entry) {

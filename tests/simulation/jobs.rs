@@ -2,7 +2,7 @@
 //! not. What a job does at which time is fixed when it starts, and takes effect whenever the CRM is next
 //! looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use syncline::fault::{Class, Fault};
@@ -11,7 +11,7 @@ use syncline::sinks::bulk::{Bulk, JobResults, JobState, Look, Packed};
 use syncline::sinks::{BoxFuture, Outcome};
 use tokio::time::{Instant, sleep};
 
-use crate::crm::{Crm, Inner};
+use crate::crm::{Crm, Inner, parents};
 
 /// Records that are written together.
 const CHUNK: usize = 3;
@@ -40,12 +40,15 @@ impl Job {
         self.content.as_ref().map_or(0, |c| c.writes.len())
     }
 
-    fn keys(&self) -> Vec<(String, String)> {
+    /// What it writes, and the parents that a CRM locks for that.
+    fn keys(&self) -> BTreeSet<(String, String)> {
         let Some(batch) = &self.content else {
-            return Vec::new();
+            return BTreeSet::new();
         };
-        let keys = batch.writes.iter();
-        keys.map(|w| (batch.target.object.to_string(), w.key.to_string()))
+        let own = |w: &Write| (batch.target.object.to_string(), w.key.to_string());
+        let writes = batch.writes.iter();
+        writes
+            .flat_map(|w| parents(batch, w).chain([own(w)]))
             .collect()
     }
 }
@@ -74,7 +77,7 @@ impl Inner {
                 for write in batch.writes.iter().skip(job.outcomes.len()).take(CHUNK) {
                     let outcome = match locked() {
                         true => Outcome::Refused(Fault::new(
-                            Class::RecordTransient,
+                            Class::Locked,
                             "UNABLE_TO_LOCK_ROW",
                             "locked",
                         )),
@@ -277,7 +280,7 @@ impl Bulk for Crm {
             };
             let said = job.outcomes.iter().zip(unsaid).map(|(outcome, unsaid)| {
                 let again = match outcome {
-                    Outcome::Refused(f) => f.class == Class::RecordTransient,
+                    Outcome::Refused(f) => f.class == Class::Locked,
                     // An id that is not good any more: a request looks for the record.
                     Outcome::Absent => true,
                     Outcome::Written { .. } => false,

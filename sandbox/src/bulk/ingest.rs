@@ -8,11 +8,11 @@ use super::jobs::RowOutcome;
 use super::table::Table;
 use super::{BATCH, CHUNK, pause};
 use crate::app::App;
-use crate::clock;
 use crate::ids::Id;
 use crate::store::grants::Viewer;
+use crate::usage::Daily;
 use crate::write::error::RecordError;
-use crate::write::{self, Action, Asked, Context, InJob, Outcome};
+use crate::write::{self, Action, Asked, Context, InJob, Options, Outcome};
 
 /// Works until all rows have an outcome, or the job ends otherwise. The error is the job's:
 /// rows that have no outcome by then are the unprocessed ones.
@@ -50,7 +50,7 @@ pub(super) async fn work(app: &App, job: &Job) -> Result<(), String> {
             return Ok(());
         }
         if (done / BATCH) as u64 >= batches {
-            if !app.bulk.take_batch() {
+            if !app.usage.take_daily(Daily::BulkBatches, app.clock.now(), 1) {
                 return Err("ExceededQuota : ApiBatchItems Limit exceeded.".to_owned());
             }
             batches += 1;
@@ -89,10 +89,11 @@ async fn chunk(app: &App, job: &Job, asked: Vec<Asked>, chunk_ms: u64) {
     let ctx = Context {
         user: job.created_by,
         viewer: Viewer::User(job.created_by),
-        at: clock::now(),
+        at: app.clock.now(),
         request: app.number(),
         via: "bulk",
         all_or_none: false,
+        options: Options::default(),
         job: Some(InJob {
             id: job.id,
             hard: job.operation == Operation::HardDelete,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A job's head and what became of each of its rows live in the store ([`Jobs`]), its file
-//! beside it ([`Files`]). One task for each job works it off: batches of 10,000 rows, each
+//! beside it ([`files::Files`]). One task for each job works it off: batches of 10,000 rows, each
 //! in chunks of 200 that take the one path of every write.
 //!
 //! Invariants:
@@ -25,7 +25,6 @@ mod query;
 mod results;
 mod table;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::ids::Id;
 
 pub(crate) use job::{Delimiter, Job, LineEnding, Operation, State};
@@ -64,8 +63,6 @@ pub(crate) struct Settings {
     chunk_ms: u64,
     /// Rows on a page of a query's results unless asked otherwise.
     pub(crate) query_page: usize,
-    /// The most batches in 24 hours.
-    pub(crate) batches: u64,
 }
 
 impl Default for Settings {
@@ -75,7 +72,6 @@ impl Default for Settings {
             batch_ms: 0,
             chunk_ms: 0,
             query_page: 50_000,
-            batches: 15_000,
         }
     }
 }
@@ -85,8 +81,6 @@ impl Default for Settings {
 pub(crate) struct Bulk {
     pub(crate) files: files::Files,
     settings: Mutex<Settings>,
-    /// When how many batches began.
-    begun: Mutex<VecDeque<(Millis, u64)>>,
     queue: mpsc::UnboundedSender<Id>,
     waiting: Mutex<Option<mpsc::UnboundedReceiver<Id>>>,
 }
@@ -101,7 +95,6 @@ impl Bulk {
         Bulk {
             files: files::Files::new(data),
             settings: Mutex::default(),
-            begun: Mutex::default(),
             queue,
             waiting: Mutex::new(Some(waiting)),
         }
@@ -113,50 +106,24 @@ impl Bulk {
 
     /// What `GET /sandbox/limits` shows.
     pub(crate) fn show(&self) -> Value {
-        let mut shown = serde_json::to_value(self.settings()).unwrap_or_default();
-        shown["batches_used"] = self.batches_used().into();
-        shown
+        serde_json::to_value(self.settings()).unwrap_or_default()
     }
 
-    /// Changes the settings that are named. `batches_used` replaces what was counted.
+    /// Changes the settings that are named.
     pub(crate) fn set(&self, changes: &Value) -> Result<(), String> {
         let Some(changes) = changes.as_object() else {
             return Err("bulk must be an object".to_owned());
         };
         let mut settings = lock(&self.settings);
         let mut next = serde_json::to_value(&*settings).map_err(|e| e.to_string())?;
-        let mut used = None;
         for (key, value) in changes {
-            match (key.as_str(), value.as_u64()) {
-                (_, None) => return Err(format!("bulk.{key} must be a whole number")),
-                ("batches_used", number) => used = number,
-                (_, Some(_)) => next[key] = value.clone(),
+            if value.as_u64().is_none() {
+                return Err(format!("bulk.{key} must be a whole number"));
             }
+            next[key] = value.clone();
         }
         *settings = serde_json::from_value(next).map_err(|e| format!("bulk: {e}"))?;
-        if let Some(used) = used {
-            *lock(&self.begun) = VecDeque::from([(clock::now(), used)]);
-        }
         Ok(())
-    }
-
-    /// How many batches began in the last 24 hours.
-    pub(crate) fn batches_used(&self) -> u64 {
-        let mut begun = lock(&self.begun);
-        let since = clock::now() - DAY;
-        while begun.front().is_some_and(|(at, _)| *at <= since) {
-            begun.pop_front();
-        }
-        begun.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Takes a batch from the daily limit, unless it is used up.
-    fn take_batch(&self) -> bool {
-        let left = self.batches_used() < self.settings().batches;
-        if left {
-            lock(&self.begun).push_back((clock::now(), 1));
-        }
-        left
     }
 
     /// Lets a job begin whose state is `UploadComplete`.
@@ -197,7 +164,7 @@ async fn work(app: Arc<App>, id: Id) {
     let begun = change(&app, id, |job| {
         if job.state == State::UploadComplete {
             job.state = State::InProgress;
-            job.stamp = clock::now();
+            job.stamp = app.clock.now();
         }
     });
     let Some(job) = begun else { return };
@@ -220,7 +187,7 @@ async fn work(app: Arc<App>, id: Id) {
                 job.error = Some(why);
             }
         }
-        job.stamp = clock::now();
+        job.stamp = app.clock.now();
     });
 }
 

@@ -4,7 +4,6 @@ use super::job::{Job, Operation, State};
 use super::results::line;
 use super::{BATCH, pause};
 use crate::app::App;
-use crate::clock;
 use crate::soql;
 use crate::store::grants::Viewer;
 
@@ -23,7 +22,8 @@ pub(super) async fn work(app: &App, job: &Job) -> Result<(), String> {
             e.code, e.message
         )
     };
-    let cursor = soql::run(&app.store(), viewer, statement, all, clock::now()).map_err(failed)?;
+    let cursor =
+        soql::run(&app.store(), viewer, statement, all, app.clock.now()).map_err(failed)?;
     // What a run left that ended between keeping its file and saying so.
     app.bulk.files.remove(job.id);
     let mut file = line(job, cursor.names(&app.store()));

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::bulk::JobLine;
+use crate::clock::Pace;
 use crate::ids::Id;
 use crate::schema::Object;
 use crate::writelog::WriteEntry;
@@ -27,6 +28,8 @@ pub(crate) struct LineRef<'a> {
     /// All records and the write log were emptied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) wiped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<Pace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) objects: Vec<&'a Object>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -47,6 +50,8 @@ pub(crate) struct Line {
     pub(crate) next: u64,
     #[serde(default)]
     pub(crate) wiped: bool,
+    #[serde(default)]
+    pub(crate) clock: Option<Pace>,
     #[serde(default)]
     pub(crate) objects: Vec<Object>,
     #[serde(default)]

@@ -42,8 +42,6 @@ pub struct Case {
     pub min_rows: usize,
     /// Calls of the day's limit are running short.
     pub scarce: bool,
-    /// Only a job can do it.
-    pub job_only: bool,
 }
 
 /// Seconds that we would rather wait than make another call.
@@ -57,9 +55,6 @@ const JOB_CALLS: f64 = 6.0;
 pub fn choose(case: Case, pace: Pace) -> Way {
     if case.rows == 0 {
         return Way::Requests;
-    }
-    if case.job_only {
-        return Way::Job;
     }
     if case.rows < case.min_rows {
         return Way::Requests;
@@ -128,7 +123,6 @@ mod tests {
             mode: BulkMode::Auto,
             min_rows: 2_000,
             scarce: false,
-            job_only: false,
         }
     }
 
@@ -145,10 +139,6 @@ mod tests {
         };
         let in_mode = |mode, rows| Case { mode, ..auto(rows) };
         let (always, never) = (BulkMode::Always, BulkMode::Never);
-        let hard = Case {
-            job_only: true,
-            ..in_mode(never, 1)
-        };
         for (name, case, pace, way) in [
             ("nothing", in_mode(always, 0), ORG, Way::Requests),
             ("a live window", auto(1), ORG, Way::Requests),
@@ -181,7 +171,6 @@ mod tests {
                 Way::Requests,
             ),
             ("never", in_mode(never, 1_000_000), ORG, Way::Requests),
-            ("only a job can", hard, ORG, Way::Job),
         ] {
             assert_eq!(choose(case, pace), way, "{name}");
         }

@@ -13,7 +13,7 @@ use super::measure::Measured;
 use super::{Bulk, JobResults, JobState, Look, Packed, Settings};
 use crate::config::BulkMode;
 use crate::fault::{Class, Fault};
-use crate::planning::Batch;
+use crate::planning::{Batch, BatchAction};
 use crate::sinks::Delivery;
 
 /// An object whose job failed as a whole goes by requests for so long.
@@ -48,7 +48,7 @@ pub struct Jobs {
     pub(in crate::sinks) settings: Settings,
     pub(in crate::sinks) measured: Measured,
     scarce: AtomicBool,
-    avoid: Mutex<HashMap<Box<str>, Instant>>,
+    avoid: Mutex<HashMap<(Box<str>, BatchAction), Instant>>,
     under_way: Mutex<Option<JobProgress>>,
     finished: AtomicU64,
     rows: AtomicU64,
@@ -94,16 +94,16 @@ impl Jobs {
         under_way.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Its records go by requests for a while.
-    pub fn avoid(&self, object: &str) {
+    /// What is done to this object's records goes by requests for a while.
+    pub fn avoid(&self, object: &str, action: BatchAction) {
         let mut avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
-        avoid.insert(object.into(), Instant::now() + AVOID);
+        avoid.insert((object.into(), action), Instant::now() + AVOID);
     }
 
-    fn avoids(&self, object: &str) -> bool {
+    fn avoids(&self, object: &str, action: BatchAction) -> bool {
         let avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
         avoid
-            .get(object)
+            .get(&(object.into(), action))
             .is_some_and(|until| Instant::now() < *until)
     }
 
@@ -139,9 +139,9 @@ impl Delivery {
         self.sink.bulk().is_some()
     }
 
-    /// Which way so many records of an object go. `job_only`: requests cannot do it.
-    pub fn way(&self, object: &str, rows: usize, job_only: bool) -> Way {
-        if self.sink.bulk().is_none() || (!job_only && self.jobs.avoids(object)) {
+    /// Which way so many records of an object go.
+    pub fn way(&self, object: &str, action: BatchAction, rows: usize) -> Way {
+        if self.sink.bulk().is_none() || self.jobs.avoids(object, action) {
             return Way::Requests;
         }
         let settings = self.jobs.settings;
@@ -150,9 +150,12 @@ impl Delivery {
             mode: settings.mode,
             min_rows: settings.min_rows,
             scarce: self.jobs.scarce.load(Ordering::Relaxed),
-            job_only,
         };
-        choose(case, self.pace())
+        let mut pace = self.pace();
+        if let Some(now) = self.gates.now(object, action) {
+            (pace.records, pace.lanes) = now;
+        }
+        choose(case, pace)
     }
 
     /// How fast each way is.
@@ -193,7 +196,7 @@ impl Delivery {
     /// Any fault.
     pub async fn upload_job(&self, job: &str, packed: &Packed) -> Result<(), Fault> {
         let bulk = self.bulk()?;
-        self.attempt(|| bulk.upload(job, packed)).await
+        self.attempt(|| bulk.upload(job, packed)).await.0
     }
 
     /// Lets it run. On return it does: it was looked at where the answer left a doubt.

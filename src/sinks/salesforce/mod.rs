@@ -1,7 +1,8 @@
 //! Salesforce, through its REST API.
 //!
 //! ```text
-//! collections, bulk, read, describe, fields   what to ask, what the answer means
+//! collections, bulk, read, describe,    what to ask, what the answer means
+//! fields, bin (SOAP)
 //!       │        write, soql, keys   how records, queries and external ids are spelt
 //!       ▼
 //!     call ──► auth, version         a session, renewed when refused; the version spoken
@@ -23,6 +24,9 @@
 //! - The token travels to the host that the login named, over TLS (or to a loopback host), and
 //!   nowhere else. Row values reach no log; keys and values can be in a URL, so URLs reach none.
 //!
+//! Bodies of more than a kilobyte are sent packed with gzip, and answers are asked for packed. A proxy
+//! that does not take that (415) gets them as they are from then on.
+//!
 //! Headers on every request: `Sforce-Call-Options: client=Syncline/…` names us in the org's logs and
 //! in change events; `Sforce-Auto-Assign: FALSE` keeps assignment rules from changing owners at each
 //! write (the default would run them); `Sforce-Mru: updateMru=false` keeps our writes out of the
@@ -31,6 +35,8 @@
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/>
 
 mod auth;
+mod bin;
+mod body;
 mod bulk;
 mod check;
 mod codes;
@@ -48,7 +54,7 @@ mod version;
 mod write;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -56,6 +62,8 @@ use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use self::auth::{Auth, Session};
+use self::bin::Binned;
+use self::body::Body;
 use self::collections::{MAX_RECORDS, Rights};
 use self::describe::Descriptions;
 use self::http::{Answer, Call, Http, Pieces};
@@ -66,12 +74,12 @@ use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::Batch;
+use crate::planning::{Batch, CrmId};
 
 pub use self::errors::advice;
-pub(crate) use self::errors::hints_at_schema;
+pub(crate) use self::errors::{hints_at_schema, is_load};
 
-/// Bytes of one request that we cut to. Salesforce documents no cap for REST.
+/// Bytes of one request's body, unpacked, that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;
 
 /// Times a request is sent again with a new session. Twice, because another client of the same app
@@ -92,8 +100,8 @@ pub struct Salesforce {
     keys: RwLock<HashMap<(String, String), KeyKind>>,
     descriptions: Descriptions,
     rights: Rights,
-    /// The org refused a compressed upload.
-    uncompressed: AtomicBool,
+    /// Packed bodies are not taken.
+    plain: AtomicBool,
 }
 
 impl Salesforce {
@@ -127,7 +135,7 @@ impl Salesforce {
             keys: RwLock::default(),
             descriptions: Descriptions::default(),
             rights: Rights::default(),
-            uncompressed: AtomicBool::new(false),
+            plain: AtomicBool::new(false),
         })
     }
 
@@ -139,7 +147,10 @@ impl Salesforce {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Answer, Fault> {
-        let body = body.map(Body::Json);
+        let body = match body {
+            Some(plain) => Some(Body::json(plain, !self.plain.load(Ordering::Relaxed)).await),
+            None => None,
+        };
         self.with_session(call, method, Place::Api(path), body, None)
             .await
     }
@@ -160,7 +171,7 @@ impl Salesforce {
         call: Call,
         method: Method,
         place: Place<'_>,
-        body: Option<Body>,
+        mut body: Option<Body>,
         mut into: Option<Pieces<'_>>,
     ) -> Result<Answer, Fault> {
         let mut session = self.auth.session(&self.http).await?;
@@ -173,6 +184,11 @@ impl Salesforce {
             let answer = self
                 .once(call, &method, &session, place, &body, pieces)
                 .await?;
+            if answer.status == 415 && body.as_mut().is_some_and(Body::unpack) {
+                tracing::warn!("gzip is not taken on the way to Salesforce: bodies go as they are");
+                self.plain.store(true, Ordering::Relaxed);
+                continue;
+            }
             // A redirect means that the org has moved: the login tells where to.
             let moved = (301..=308).contains(&answer.status) && answer.status != 304;
             if answer.is_success() || !(moved || refuses_session(&answer)) {
@@ -232,21 +248,8 @@ impl Salesforce {
         if let Place::ApiSince(_, time) = place {
             request = request.header("if-modified-since", time);
         }
-        match body {
-            None => {}
-            Some(Body::Json(body)) => {
-                request = request
-                    .header("content-type", "application/json; charset=UTF-8")
-                    .body(body.clone());
-            }
-            Some(Body::Csv { body, compressed }) => {
-                request = request
-                    .header("content-type", "text/csv; charset=UTF-8")
-                    .body(body.clone());
-                if *compressed {
-                    request = request.header("content-encoding", "gzip");
-                }
-            }
+        if let Some(body) = body {
+            request = body.send(request);
         }
         if matches!(call, Call::BulkUpload | Call::BulkResults) {
             request = request.timeout(bulk::TRANSFER);
@@ -346,12 +349,6 @@ impl Salesforce {
     }
 }
 
-/// What a request brings.
-enum Body {
-    Json(Bytes),
-    Csv { body: Bytes, compressed: bool },
-}
-
 /// Where a request goes, on the session's host.
 #[derive(Clone, Copy)]
 enum Place<'a> {
@@ -416,12 +413,23 @@ impl Sink for Salesforce {
         Box::pin(self.write_batch(batch))
     }
 
+    fn undelete<'a>(&'a self, ids: &'a [CrmId]) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(self.binned(Binned::Undelete, ids))
+    }
+
     fn create_fields<'a>(
         &'a self,
         object: &'a str,
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
         Box::pin(self.make_fields(object, specs))
+    }
+
+    /// Owners are not locked by what they own.
+    fn locks_parents(&self, object: &str) -> bool {
+        !["User", "Group"]
+            .iter()
+            .any(|o| o.eq_ignore_ascii_case(object))
     }
 
     fn bulk(&self) -> Option<&dyn Bulk> {

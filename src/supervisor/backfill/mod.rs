@@ -38,7 +38,7 @@ use crate::change::Timestamp;
 use crate::config;
 use crate::fault::{Error, Result};
 use crate::mapping::Mapping;
-use crate::planning::{Bounds, Objects, WindowPage};
+use crate::planning::{BatchAction, Bounds, Objects, WindowPage};
 use crate::sinks::bulk::Way;
 use crate::sinks::{BoxFuture, Delivery};
 use crate::store::{BulkPage, Job, JobKind, Load, Rowcount};
@@ -226,10 +226,12 @@ impl Backfill {
             rows = rows.min(usize::try_from(most).unwrap_or(usize::MAX));
         }
         let object = &mapping.by_name(&current.table)?.target.object;
-        Some(match delivery.way(object, rows.min(left), false) {
-            Way::Job => (rows, large.bytes),
-            Way::Requests => small,
-        })
+        Some(
+            match delivery.way(object, BatchAction::Upsert, rows.min(left)) {
+                Way::Job => (rows, large.bytes),
+                Way::Requests => small,
+            },
+        )
     }
 
     /// Follows the rules: which tables there are, which come first, which are halted. Tables that
@@ -291,6 +293,17 @@ impl Backfill {
         }
         self.refused.remove(table);
         self.unsaved.push(table.into());
+    }
+
+    /// A row changed its key, and the stream left out fields that it has. It may have moved from the rows
+    /// that are still to be read to those that have been: then no page brings it. So the table is read
+    /// once more.
+    pub fn moved(&mut self, table: &str, now: Timestamp) {
+        let reading = self.current.as_ref().is_some_and(|c| *c.table == *table);
+        let job_here = self.loads.get(table).and_then(Load::job);
+        if job_here.is_some_and(|job| reading || job.after.is_some()) {
+            self.add(table, job(JobKind::Mend, now));
+        }
     }
 
     /// A person asks for one. If it stopped, it goes on where it stands.

@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use super::{add, body, choice, delete, format, head, job, list, multipart, only, patch, refuse};
 use crate::app::App;
 use crate::bulk::{self, Job, Operation, Results, State};
-use crate::clock;
 use crate::http::auth::Caller;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::store::Store;
+use crate::usage::Daily;
 
 /// The most characters of a file that comes with the job.
 const MAX_CONTENT: usize = 100_000;
@@ -77,7 +77,7 @@ fn create(app: &App, request: &Request, caller: Caller, version: u32) -> Result<
         None => (body(request)?, None),
     };
     let made = read(&mut app.store(), &asked, caller, version)?;
-    if app.bulk.batches_used() >= app.bulk.settings().batches {
+    if app.usage.daily(Daily::BulkBatches, app.clock.now()).1 == 0 {
         return Err(refuse("ExceededQuota", "ApiBatchItems Limit exceeded."));
     }
     let id = made.id;
@@ -159,7 +159,7 @@ fn read(
         return Err(refuse("InvalidJob", message));
     }
     let object = definition.name.clone();
-    let now = clock::now();
+    let now = store.clock.now();
     Ok(Job {
         id: store.next_id_of("750"),
         operation,

@@ -14,7 +14,6 @@ use super::reply::Reply;
 use super::request::Request;
 use crate::app::App;
 use crate::bulk::{self, Delimiter, Job, LineEnding, State};
-use crate::clock;
 use crate::ids::Id;
 
 /// Jobs on a page of a list.
@@ -43,7 +42,7 @@ pub(super) async fn route(
 
 fn forget_old(app: &App) {
     let mut store = app.store();
-    let gone = store.jobs.expire(clock::now());
+    let gone = store.jobs.expire(app.clock.now());
     if let Err(error) = store.commit() {
         app.report(&error);
     }
@@ -154,7 +153,7 @@ fn patch(app: &App, request: &Request, job: &Job) -> Result<Reply, Reply> {
             }
         };
         job.state = state;
-        job.stamp = clock::now();
+        job.stamp = app.clock.now();
     });
     let job = job.ok_or_else(Reply::not_found)?;
     if let Some(message) = refused {

@@ -13,7 +13,8 @@ use crate::bulk::{self, Job, Operation, State};
 use crate::http::auth::Caller;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::{clock, soql};
+use crate::soql;
+use crate::usage::Daily;
 
 /// `…/jobs/query[/…]`
 pub(super) async fn route(
@@ -71,15 +72,21 @@ fn create(
     if let Some((code, message)) = bulk::query_refused(&statement) {
         return Err(Reply::error(400, code, &message));
     }
+    if !app
+        .usage
+        .take_daily(Daily::BulkQueryJobs, app.clock.now(), 1)
+    {
+        return Err(refuse("ExceededQuota", "ApiQueryJobs Limit exceeded."));
+    }
     let mut store = app.store();
     let all = operation == Operation::QueryAll;
-    let cursor = soql::run(&store, caller.viewer(), &statement, all, clock::now())
+    let cursor = soql::run(&store, caller.viewer(), &statement, all, app.clock.now())
         .map_err(|error| Reply::error(400, error.code, &error.message))?;
     if cursor.has_compound(&store) {
         let message = "Selecting compound data not supported in Bulk Query";
         return Err(Reply::error(400, "FUNCTIONALITY_NOT_ENABLED", message));
     }
-    let now = clock::now();
+    let now = app.clock.now();
     let job = Job {
         id: store.next_id_of("750"),
         operation,

@@ -44,7 +44,7 @@ enum Kind {
 
 impl Salesforce {
     pub(super) fn pack_job(&self, batch: &Batch, places: &[usize]) -> Result<Packed, Fault> {
-        let compress = !self.uncompressed.load(Ordering::Relaxed);
+        let compress = !self.plain.load(Ordering::Relaxed);
         csv::encode(batch, places, self.kind_of(batch), compress).ok_or_else(|| {
             let what = "none of these records can be said in a bulk job";
             Fault::new(Class::Record, "not_for_bulk", what)
@@ -92,10 +92,7 @@ impl Salesforce {
 
     pub(super) async fn upload_job(&self, job: &str, packed: &Packed) -> Result<(), Fault> {
         let path = format!("/jobs/ingest/{}/batches", encode(job));
-        let body = Body::Csv {
-            body: packed.body.clone(),
-            compressed: packed.compressed,
-        };
+        let body = Body::csv(packed.body.clone(), packed.compressed);
         let answer = self
             .with_session(
                 Call::BulkUpload,
@@ -107,7 +104,7 @@ impl Salesforce {
             .await?;
         if packed.compressed && matches!(answer.status, 400 | 415) {
             // The next one is sent as it is.
-            self.uncompressed.store(true, Ordering::Relaxed);
+            self.plain.store(true, Ordering::Relaxed);
             let what = "the org takes no compressed upload";
             return Err(Fault::new(Class::Unknown, "not_compressed", what));
         }
