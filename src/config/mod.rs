@@ -212,41 +212,6 @@ impl Default for Backfill {
     }
 }
 
-/// When many records of one object go as one bulk job, not as many requests.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bulk {
-    /// Whether, at all.
-    pub mode: BulkMode,
-    /// Least records of one object and one action.
-    pub min_rows: usize,
-    /// Most bytes in a job, and in the window or page that may become one.
-    pub max_bytes: ByteSize,
-}
-
-/// Whether bulk jobs are used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BulkMode {
-    /// Where they cost less, in calls and in time.
-    #[default]
-    Auto,
-    /// Never.
-    Never,
-    /// Wherever there are `min_rows`.
-    Always,
-}
-
-impl Default for Bulk {
-    fn default() -> Self {
-        Bulk {
-            mode: BulkMode::Auto,
-            min_rows: 2_000,
-            max_bytes: ByteSize(32 << 20),
-        }
-    }
-}
-
 /// How often the schemas of both sides are looked at, beside what the stream and the CRM's refusals
 /// tell by themselves.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -724,6 +689,7 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod bulk;
 mod check;
 mod glob;
 mod load;
@@ -736,6 +702,7 @@ mod show;
 mod tests;
 mod units;
 
+pub use bulk::{Bulk, BulkMode};
 pub use glob::matches;
 pub use load::{Loaded, Origin};
 pub use nearest::nearest;
