@@ -194,8 +194,10 @@ mod tests {
             JobKind::Mend,
             JobKind::Column,
         ];
-        let mut load = Load::default();
-        load.jobs = (0..).zip(kinds).map(|(at, kind)| job(kind, at)).collect();
+        let mut load = Load {
+            jobs: (0..).zip(kinds).map(|(at, kind)| job(kind, at)).collect(),
+            ..Load::default()
+        };
         for _ in 0..5 {
             load.end_job();
         }
