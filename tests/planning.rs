@@ -391,6 +391,7 @@ fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
         },
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     };
     let mut sidecar = Sidecar::default();
     let mut window = Window::default();

@@ -159,19 +159,21 @@ pub(super) const SECTIONS: [&str; 10] = [
     "tables",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 6] = [
+pub(super) const TABLE_KEYS: [&str; 7] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
+    "version_field",
     "columns",
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 11] = [
+pub(super) const COLUMN_KEYS: [&str; 12] = [
     "field",
     "references",
     "ignore",
+    "owner",
     "null",
     "trim",
     "empty",
@@ -181,6 +183,7 @@ pub(super) const COLUMN_KEYS: [&str; 11] = [
     "otherwise",
     "time_zone",
 ];
+pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.
@@ -191,14 +194,6 @@ pub(super) const LATER: &[(&str, &str, &str)] = &[
 
 /// Keys that are known and not to be had yet, and what holds meanwhile.
 pub(super) const LATER_KEYS: &[(&str, &str)] = &[
-    (
-        "owner",
-        "until then the database wins in every mapped field; leave out of the mapping what people own",
-    ),
-    (
-        "version_field",
-        "until then the order of writes rests on the state directory",
-    ),
     ("on_gap", "until then a gap stops the start, with a message"),
     ("brake", "until then nothing holds deletes back"),
 ];

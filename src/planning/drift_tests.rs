@@ -27,6 +27,9 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         reference: None,
         unique: false,
         broken,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     };
     Arc::new(Target {
         id: ObjectId::new("Account", "Id__c"),
@@ -35,6 +38,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
         fields: vec![field("Name", None), field("City", broken)],
+        version: None,
         halted,
     })
 }
@@ -63,6 +67,7 @@ fn operation(target: &Arc<Target>, at: u64, fields: &[(u16, &str)]) -> Operation
         },
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     }
 }
 
@@ -80,6 +85,7 @@ fn shelved(operation: &Operation, reason: Reason, fault: Option<Fault>) -> Pendi
         since: Timestamp(0),
         tried: None,
         counted: true,
+        conflicts: Vec::new(),
     }
 }
 
@@ -102,6 +108,7 @@ fn course(
         crm_id: None,
         fingerprints,
         parents: Vec::new(),
+        kept: Vec::new(),
     });
     let mut states = States::default();
     let pending = pending.map(Box::new);

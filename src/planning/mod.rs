@@ -1,7 +1,7 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► batches
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► judge (the CRM) ─► batches
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
@@ -19,6 +19,7 @@
 //!   be sent again.
 
 mod batch;
+mod conflict;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
@@ -28,15 +29,22 @@ mod plan;
 mod re_key;
 mod record;
 mod stages;
+mod version;
 mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use conflict::{
+    Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge,
+};
 pub use entry::{Course, Entry, Plan, States, is_drift, parents};
 pub use merge::merge;
 pub use objects::Objects;
 pub use plan::{needed, plan};
 pub use re_key::rekey_from;
-pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use record::{
+    Conflict, Existence, LedgerEntry, Pending, PendingOperation, PendingTime, Reason, RecordState,
+};
+pub use version::{Origin, VERSION_LENGTH};
 #[cfg(test)]
 use window::still_rejected;
 pub use window::{Bounds, Item, Pushed, Row, Window, WindowPage};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::conflict::Aside;
 use super::entry::{
     Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, still_held,
     stuck, waiting,
@@ -119,6 +120,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
             row: item.row.is_some(),
             course,
             completes: Vec::new(),
+            aside: Aside::default(),
         });
     };
     let older = before.to_operation(&item.operation.target);
@@ -161,6 +163,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         row,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }
 
@@ -210,6 +213,7 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         row: false,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }
 

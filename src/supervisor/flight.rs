@@ -5,12 +5,13 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
+use super::clocks::Clocks;
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{Action, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
 use crate::planning::{
-    self, Batch, Course, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason, States,
-    Window,
+    self, Aside, Batch, BatchAction, Course, Entry, Existence, LedgerEntry, Objects, Origin,
+    Pending, Plan, Reason, States, Window,
 };
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
@@ -24,6 +25,10 @@ pub struct Crew {
     pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
+    /// The clocks of both sides.
+    pub clocks: Arc<Clocks>,
+    /// The database that positions are of.
+    pub origin: Origin,
 }
 
 impl Crew {
@@ -43,7 +48,8 @@ impl Crew {
             page: window.page.take(),
         };
         let states = self.states(&window, shelf_in_use).await?;
-        let plan = planning::plan(window, &states, &self.objects);
+        let mut plan = planning::plan(window, &states, &self.objects);
+        self.look(&mut plan).await?;
         if intent.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew, and a row may
             // be gone by then. Until this window is settled, the ledger claims nothing of its rows.
@@ -100,6 +106,7 @@ impl Crew {
         let limits = self.delivery.limits();
         let mut absent = Vec::new();
         let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
+        let batches = self.stamp(batches, &plan.entries);
         self.send_batches(batches, |index, outcome| {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
@@ -131,6 +138,8 @@ impl Crew {
                 let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
                 entry.course = Course::Send(Arc::new(fields.cloned().collect()));
                 entry.ledger = None;
+                // What people wrote has gone with it.
+                entry.aside = Aside::default();
                 tracing::warn!(
                     object = %entry.operation.target.object,
                     external_id = %entry.operation.key,
@@ -145,10 +154,41 @@ impl Crew {
             }
         }
         let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
+        let batches = self.stamp(batches, &entries);
         self.send_batches(batches, |index, outcome| {
             set(fates, index, Fate::Answered(outcome))
         })
         .await
+    }
+
+    /// Writes the position along, where a field is there for it.
+    fn stamp(
+        &self,
+        mut batches: Vec<(Batch, Vec<usize>)>,
+        entries: &[Entry],
+    ) -> Vec<(Batch, Vec<usize>)> {
+        for (batch, places) in &mut batches {
+            let removes = matches!(batch.action, BatchAction::Delete { .. });
+            let Some(slot) = batch.target.version.filter(|_| !removes) else {
+                continue;
+            };
+            for (write, place) in batch.writes.iter_mut().zip(places) {
+                let Some(entry) = entries.get(*place) else {
+                    continue;
+                };
+                let version = self.origin.version(entry.operation.position);
+                let fields = Arc::make_mut(&mut write.fields);
+                let at = fields.partition_point(|f| f.slot < slot);
+                fields.insert(
+                    at,
+                    Assigned {
+                        slot,
+                        assignment: Assignment::Set(FieldValue::Text(version.into())),
+                    },
+                );
+            }
+        }
+        batches
     }
 
     async fn send_batches(
@@ -356,6 +396,7 @@ fn uncertain(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
             crm_id: None,
             fingerprints: Vec::new(),
             parents: Vec::new(),
+            kept: Vec::new(),
         },
     };
     Some((entry.operation.record(), ledger))
@@ -374,7 +415,7 @@ fn set(fates: &mut [Fate], index: usize, fate: Fate) {
 }
 
 /// Delivery stops: every write would fail until a person acts.
-fn stopped(fault: Fault) -> Error {
+pub(super) fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
     Error::new(ErrorKind::DestinationRefused, what)
         .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")

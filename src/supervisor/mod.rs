@@ -14,11 +14,13 @@
 pub mod adapt;
 pub mod apply;
 pub mod backfill;
+pub mod clocks;
 pub mod command;
 pub mod contracts;
 pub mod cost;
 pub mod flight;
 pub mod intake;
+mod look;
 pub mod overlay;
 pub mod rows;
 pub mod settle;

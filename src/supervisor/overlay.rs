@@ -169,6 +169,7 @@ mod tests {
             removal: Removal::Ignore,
             halted: None,
             fields: Vec::new(),
+            version: None,
         };
         Operation {
             target: Arc::new(target),
@@ -186,6 +187,7 @@ mod tests {
             position: Position::default(),
             commit_time: Timestamp(0),
             xid,
+            changed: Vec::new(),
         }
     }
 

@@ -6,13 +6,16 @@ use hashbrown::HashMap;
 
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
-use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldId, FieldValue, RecordId, TargetField};
 use crate::planning::{
-    Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage,
+    Asked, CONFLICT, Conflict, Course, Entry, Existence, LedgerEntry, Objects, Pending,
+    PendingOperation, Plan, Reason, WindowPage,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
+
+/// In place of the time of an edit, for a field that belongs to the CRM.
+pub const NEVER: Timestamp = Timestamp(i64::MIN);
 
 /// How far a window reaches, and what of it was certain before it was planned.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,19 @@ pub struct Delivered {
     pub fates: Vec<Fate>,
 }
 
+/// A field that holds what a person wrote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptField {
+    /// The CRM object.
+    pub object: String,
+    /// The record.
+    pub external_id: String,
+    /// The field.
+    pub field: String,
+    /// Since when it holds that, at the latest.
+    pub edited: Timestamp,
+}
+
 /// A settlement, and what follows from it.
 #[derive(Debug, Default)]
 pub struct Settled {
@@ -59,6 +75,8 @@ pub struct Settled {
     pub released: Vec<RecordId>,
     /// The page of existing rows that it settles, and what became of them.
     pub page: Option<(WindowPage, Rowcount)>,
+    /// Fields that it leaves as people have them.
+    pub kept: Vec<KeptField>,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
 }
@@ -82,6 +100,7 @@ pub fn settle(
         bearers: Vec::new(),
         refused_removals: HashMap::new(),
         rows: Rowcount::default(),
+        conflicts: Vec::new(),
         settled: Settled::default(),
     };
     let page = extent.page;
@@ -135,6 +154,8 @@ struct Desk<'a> {
     refused_removals: HashMap<RecordId, Fault>,
     /// What became of the rows of a backfill.
     rows: Rowcount,
+    /// The other side of what is shelved next.
+    conflicts: Vec<Conflict>,
     settled: Settled,
 }
 
@@ -171,7 +192,7 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged, _) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::Keep | Course::Ignore, _) => &mut self.rows.unchanged,
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -179,9 +200,18 @@ impl Desk<'_> {
         match (course, fate) {
             (Course::Drop, _) => self.verdict(&entry, None),
             (Course::Stale, _) => self.verdict(&entry, Some(Verdict::Stale)),
-            (Course::Unchanged, _) => {
-                self.write_ledger(&entry, &[], None);
-                self.verdict(&entry, Some(Verdict::Unchanged));
+            (course @ (Course::Unchanged | Course::Keep | Course::Ignore), _) => {
+                self.found(&entry);
+                let verdict = match course {
+                    Course::Keep => Verdict::Kept,
+                    Course::Ignore => Verdict::Ignored,
+                    _ => Verdict::Unchanged,
+                };
+                self.verdict(&entry, Some(verdict));
+            }
+            (Course::Ask, _) => {
+                self.found(&entry);
+                self.complete(entry);
             }
             (
                 Course::Shelve {
@@ -191,6 +221,9 @@ impl Desk<'_> {
                 },
                 _,
             ) => {
+                self.settled.schema_hint |= fault
+                    .as_ref()
+                    .is_some_and(|f| reason == Reason::Deferred && hints_at_schema(f));
                 // It waited for the record in its place to go, and that did not.
                 let stuck = self.refused_removals.remove(&record);
                 let reason = match stuck {
@@ -276,14 +309,49 @@ impl Desk<'_> {
 
     /// An operation that was carried out, but for the references left out of it.
     fn complete(&mut self, mut entry: Entry) {
-        let later = std::mem::take(&mut entry.completes);
+        let mut later = std::mem::take(&mut entry.completes);
         let parent = later.iter().find_map(|f| parent_of(&entry, f));
-        if later.is_empty() {
+        let asked = std::mem::take(&mut entry.aside.asked);
+        if later.is_empty() && asked.is_empty() {
             return self.verdict(&entry, Some(Verdict::Applied));
         }
+        // References go first: what is held with them is looked at again when they do.
+        let reason = match later.is_empty() {
+            true => Reason::Held,
+            false => Reason::Waiting,
+        };
+        let fault = (!asked.is_empty()).then(|| conflict(&entry, &asked));
+        let name = |slot| entry.operation.field(slot).map(|f| f.name.to_string());
+        let conflicts: Vec<Conflict> = asked
+            .iter()
+            .filter_map(|asked| {
+                Some(Conflict {
+                    field: name(asked.field.slot)?,
+                    theirs: asked.theirs.clone(),
+                    edited: asked.edited,
+                })
+            })
+            .collect();
+        later.extend(asked.into_iter().map(|a| a.field));
+        later.sort_by_key(|f| f.slot);
         entry.operation.action = Action::Upsert;
         entry.operation.fields = later.into();
-        self.shelve(entry, Reason::Waiting, parent, None, false);
+        let stale = |fault: &Fault| fault.code == CONFLICT;
+        if let Some(before) = &mut entry.pending {
+            // It was looked at again.
+            before.fault.take_if(|fault| stale(fault));
+        }
+        self.conflicts = conflicts;
+        self.shelve(entry, reason, parent, fault, false);
+        self.conflicts.clear();
+    }
+
+    /// A record of which nothing had to be written.
+    fn found(&mut self, entry: &Entry) {
+        self.write_ledger(entry, &[], None);
+        if !entry.exists() && entry.aside.crm_id.is_some() {
+            self.settled.released.push(entry.operation.record());
+        }
     }
 
     fn shelve(
@@ -315,6 +383,7 @@ impl Desk<'_> {
                 before.and_then(|p| p.tried)
             },
             counted,
+            conflicts: std::mem::take(&mut self.conflicts),
             record: record.clone(),
         };
         if let Action::ReKey { from } = &entry.operation.action {
@@ -352,6 +421,7 @@ impl Desk<'_> {
                     attempts: 0,
                     tried: None,
                     counted: false,
+                    conflicts: Vec::new(),
                     ..re_key.clone()
                 },
             };
@@ -374,12 +444,19 @@ impl Desk<'_> {
         let known = entry.ledger.as_ref().filter(|l| l.exists());
         let mut fingerprints = known.map(|l| l.fingerprints.clone()).unwrap_or_default();
         let mut parents = known.map(|l| l.parents.clone()).unwrap_or_default();
+        let mut kept = known.map(|l| l.kept.clone()).unwrap_or_default();
+        let aside = &entry.aside;
         let fresh = fingerprints.is_empty();
-        for assigned in sent {
+        let declined = aside.kept.iter().map(|k| &k.field);
+        for assigned in sent.iter().chain(&aside.already).chain(declined) {
             let Some(field) = target.fields.get(usize::from(assigned.slot)) else {
                 continue;
             };
-            let fingerprint = assigned.assignment.fingerprint();
+            if target.version == Some(assigned.slot) {
+                continue;
+            }
+            kept.retain(|(id, _)| *id != field.id);
+            let fingerprint = field.fingerprint(&assigned.assignment);
             if fresh {
                 fingerprints.push((field.id, fingerprint));
             } else {
@@ -404,6 +481,13 @@ impl Desk<'_> {
         if fresh {
             fingerprints.sort_unstable_by_key(|(id, _)| *id);
         }
+        for left in &aside.kept {
+            if let Some(field) = operation.field(left.field.slot) {
+                kept.push((field.id, left.edited.unwrap_or(NEVER)));
+                self.keep(entry, field, left.edited);
+            }
+        }
+        kept.sort_unstable_by_key(|(id, _)| *id);
         let existence = match operation.action {
             Action::Delete { .. } => Existence::Deleted,
             Action::Archive { .. } if known.is_some() || !sent.is_empty() => Existence::Archived,
@@ -420,8 +504,12 @@ impl Desk<'_> {
             };
             self.settled.settlement.ledger_removed.push(old);
         }
-        let crm_id = crm_id.or_else(|| known.and_then(|l| l.crm_id.clone()));
+        let crm_id = crm_id
+            .or_else(|| known.and_then(|l| l.crm_id.clone()))
+            .or_else(|| aside.crm_id.clone());
+        self.settled.settlement.kept += edits(&kept) - known.map_or(0, |l| edits(&l.kept));
         let written = LedgerEntry {
+            kept,
             position: operation.position,
             existence,
             crm_id,
@@ -434,8 +522,21 @@ impl Desk<'_> {
             .push((operation.record(), written));
     }
 
+    fn keep(&mut self, entry: &Entry, field: &TargetField, edited: Option<Timestamp>) {
+        let Some(edited) = edited else { return };
+        self.settled.kept.push(KeptField {
+            object: entry.operation.target.object.to_string(),
+            external_id: entry.operation.key.to_string(),
+            field: field.name.to_string(),
+            edited,
+        });
+    }
+
     fn tombstone(&mut self, entry: &Entry) {
+        let known = entry.ledger.as_ref().map_or(0, |l| edits(&l.kept));
+        self.settled.settlement.kept -= known;
         let gone = LedgerEntry {
+            kept: Vec::new(),
             position: entry.operation.position,
             existence: Existence::Deleted,
             crm_id: None,
@@ -447,6 +548,25 @@ impl Desk<'_> {
             .ledger
             .push((entry.operation.record(), gone));
     }
+}
+
+/// So many fields hold what people wrote. Those that belong to the CRM are not counted.
+fn edits(kept: &[(FieldId, Timestamp)]) -> i64 {
+    kept.iter().map(|(_, at)| i64::from(*at != NEVER)).sum()
+}
+
+/// A person has to decide on these fields.
+fn conflict(entry: &Entry, asked: &[Asked]) -> Fault {
+    let names = asked.iter();
+    let names = names.filter_map(|a| Some(entry.operation.field(a.field.slot)?.name.to_string()));
+    let names: Vec<String> = names.collect();
+    let what = format!(
+        "the database and somebody in the CRM have both changed {}",
+        names.join(", ")
+    );
+    let mut fault = Fault::new(Class::Record, CONFLICT, what);
+    fault.fields = names;
+    fault
 }
 
 fn parent_of(entry: &Entry, field: &Assigned) -> Option<RecordId> {

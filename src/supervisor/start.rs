@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::adapt::{Adapter, World};
 use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
+use super::clocks::Clocks;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -31,7 +32,7 @@ use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
-use crate::planning::Bounds;
+use crate::planning::{Bounds, Origin};
 use crate::sinks::salesforce::Salesforce;
 use crate::sinks::{Delivery, Discard, Settings, Sink};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
@@ -181,6 +182,8 @@ pub async fn run(
         progress.settled,
         recovered.intent.as_ref(),
     );
+    let clocks = Arc::new(Clocks::default());
+    clocks.read(&survey.sql).await?;
     let shelf = store.shelf_counts().await?;
     let any = ShelfQuery {
         limit: 1,
@@ -197,6 +200,8 @@ pub async fn run(
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        clocks: Arc::clone(&clocks),
+        origin: Origin::new(&prepared.identity.system, &prepared.identity.database),
     };
     let pace = Pace {
         linger: config.delivery.linger.0,
@@ -246,7 +251,7 @@ pub async fn run(
         }
     }
     // Alarms are told by the log; the loop does not wait for them.
-    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
+    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone(), clocks));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
     let ended = apply.run(&mut source, &mut receiver, stop).await;
     wal.abort();
@@ -379,8 +384,10 @@ async fn watch_schemas(
 }
 
 /// Says so while the slot keeps more WAL than it may.
-async fn watch_wal(mut sql: Sql, source: config::Source) {
+async fn watch_wal(mut sql: Sql, source: config::Source, clocks: Arc<Clocks>) {
     loop {
+        // What is wrong with the source the replication connection tells.
+        let _ = clocks.read(&sql).await;
         tokio::time::sleep(WAL_WATCH).await;
         if sql.is_closed() {
             match Sql::connect(sql.conninfo()).await {

@@ -93,6 +93,7 @@ async fn remove(
             position: emptied.position,
             commit_time: emptied.commit_time,
             xid: emptied.xid,
+            changed: Vec::new(),
         };
         window.push(Item::new(operation, None), None);
     }
@@ -102,6 +103,7 @@ async fn remove(
         // The truncate is the change, not each of its removals.
         entry.change = false;
     }
+    crew.look(&mut plan).await?;
     let delivered = crew.send(plan, Extent::default()).await?;
     let settled = settle(delivered, progress, &crew.objects, clock.now());
     status.settled(&settled.settlement);

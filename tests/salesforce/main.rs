@@ -47,6 +47,9 @@ fn target() -> Arc<Target> {
         reference: None,
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     };
     let parent = Reference {
         object: ObjectId::new("Account", "Company_Id__c"),
@@ -62,6 +65,7 @@ fn target() -> Arc<Target> {
         key_field: "Ext_Id__c".into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
         halted: None,
+        version: None,
         fields: vec![
             plain("LastName"),
             plain("Email"),

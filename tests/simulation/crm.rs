@@ -8,9 +8,9 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use syncline::fault::{Class, Fault};
-use syncline::mapping::{Assignment, FieldSpec, FieldValue, Key, ObjectDescription, Target};
+use syncline::mapping::{Assignment, FieldSpec, FieldValue, ObjectDescription, Target};
 use syncline::planning::{Batch, BatchAction, Write};
-use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
+use syncline::sinks::{BoxFuture, CrmRecord, Limits, Named, Outcome, Sink};
 
 /// One record.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -291,10 +291,10 @@ impl Sink for Crm {
     fn read<'a>(
         &'a self,
         _target: &'a Target,
-        keys: &'a [Key],
+        records: Named<'a>,
         _fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        Box::pin(async move { Ok(vec![None; keys.len()]) })
+        Box::pin(async move { Ok(vec![None; records.len()]) })
     }
 
     fn create_fields<'a>(

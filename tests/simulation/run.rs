@@ -16,7 +16,7 @@ use syncline::clock::Clock;
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
-use syncline::planning::Bounds;
+use syncline::planning::{Bounds, Origin};
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
@@ -267,6 +267,8 @@ impl Simulation {
             store: Arc::new(store.clone()),
             delivery,
             objects: Arc::clone(adapter.objects()),
+            clocks: Arc::default(),
+            origin: Origin::default(),
         };
         let pace = Pace {
             linger: Duration::from_millis(self.random.random_range(0..100)),

@@ -70,7 +70,7 @@ impl Sink for Fake {
     fn read<'a>(
         &'a self,
         _: &'a Target,
-        keys: &'a [Key],
+        keys: Named<'a>,
         _: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
         Box::pin(async move {
@@ -138,6 +138,7 @@ fn batch(keys: &[&str]) -> Batch {
             removal: crate::mapping::Removal::Delete { hard: false },
             halted: None,
             fields: Vec::new(),
+            version: None,
         }),
         action: BatchAction::Upsert,
         writes: keys.iter().map(write).collect(),
@@ -479,7 +480,14 @@ async fn reads_are_split_and_stay_in_order() {
     let (_, delivery) = delivery(Fake::script(vec![]));
     let keys: Vec<Key> = (0..10).map(|i| Key::from(i.to_string())).collect();
     let target = batch(&[]).target;
-    assert_eq!(delivery.read(&target, &keys, &[]).await.unwrap().len(), 10);
+    assert_eq!(
+        delivery
+            .read(&target, Named::Keys(&keys), &[])
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
     assert_eq!(delivery.deliver(batch(&[])).await.unwrap(), []);
 }
 

@@ -10,12 +10,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, LAST_MODIFIED, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::errors::{self, Refusal};
 use super::limits;
+use crate::change::Timestamp;
+use crate::clock::{Clock, Comparison, Lead};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::sinks::{DailyUse, Usage};
 
@@ -119,6 +121,8 @@ pub(super) struct Http {
     client: reqwest::Client,
     calls: [AtomicU64; Call::ALL.len()],
     daily: Mutex<Option<DailyUse>>,
+    /// Salesforce's clock, by the dates of its answers.
+    clock: Mutex<Comparison>,
 }
 
 impl Http {
@@ -146,6 +150,7 @@ impl Http {
             client,
             calls: Default::default(),
             daily: Mutex::new(None),
+            clock: Mutex::default(),
         })
     }
 
@@ -165,6 +170,12 @@ impl Http {
         }
     }
 
+    /// How far Salesforce's clock is ahead of ours.
+    pub(super) fn lead(&self) -> Option<Lead> {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.lead()
+    }
+
     /// Sends a request and reads the whole answer, whatever its status.
     pub(super) async fn send(
         &self,
@@ -175,9 +186,15 @@ impl Http {
         if let Some(count) = place.and_then(|i| self.calls.get(i)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        let sent = Clock::System.now();
         let mut response = request.send().await.map_err(|e| network_fault(call, &e))?;
+        let received = Clock::System.now();
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        if let Some(date) = text(DATE).and_then(date) {
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            clock.read(date, Timestamp(date.0 + 1_000_000), sent, received);
+        }
         if let Some(daily) = headers
             .get("sforce-limit-info")
             .and_then(|v| v.to_str().ok())
@@ -215,6 +232,12 @@ impl Http {
         answer.body = body.freeze();
         Ok(answer)
     }
+}
+
+/// The second that a `Date` header names.
+fn date(text: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(Timestamp(date.timestamp().as_microsecond()))
 }
 
 /// `Retry-After`: seconds, or a date.

@@ -37,6 +37,7 @@ mod collections;
 mod describe;
 mod errors;
 mod fields;
+mod history;
 mod http;
 mod keys;
 mod limits;
@@ -47,7 +48,7 @@ mod version;
 mod write;
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use reqwest::{Method, Url};
@@ -59,10 +60,11 @@ use self::describe::Descriptions;
 use self::http::{Answer, Call, Http};
 use self::keys::KeyKind;
 use self::version::Version;
-use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
+use super::{BoxFuture, CrmRecord, HistoryQuery, HistoryRow, Limits, Named, Outcome, Sink, Usage};
+use crate::clock::Lead;
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescription, Target};
+use crate::mapping::{FieldDescription, FieldKind, FieldSpec, ObjectDescription, Target};
 use crate::planning::Batch;
 
 pub use self::errors::advice;
@@ -89,6 +91,8 @@ pub struct Salesforce {
     keys: RwLock<HashMap<(String, String), KeyKind>>,
     descriptions: Descriptions,
     rights: Rights,
+    /// Objects of which Salesforce keeps no history, in lower case, and when it said so.
+    unkept: Mutex<HashMap<String, Instant>>,
 }
 
 impl Salesforce {
@@ -122,6 +126,7 @@ impl Salesforce {
             keys: RwLock::default(),
             descriptions: Descriptions::default(),
             rights: Rights::default(),
+            unkept: Mutex::default(),
         })
     }
 
@@ -371,10 +376,22 @@ impl Sink for Salesforce {
     fn read<'a>(
         &'a self,
         target: &'a Target,
-        keys: &'a [Key],
+        records: Named<'a>,
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        Box::pin(self.read_records(target, keys, fields))
+        Box::pin(self.read_records(target, records, fields))
+    }
+
+    fn history<'a>(
+        &'a self,
+        target: &'a Target,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, Fault>> {
+        Box::pin(self.read_history(target, query))
+    }
+
+    fn lead(&self) -> Option<Lead> {
+        self.http.lead()
     }
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {

@@ -197,6 +197,9 @@ mod tests {
             reference: None,
             unique: false,
             broken: None,
+            owner: Default::default(),
+            kind: Default::default(),
+            scale: 0,
         };
         let lookup = |name: &str, relationship: &str, object: &str, polymorphic| TargetField {
             reference: Some(Reference {
@@ -215,6 +218,7 @@ mod tests {
             key_field: "Ext_Id__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
             halted: None,
+            version: None,
             fields: vec![
                 plain("LastName"),
                 plain("Score__c"),
