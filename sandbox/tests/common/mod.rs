@@ -217,3 +217,29 @@ pub async fn grant(org: &Org, field: &str) {
         .await;
     assert_eq!(status, 201, "{made}");
 }
+
+pub const BASE: &str = "/services/data/v66.0";
+
+/// A subrequest of a composite request.
+pub fn sub(reference: &str, method: &str, path: &str, body: Value) -> Value {
+    let mut sub =
+        json!({"referenceId": reference, "method": method, "url": format!("{BASE}/{path}")});
+    if !body.is_null() {
+        sub["body"] = body;
+    }
+    sub
+}
+
+/// The statuses of a composite answer.
+pub fn statuses(answer: &Value) -> Vec<u64> {
+    let list = answer["compositeResponse"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}"));
+    list.iter()
+        .map(|s| s["httpStatusCode"].as_u64().unwrap())
+        .collect()
+}
+
+pub async fn count(org: &Org, object: &str) -> Value {
+    org.query(&format!("SELECT COUNT() FROM {object}")).await.1["totalSize"].clone()
+}
