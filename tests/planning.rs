@@ -190,7 +190,7 @@ impl Sidecar {
         fates.resize_with(plan.entries.len(), Fate::default);
         self.stages = self.stages.max(plan.stages.len());
         for stage in &plan.stages {
-            for (batch, places) in planning::cut(&plan.entries, stage, 5, 10_000) {
+            for (batch, places) in planning::cut(&plan.entries, stage, 5, 5, 10_000) {
                 assert!(batch.writes.len() <= 5);
                 for (write, place) in batch.writes.iter().zip(places) {
                     fates[place] = Fate::Answered(self.crm.write(&batch, write));

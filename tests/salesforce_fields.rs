@@ -111,6 +111,7 @@ fn upsert(target: &Arc<Target>, records: Vec<(String, Vec<(u16, FieldValue)>)>) 
             assignment: Assignment::Set(value),
         });
         Write {
+            guard: None,
             key: key.into(),
             from: None,
             crm_id: None,
@@ -215,7 +216,7 @@ async fn fields_of_every_kind_are_made_and_can_be_written() {
         let read = read.unwrap().remove(0).unwrap();
         let sent: Vec<Assignment> = kinds.into_iter().map(|k| Assignment::Set(k.2)).collect();
         assert_eq!(read.values, sent);
-        assert!(read.modified_by_us && read.modified.is_some());
+        assert!(read.untouched && read.modified.is_some());
 
         // Once more, as after a crash: nothing is made, nothing is granted.
         let again = org.delivery();
@@ -409,6 +410,7 @@ async fn a_field_that_vanishes_or_is_locked_stops_no_other_record() {
         for (i, outcome) in outcomes.iter().enumerate() {
             match outcome {
                 Outcome::Written { .. } => assert_eq!(i % 2, 1),
+                Outcome::Overtaken => panic!("it has no guard"),
                 Outcome::Refused(fault) => {
                     assert_eq!(i % 2, 0);
                     assert_eq!((fault.class, &*fault.code), (Class::Record, code));

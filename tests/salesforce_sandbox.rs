@@ -98,6 +98,7 @@ fn clear(slot: u16) -> Assigned {
 
 fn write(key: impl AsRef<str>, fields: Vec<Assigned>) -> Write {
     Write {
+        guard: None,
         key: key.as_ref().into(),
         from: None,
         crm_id: None,

@@ -33,11 +33,6 @@ pub fn held(field: &TargetField, json: &str) -> Assignment {
         scale: field.scale,
         ..super::undescribed(&field.name, field.kind.clone())
     };
-    let text = match field.kind {
-        // The CRM may end lines as Windows does.
-        FieldKind::LongText => text.replace("\r\n", "\n"),
-        _ => text,
-    };
     match coerce(&described, &ValueType::Text, &Value::Text(&text)) {
         Ok(Some(value)) => Assignment::Set(value),
         Ok(None) => Assignment::Clear,
@@ -95,7 +90,7 @@ impl TargetField {
     /// The fingerprint of what is written to it, or held by it.
     ///
     /// Of a contested field it is the same for values that the CRM takes for the same: the order in a
-    /// list of several values means nothing, nor does the check at the end of an id.
+    /// list of several values means nothing, nor does how lines end, nor the check at the end of an id.
     pub fn fingerprint(&self, assignment: &Assignment) -> Fingerprint {
         let Assignment::Set(FieldValue::Text(text)) = assignment else {
             return assignment.fingerprint();
@@ -110,7 +105,8 @@ impl TargetField {
                 values.dedup();
                 values.join(";")
             }
-            FieldKind::LongText => text.replace("\r\n", "\n"),
+            // The CRM may end lines as Windows does.
+            FieldKind::LongText => text.replace('\r', ""),
             FieldKind::Reference if text.len() == 18 => {
                 text.get(..15).unwrap_or_default().to_owned()
             }

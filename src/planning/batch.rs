@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::entry::{Course, Entry, parents};
+use crate::change::Timestamp;
 use crate::mapping::{Action, Assignment, Fields, Key, RecordId, Target};
 
 /// The CRM's own id of a record.
@@ -39,6 +40,8 @@ pub struct Write {
     pub crm_id: Option<CrmId>,
     /// The fields to write, sorted by slot.
     pub fields: Fields,
+    /// It is written only if nobody has changed the record after this second, as the CRM tells time.
+    pub guard: Option<Timestamp>,
 }
 
 /// What travels in one request: records of one object, each at most once.
@@ -57,6 +60,8 @@ impl Entry {
     fn batch_action(&self) -> BatchAction {
         let known = self.ledger.as_ref().filter(|l| l.exists());
         match self.operation.action {
+            // It was found, by whomever it was made.
+            Action::Upsert if self.aside.guard.is_some() => BatchAction::Update,
             // Only what changed is sent: were the record gone, an upsert would make a new one of it.
             Action::Upsert if known.is_some_and(|l| l.crm_id.is_some()) => BatchAction::Update,
             Action::Upsert => BatchAction::Upsert,
@@ -74,8 +79,13 @@ impl Entry {
         Write {
             key: self.operation.key.clone(),
             from,
-            crm_id: self.ledger.as_ref().and_then(|l| l.crm_id.clone()),
+            crm_id: self
+                .ledger
+                .as_ref()
+                .and_then(|l| l.crm_id.clone())
+                .or_else(|| self.aside.crm_id.clone()),
             fields: Arc::clone(fields),
+            guard: self.aside.guard,
         }
     }
 }
@@ -83,15 +93,17 @@ impl Entry {
 /// Cuts the entries of one stage into batches of at most `records` records and about `bytes` bytes,
 /// each beside the places of its records in the plan. Children of one parent travel together as far as
 /// they fit: the CRM locks the parents of what it writes, and batches of a stage are under way at once.
+/// Guarded writes travel by themselves, at most `guarded` together.
 pub fn cut(
     entries: &[Entry],
     stage: &[usize],
     records: usize,
+    guarded: usize,
     bytes: usize,
 ) -> Vec<(Batch, Vec<usize>)> {
     let mut batches: Vec<(Batch, Vec<usize>)> = Vec::new();
     // The batch that still has room, and the bytes in it, by what it is for.
-    let mut open: HashMap<(usize, BatchAction), (usize, usize)> = HashMap::new();
+    let mut open: HashMap<(usize, BatchAction, bool), (usize, usize)> = HashMap::new();
     let mut stage = Cow::Borrowed(stage);
     if stage.len() > records {
         // Within a family, and without one, the order of the changes stays.
@@ -111,7 +123,11 @@ pub fn cut(
         let size = write.size();
         let target = &entry.operation.target;
         // Targets are shared: their address tells them apart.
-        let kind = (Arc::as_ptr(target) as usize, action);
+        let kind = (Arc::as_ptr(target) as usize, action, write.guard.is_some());
+        let records = match write.guard {
+            Some(_) => guarded.min(records),
+            None => records,
+        };
         let room = open.get(&kind).copied().filter(|(place, used)| {
             let full = batches
                 .get(*place)

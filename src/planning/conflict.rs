@@ -62,8 +62,8 @@ pub enum Edit {
     AtMost {
         /// When.
         at: Timestamp,
-        /// That change was ours.
-        by_us: bool,
+        /// Nobody but us has ever changed the record.
+        untouched: bool,
     },
 }
 
@@ -148,7 +148,7 @@ fn is_free(q: &Question) -> bool {
 fn is_own(q: &Question) -> bool {
     match q.edit {
         Edit::Ours(_) => true,
-        Edit::AtMost { by_us, .. } => by_us && q.base == Base::Unknown,
+        Edit::AtMost { untouched, .. } => untouched,
         Edit::At(_) => false,
     }
 }
@@ -194,6 +194,9 @@ pub struct Aside {
     pub asked: Vec<Asked>,
     /// The record's id, as it was found.
     pub crm_id: Option<CrmId>,
+    /// What people have a say in is written all the same: only if nobody has changed the record after
+    /// this second.
+    pub guard: Option<Timestamp>,
 }
 
 /// Leaves fields that belong to the CRM to it, where the record is there.
@@ -304,9 +307,9 @@ mod tests {
         }
     }
 
-    fn at_most(n: i64, by_us: bool) -> Edit {
+    fn at_most(n: i64, untouched: bool) -> Edit {
         let at = second(n);
-        Edit::AtMost { at, by_us }
+        Edit::AtMost { at, untouched }
     }
 
     /// P5, as a table.
@@ -343,14 +346,14 @@ mod tests {
             // An upper bound.
             ("ours is later than any edit", Question { edit: at_most(100, false), ..q() }, Write),
             ("the edit may be later", Question { edit: at_most(200, false), ..q() }, keep(200)),
-            ("we wrote another field last", Question { edit: at_most(300, true), ..q() }, keep(300)),
-            ("we wrote another field before", Question { edit: at_most(150, true), ..q() }, Write),
             // Our own write, of which we do not know.
             ("our own write", Question { edit: Edit::Ours(second(300)), ..q() }, Write),
+            ("our own write, where nobody else was", Question { edit: at_most(300, true), ..q() }, Write),
             ("our own write, to be asked", Question { edit: Edit::Ours(second(300)), owner: Owner::Ask, ..q() }, Write),
             // The ledger knows nothing.
             ("it was empty", Question { base: Base::Unknown, empty: true, edit: at_most(300, false), ..q() }, Write),
-            ("we changed it last", Question { base: Base::Unknown, edit: at_most(300, true), ..q() }, Write),
+            ("nobody but us was ever there", Question { base: Base::Unknown, edit: at_most(300, true), ..q() }, Write),
+            ("nobody knows who was there", Question { base: Base::Unknown, edit: at_most(300, false), ..q() }, keep(300)),
             ("somebody edited it before we did something else", Question { base: Base::Unknown, edit: Edit::At(second(250)), ..q() }, keep(250)),
             ("only named, not changed", Question { base: Base::Unknown, edit: at_most(100, false), ..q() }, keep(100)),
             ("changed for sure", Question { base: Base::Unknown, edit: at_most(100, false), changed: changed(Some(us(200)), true, false), ..q() }, Write),
@@ -359,7 +362,7 @@ mod tests {
             ("kept, and ours is newer", Question { base: Base::Declined, ..q() }, Write),
             ("kept, and ours is older", Question { base: Base::Declined, edit: Edit::At(second(300)), ..q() }, keep(300)),
             ("kept, emptied by a person", Question { base: Base::Declined, empty: true, edit: Edit::At(second(300)), ..q() }, keep(300)),
-            ("kept, and we wrote another field", Question { base: Base::Declined, edit: at_most(300, true), ..q() }, keep(300)),
+            ("kept, and we wrote another field", Question { base: Base::Declined, edit: at_most(300, false), ..q() }, keep(300)),
             // A person decides.
             ("both changed it", Question { owner: Owner::Ask, ..q() }, ask(100)),
             ("both changed it, theirs later", Question { owner: Owner::Ask, edit: Edit::At(second(300)), ..q() }, ask(300)),

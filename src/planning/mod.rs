@@ -21,6 +21,8 @@
 mod batch;
 mod conflict;
 #[cfg(test)]
+mod conflict_tests;
+#[cfg(test)]
 mod drift_tests;
 mod entry;
 mod merge;

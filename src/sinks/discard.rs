@@ -15,6 +15,7 @@ impl Sink for Discard {
         // As Salesforce's, so that what is measured is cut as it would be.
         Limits {
             records: 200,
+            guarded: 200,
             bytes: 4 << 20,
         }
     }

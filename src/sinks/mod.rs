@@ -45,6 +45,8 @@ pub enum Outcome {
     },
     /// There was nothing to delete or to change.
     Absent,
+    /// Somebody has changed the record since it was looked at: it is not written.
+    Overtaken,
     /// It is not written.
     Refused(Fault),
 }
@@ -54,6 +56,8 @@ pub enum Outcome {
 pub struct Limits {
     /// Records.
     pub records: usize,
+    /// Records that are each written only if nobody has changed them.
+    pub guarded: usize,
     /// Bytes of values, roughly.
     pub bytes: usize,
 }
@@ -65,11 +69,13 @@ pub struct CrmRecord {
     pub crm_id: CrmId,
     /// What each field asked for holds, in the form in which we write it.
     pub values: Vec<Assignment>,
+    /// When anything last happened to it, on the CRM's clock; see [`crate::planning::Write::guard`].
+    pub stamp: Option<Timestamp>,
     /// When it was last changed, on the CRM's clock, as exactly as that tells; none where the CRM does
     /// not say.
     pub modified: Option<Timestamp>,
-    /// That change was ours.
-    pub modified_by_us: bool,
+    /// Nobody but us has ever changed it.
+    pub untouched: bool,
 }
 
 /// Which records are read.

@@ -37,13 +37,16 @@ impl Clocks {
         database.lead()
     }
 
+    /// How far the CRM's clock is ahead of the database's, in microseconds, as far as that is certain.
+    pub fn difference(&self, crm: Option<Lead>) -> i64 {
+        let database = self.database().unwrap_or_default();
+        crm.unwrap_or_default().over(&database).certain()
+    }
+
     /// What is added to a time of the database to have it on the CRM's clock, in microseconds. Tells
     /// the log, once, when they are far apart.
     pub fn lead(&self, crm: Option<Lead>) -> i64 {
-        let lead = crm
-            .unwrap_or_default()
-            .over(&self.database().unwrap_or_default())
-            .certain();
+        let lead = self.difference(crm);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let far = Duration::from_micros(lead.unsigned_abs()) > TELL;
         if far && !*told {

@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::flight::Due;
+use super::release::Side;
 use super::status::Status;
 use crate::capture::Catalog;
 use crate::change::Verdict;
@@ -24,6 +25,17 @@ pub enum Command {
     Discard {
         /// Which.
         records: Vec<RecordId>,
+        /// The answer.
+        reply: oneshot::Sender<Result<usize>>,
+    },
+    /// A person has decided on these conflicts.
+    Release {
+        /// Which.
+        records: Vec<RecordId>,
+        /// Whose value stays.
+        side: Side,
+        /// Fields to which the decision applies from now on: object and field.
+        always: Vec<(String, String)>,
         /// The answer.
         reply: oneshot::Sender<Result<usize>>,
     },

@@ -103,20 +103,32 @@ impl Crew {
     }
 
     async fn send_stage(&self, plan: &mut Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
-        let limits = self.delivery.limits();
         let mut absent = Vec::new();
-        let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
-        let batches = self.stamp(batches, &plan.entries);
-        self.send_batches(batches, |index, outcome| {
-            let action = plan.entries.get(index).map(|e| &e.operation.action);
-            let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
-            if outcome == Outcome::Absent && arrives {
-                absent.push(index);
-            } else {
-                set(fates, index, Fate::Answered(outcome));
+        let mut sending = stage.to_vec();
+        for _ in 0..ROUNDS {
+            let mut overtaken = Vec::new();
+            let batches = self.cut(&plan.entries, &sending);
+            self.send_batches(batches, |index, outcome| {
+                let action = plan.entries.get(index).map(|e| &e.operation.action);
+                let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
+                if outcome == Outcome::Overtaken {
+                    overtaken.push(index);
+                }
+                if outcome == Outcome::Absent && arrives {
+                    absent.push(index);
+                } else {
+                    set(fates, index, Fate::Answered(outcome));
+                }
+            })
+            .await?;
+            if overtaken.is_empty() {
+                break;
             }
-        })
-        .await?;
+            // Somebody was faster: it is judged by what that person wrote.
+            overtaken.sort_unstable();
+            self.look_at(plan, overtaken.clone()).await?;
+            sending = overtaken;
+        }
         if absent.is_empty() {
             return Ok(());
         }
@@ -153,12 +165,18 @@ impl Crew {
                 entry.operation.action = Action::Upsert;
             }
         }
-        let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
-        let batches = self.stamp(batches, &entries);
+        let batches = self.cut(&entries, &absent);
         self.send_batches(batches, |index, outcome| {
             set(fates, index, Fate::Answered(outcome))
         })
         .await
+    }
+
+    fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<(Batch, Vec<usize>)> {
+        let limits = self.delivery.limits();
+        let (records, guarded) = (limits.records, limits.guarded);
+        let batches = planning::cut(entries, stage, records, guarded, limits.bytes);
+        self.stamp(batches, entries)
     }
 
     /// Writes the position along, where a field is there for it.
@@ -263,6 +281,8 @@ pub struct Due {
     pub more: bool,
 }
 
+/// Most times that a write is tried whose record people change again and again meanwhile.
+const ROUNDS: usize = 10;
 /// Most shelf records that are kept in memory as due.
 const MOST_DUE: usize = 10_000;
 /// Shelf entries looked at in one go.

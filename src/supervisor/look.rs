@@ -10,15 +10,22 @@
 //!
 //! Nothing is read where nothing contested changes. A window that is sent again looks again: what was
 //! written the first time is there already.
+//!
+//! Between the look and the write a person may still edit. So what people have a say in is written only
+//! if nobody has changed the record since ([`crate::planning::Write::guard`]); where somebody has, it is
+//! looked at again. The CRM tells times by the second: of a record that was changed in the very second
+//! of the look, that cannot be told, and one looks again when the second is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 
 use super::flight::{Crew, stopped};
 use crate::change::Timestamp;
+use crate::clock::Clock;
 use crate::fault::{Class, Fault, Result};
 use crate::mapping::{
     Action, Assignment, FieldValue, Fields, Key, ObjectId, Operation, Owner, Target, history_tells,
@@ -30,6 +37,15 @@ use crate::sinks::{CrmRecord, HistoryQuery, HistoryRow, Named, hints_at_schema};
 
 /// Records asked for in one go. The sink cuts further, to what one request carries.
 const READ: usize = 2_000;
+/// Most looks at a record that is being changed all the time.
+const ROUNDS: usize = 8;
+/// A second, by which the CRM tells times.
+const SECOND: i64 = 1_000_000;
+/// What a save may take from its time to its effect.
+const MOMENT: i64 = SECOND / 2;
+const HOUR: i64 = 3_600 * SECOND;
+/// Longest wait for the end of one.
+const LONGEST: i64 = 5 * SECOND;
 
 /// What is asked of one object's records.
 #[derive(Default)]
@@ -41,6 +57,14 @@ struct Group {
     slots: BTreeSet<u16>,
 }
 
+impl Group {
+    /// Where its entries are.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let ids = self.ids.iter().map(|(index, _)| *index);
+        ids.chain(self.keys.iter().map(|(index, _)| *index))
+    }
+}
+
 /// The newest changes of fields: those of one second, which the CRM does not tell apart.
 type Histories = HashMap<(ObjectId, CrmId, u16), Vec<HistoryRow>>;
 
@@ -50,10 +74,45 @@ type Seen = (Arc<[u16]>, CrmRecord);
 impl Crew {
     /// Looks at the records on which people have a say, and takes out of the plan what stays as it is.
     pub async fn look(&self, plan: &mut Plan) -> Result<()> {
-        let groups = groups(&plan.entries);
-        if groups.is_empty() {
-            return Ok(());
+        let all = (0..plan.entries.len()).collect();
+        self.look_at(plan, all).await
+    }
+
+    /// The same, of these entries.
+    pub(super) async fn look_at(&self, plan: &mut Plan, mut which: Vec<usize>) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let Some(over) = self.look_once(plan, &mut which).await? else {
+                return Ok(());
+            };
+            // On our clock, counted so that it is over whatever the CRM's shows exactly.
+            let wait = over
+                .0
+                .saturating_sub(Clock::System.now().0)
+                .clamp(0, LONGEST);
+            tokio::time::sleep(Duration::from_micros(wait.unsigned_abs())).await;
         }
+        Ok(())
+    }
+
+    /// Leaves in `which` the entries that have to be looked at again, and tells when.
+    async fn look_once(
+        &self,
+        plan: &mut Plan,
+        which: &mut Vec<usize>,
+    ) -> Result<Option<Timestamp>> {
+        let groups = groups(&plan.entries, which);
+        which.clear();
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        for group in groups.values() {
+            for index in group.places() {
+                if let Some(entry) = plan.entries.get_mut(index) {
+                    entry.aside.guard = None;
+                }
+            }
+        }
+        let asked = Clock::System.now();
         let mut seen: HashMap<usize, Seen> = HashMap::new();
         for group in groups.values() {
             match self.read(group).await {
@@ -67,6 +126,7 @@ impl Crew {
         self.drop_outdated(plan, &mut seen);
         let conflicts = conflicts(&plan.entries, &seen, lead);
         let history = self.history(&plan.entries, &seen, conflicts, lead).await?;
+        let mut again = None;
         for (index, (slots, record)) in seen {
             let Some(entry) = plan.entries.get_mut(index) else {
                 continue;
@@ -74,9 +134,22 @@ impl Crew {
             let found = judge_all(entry, &slots, &record, lead, |slot| {
                 edit_of(entry, slot, &slots, &record, &history)
             });
+            let written = |(_, f): &(u16, Found)| matches!(f, Found::Judged(Answer::Write, _));
+            let guard = record.stamp.filter(|_| found.iter().any(written));
             aside(entry, found, Some(record.crm_id));
+            entry.aside.guard = guard;
+            if let Some(stamp) = guard {
+                let crm = self.delivery.lead().unwrap_or_default();
+                let over = stamp.0.saturating_add(SECOND + MOMENT);
+                let over = Timestamp(over.saturating_sub(crm.least));
+                if over > asked {
+                    which.push(index);
+                    again = again.max(Some(over));
+                }
+            }
         }
-        Ok(())
+        which.sort_unstable();
+        Ok(again)
     }
 
     async fn read(&self, group: &Group) -> Result<Vec<(usize, Seen)>, Fault> {
@@ -132,25 +205,35 @@ impl Crew {
         conflicts: Vec<(usize, u16)>,
         lead: i64,
     ) -> Result<Histories> {
-        let mut queries: BTreeMap<ObjectId, (Arc<Target>, HistoryQuery)> = BTreeMap::new();
+        let mut queries: BTreeMap<(ObjectId, bool), (Arc<Target>, HistoryQuery)> = BTreeMap::new();
         for (index, slot) in conflicts {
             let (Some(entry), Some((_, record))) = (entries.get(index), seen.get(&index)) else {
                 continue;
             };
             let operation = &entry.operation;
-            let (_, query) = queries.entry(operation.target.id).or_insert_with(|| {
-                let none = HistoryQuery {
-                    ids: Vec::new(),
-                    fields: Vec::new(),
-                    since: Timestamp(i64::MAX),
-                };
-                (Arc::clone(&operation.target), none)
-            });
+            // Where the ledger knows nothing any write of ours may be the one, however long ago.
+            let base = operation
+                .field(slot)
+                .map(|f| Base::of(entry.ledger.as_ref(), f));
+            let unknown = base == Some(Base::Unknown);
+            let (_, query) = queries
+                .entry((operation.target.id, unknown))
+                .or_insert_with(|| {
+                    let none = HistoryQuery {
+                        ids: Vec::new(),
+                        fields: Vec::new(),
+                        since: Timestamp(i64::MAX),
+                    };
+                    (Arc::clone(&operation.target), none)
+                });
             query.ids.push(record.crm_id.clone());
             query.fields.push(slot);
-            // Our own writes before the change in question cannot hide an edit after it.
+            // Otherwise it is one whose answer was lost, not long ago.
             let at = operation.changed(slot).at.unwrap_or(operation.commit_time);
-            let at = Timestamp(at.0.saturating_add(lead));
+            let at = match unknown {
+                true => Timestamp(0),
+                false => Timestamp(at.0.saturating_add(lead).saturating_sub(HOUR)),
+            };
             query.since = query.since.min(at);
         }
         let mut newest = Histories::new();
@@ -178,9 +261,10 @@ impl Crew {
 }
 
 /// The entries to look at, by object.
-fn groups(entries: &[Entry]) -> BTreeMap<ObjectId, Group> {
+fn groups(entries: &[Entry], which: &[usize]) -> BTreeMap<ObjectId, Group> {
     let mut groups: BTreeMap<ObjectId, Group> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate() {
+    let which = which.iter().filter_map(|i| Some((*i, entries.get(*i)?)));
+    for (index, entry) in which {
         let Course::Send(fields) = &entry.course else {
             continue;
         };
@@ -233,9 +317,7 @@ fn pair(
 
 /// Nothing is sent that may not be.
 fn put_off(plan: &mut Plan, group: &Group, fault: &Fault) {
-    let places = group.ids.iter().map(|(index, _)| *index);
-    let places = places.chain(group.keys.iter().map(|(index, _)| *index));
-    for index in places {
+    for index in group.places() {
         if let Some(entry) = plan.entries.get_mut(index) {
             entry.course = Course::Shelve {
                 reason: Reason::Deferred,
@@ -293,7 +375,7 @@ fn bound(record: &CrmRecord) -> Edit {
     Edit::AtMost {
         // Where nobody says when, it may have been now.
         at: record.modified.unwrap_or(Timestamp(i64::MAX)),
-        by_us: record.modified_by_us,
+        untouched: record.untouched,
     }
 }
 
@@ -309,13 +391,7 @@ fn conflicts(entries: &[Entry], seen: &HashMap<usize, Seen>, lead: i64) -> Vec<(
                 found,
                 Found::Judged(Answer::Keep { .. } | Answer::Ask { .. }, _)
             );
-            let blind = entry.operation.field(slot).is_some_and(|field| {
-                // Our own last change of the record may hide an edit before it.
-                matches!(found, Found::Judged(Answer::Write, _))
-                    && record.modified_by_us
-                    && Base::of(entry.ledger.as_ref(), field) == Base::Unknown
-            });
-            if open || blind {
+            if open {
                 conflicts.push((*index, slot));
             }
         }

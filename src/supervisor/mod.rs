@@ -5,7 +5,8 @@
 //! it into one settlement, and is the only place where progress is made. [`backfill`] reads existing
 //! rows beside the stream; [`overlay`] knows which of them the stream has overtaken, [`rows`] makes them
 //! operations, [`cost`] says what they will cost. [`adapt`] makes new rules when a schema changes.
-//! [`status`] is how it goes, [`command`] what a person asks.
+//! [`status`] is how it goes, [`command`] what a person asks. `look` reads what the CRM holds where people
+//! have a say in it, [`clocks`] compares the times of both sides, [`release`] takes a person's decision.
 //!
 //! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
 //! [`crate::capture::Source`], [`crate::capture::Reader`], [`crate::sinks::Sink`],
@@ -22,6 +23,7 @@ pub mod flight;
 pub mod intake;
 mod look;
 pub mod overlay;
+pub mod release;
 pub mod rows;
 pub mod settle;
 pub mod start;

@@ -249,6 +249,11 @@ impl Desk<'_> {
                 self.settled.released.push(record);
                 self.verdict(&entry, Some(Verdict::Applied));
             }
+            (Course::Send(_), Fate::Answered(Outcome::Overtaken)) => {
+                let what = "somebody changes the record again and again while it is to be written";
+                let fault = Fault::new(Class::RecordTransient, "overtaken", what);
+                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+            }
             (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
                 self.settled.schema_hint |= hints_at_schema(&fault);
                 if !entry.change && !entry.row && entry.pending.is_none() {

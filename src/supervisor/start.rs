@@ -66,6 +66,8 @@ pub struct Handle {
     pub reader: Arc<dyn Reader>,
     /// The rules at the start.
     pub adapter: Arc<Adapter>,
+    /// The clocks of both sides.
+    pub clocks: Arc<Clocks>,
 }
 
 /// Both sides, looked at.
@@ -196,6 +198,7 @@ pub async fn run(
         shelf,
         in_use,
     ));
+    status.kept_before(store.kept_count().await?);
     let crew = Crew {
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
@@ -241,6 +244,7 @@ pub async fn run(
         store: Arc::clone(&store),
         reader: Arc::clone(&reader),
         adapter: Arc::clone(&adapter),
+        clocks: Arc::clone(&clocks),
     });
     if config.backfill.first_load {
         let bounds = CostBounds::now(&config, &delivery);

@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use super::shelf::{self, MOST, Name};
 use super::{Refusal, Seen};
 use crate::fault::Result as OurResult;
-use crate::mapping::RecordId;
+use crate::mapping::{ColumnMapping, RecordId};
 use crate::supervisor::command::Command;
+use crate::supervisor::release::Side;
 use crate::supervisor::start::Handle;
 
 /// The loop answers between two windows, and a window takes as long as the CRM does.
@@ -44,6 +45,22 @@ pub struct Granted {
     pub missing: Vec<Name>,
     /// There are more: ask again.
     pub more: bool,
+    /// What to write into the configuration so that it says what was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
+}
+
+/// A decision on conflicts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    /// Which.
+    #[serde(flatten)]
+    pub wish: Wish,
+    /// Whose value stays.
+    pub take: Side,
+    /// From now on, too.
+    #[serde(default)]
+    pub always: bool,
 }
 
 type Reply = oneshot::Sender<OurResult<usize>>;
@@ -68,6 +85,66 @@ pub(super) async fn discard(
         reply,
     })
     .await
+}
+
+pub(super) async fn release(
+    State(seen): State<Arc<Seen>>,
+    Json(decision): Json<Decision>,
+) -> Result<Json<Granted>, Refusal> {
+    let Decision {
+        mut wish,
+        take: side,
+        always: rule,
+    } = decision;
+    // What is held for another reason has no two sides.
+    wish.reason.get_or_insert_with(|| "held".to_owned());
+    let (mut always, mut lines) = (Vec::new(), Vec::new());
+    if rule {
+        for name in &wish.records {
+            let Some(pending) = shelf::find(&*seen.store, &seen.objects, name).await? else {
+                continue;
+            };
+            for conflict in &pending.conflicts {
+                always.push((pending.object.clone(), conflict.field.clone()));
+                lines.push(line(&seen, &pending.table, &conflict.field, side));
+            }
+        }
+        if always.is_empty() {
+            let what = "a rule needs a record in conflict by its name: it tells of which fields";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
+        }
+    }
+    let granted = grant(&seen, wish, |records, reply| Command::Release {
+        records,
+        side,
+        always,
+        reply,
+    });
+    let Json(granted) = granted.await?;
+    Ok(Json(Granted { lines, ..granted }))
+}
+
+/// The line of the configuration that says whose a field is.
+fn line(seen: &Seen, table: &str, field: &str, side: Side) -> String {
+    let owner = match side {
+        Side::Source => "source",
+        Side::Crm => "crm",
+    };
+    let mapping = seen.handle.get().and_then(|h| h.status.snapshot().mapping);
+    let rules = mapping.as_ref().and_then(|m| m.by_name(table));
+    let column = rules.and_then(|rules| {
+        rules
+            .columns
+            .iter()
+            .find_map(|(name, column)| match column {
+                ColumnMapping::Field(rule) if rule.field.name.eq_ignore_ascii_case(field) => {
+                    Some(name.to_string())
+                }
+                _ => None,
+            })
+    });
+    let column = column.unwrap_or_else(|| "…".to_owned());
+    format!("[tables.{table:?}] columns.{column} = {{ field = {field:?}, owner = {owner:?} }}")
 }
 
 async fn grant(
@@ -103,6 +180,7 @@ async fn grant(
             records,
             missing,
             more,
+            lines: Vec::new(),
         }));
     }
     let answered = asked(handle, |reply| command(records, reply)).await?;
@@ -110,6 +188,7 @@ async fn grant(
         records: answered,
         missing,
         more,
+        lines: Vec::new(),
     }))
 }
 

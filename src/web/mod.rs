@@ -11,6 +11,8 @@
 //!  GET  /pending/record   ?object=&external_id=      one entry, with its values
 //!  POST /pending/retry    {"records": [{object, external_id}, …]} or {"all": true, "reason": …}
 //!  POST /pending/discard  the same
+//!  POST /pending/release  the same, and "take": "source" or "crm", "always": bool
+//!  GET  /kept             ?after=&limit=     fields that hold what people wrote; without values
 //!  POST /backfill         {"table", "column"?, "where"?, "estimate"?}    reads existing rows
 //!  POST /backfill/cancel  {"table"}
 //! ```
@@ -33,6 +35,7 @@ pub mod token;
 
 pub mod ask;
 pub mod backfill;
+pub mod kept;
 mod look;
 mod progression;
 
@@ -166,6 +169,8 @@ pub async fn serve(listen: &str, seen: Arc<Seen>) -> Result<Admin> {
 fn router(seen: Arc<Seen>) -> Router {
     let guarded = Router::new()
         .route("/status", get(look::status))
+        .route("/kept", get(kept::list))
+        .route("/pending/release", post(ask::release))
         .route("/pending", get(look::pending))
         .route("/pending/full", get(look::pending_full))
         .route("/pending/record", get(look::record))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept::KeptReport;
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
@@ -13,6 +14,7 @@ use crate::sinks::BreakerState;
 use crate::store::{
     Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
 };
+use crate::supervisor::settle::KeptField;
 use crate::supervisor::start::Handle;
 use crate::supervisor::status;
 
@@ -67,6 +69,13 @@ pub struct Report {
     pub verdicts: BTreeMap<String, BTreeMap<String, i64>>,
     /// Operations on the shelf, by reason. All four are always there.
     pub shelf: BTreeMap<String, u64>,
+    /// Fields that hold what people wrote instead of what the database has.
+    #[serde(default)]
+    pub kept: KeptSummary,
+    /// Seconds by which the CRM's clock is ahead of the database's, as far as that is certain; null when
+    /// it is not known.
+    #[serde(default)]
+    pub clock_difference_seconds: Option<f64>,
     /// Existing rows, by table, in the order in which they are read.
     pub backfills: Vec<BackfillReport>,
     /// What is to be said of the rules in force.
@@ -77,6 +86,17 @@ pub struct Report {
     pub crm: Option<CrmReport>,
     /// The store; null when there is none yet.
     pub store: Option<StoreReport>,
+}
+
+/// Fields that hold what people wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KeptSummary {
+    /// How many there are.
+    pub fields: u64,
+    /// Times that one was left so since the start.
+    pub since_start: u64,
+    /// The newest of these, the last one first.
+    pub newest: Vec<KeptReport>,
 }
 
 /// The database's side.
@@ -175,6 +195,8 @@ impl Basics {
             },
             verdicts: BTreeMap::new(),
             shelf: shelf(&ShelfCounts::new()),
+            kept: KeptSummary::default(),
+            clock_difference_seconds: None,
             backfills: Vec::new(),
             findings: Vec::new(),
             schema_changes: BTreeMap::new(),
@@ -219,6 +241,14 @@ impl Basics {
         report.lag_seconds = Some(snapshot.oldest_under_way.map_or(0.0, age));
         report.verdicts = by_table(&snapshot.verdicts);
         report.shelf = shelf(&snapshot.shelf);
+        report.kept = KeptSummary {
+            fields: snapshot.kept,
+            since_start: snapshot.kept_since,
+            newest: snapshot.newest_kept.iter().map(kept).collect(),
+        };
+        let crm = handle.delivery.lead();
+        let difference = handle.clocks.difference(crm) as f64 / 1_000_000.0;
+        report.clock_difference_seconds = crm.map(|_| difference);
         report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
         report.findings = snapshot.findings;
         let kinds = snapshot.schema_changes.iter();
@@ -272,6 +302,7 @@ impl Basics {
         }
         report.verdicts = by_table(&store.verdicts().await?);
         report.shelf = shelf(&store.shelf_counts().await?);
+        report.kept.fields = store.kept_count().await?;
         let loads = store.loads().await?;
         let far = loads
             .iter()
@@ -322,6 +353,15 @@ pub fn breaker(state: BreakerState) -> &'static str {
         BreakerState::Closed => "closed",
         BreakerState::Open => "open",
         BreakerState::Probing => "probing",
+    }
+}
+
+fn kept(field: &KeptField) -> KeptReport {
+    KeptReport {
+        object: field.object.clone(),
+        external_id: field.external_id.clone(),
+        field: field.field.clone(),
+        edited: field.edited.to_string(),
     }
 }
 

@@ -79,6 +79,7 @@ fn target() -> Arc<Target> {
 
 fn write(key: &str) -> Write {
     Write {
+        guard: None,
         key: key.into(),
         from: None,
         crm_id: None,

@@ -140,6 +140,7 @@ async fn a_re_key_writes_the_new_key_wherever_it_got_to() {
     ])
     .await;
     let re_key = |i: u8| Write {
+        guard: None,
         from: Some(format!("old-{i}").into()),
         ..write(&format!("new-{i}"))
     };
@@ -354,7 +355,7 @@ async fn records_are_read_in_the_order_asked_page_by_page() {
     let api = server.api();
     assert_eq!(
         api[1].soql(),
-        r"SELECT Id,Ext_Id__c,Account.Company_Id__c,LastName,LastModifiedDate,LastModifiedById FROM Contact WHERE Ext_Id__c IN ('c-1','nowhere','O\'Hara')"
+        r"SELECT Id,Ext_Id__c,Account.Company_Id__c,LastName,LastModifiedDate,LastModifiedById,SystemModstamp,CreatedDate,CreatedById FROM Contact WHERE Ext_Id__c IN ('c-1','nowhere','O\'Hara')"
     );
     assert_eq!(api[2].target, "/services/data/v66.0/query/01g-2000");
     assert_eq!(records[1], None);

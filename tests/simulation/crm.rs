@@ -277,6 +277,7 @@ impl Sink for Crm {
     fn limits(&self) -> Limits {
         Limits {
             records: 5,
+            guarded: 5,
             bytes: 2_000,
         }
     }

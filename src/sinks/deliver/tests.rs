@@ -56,6 +56,7 @@ impl Sink for Fake {
     fn limits(&self) -> Limits {
         Limits {
             records: 200,
+            guarded: 200,
             bytes: 1 << 20,
         }
     }
@@ -124,6 +125,7 @@ fn refused(class: Class) -> Outcome {
 
 fn batch(keys: &[&str]) -> Batch {
     let write = |key: &&str| Write {
+        guard: None,
         key: Key::from(*key),
         from: None,
         crm_id: None,
@@ -162,7 +164,7 @@ fn delivery_with(fake: Fake, change: impl FnOnce(&mut Settings)) -> (Arc<Fake>, 
 fn class_of(outcome: &Outcome) -> Option<Class> {
     match outcome {
         Outcome::Refused(fault) => Some(fault.class),
-        Outcome::Written { .. } | Outcome::Absent => None,
+        Outcome::Written { .. } | Outcome::Absent | Outcome::Overtaken => None,
     }
 }
 
@@ -578,7 +580,7 @@ proptest! {
                     prop_assert!(f.code == *key || f.code == "whole", "{} for {}", f.code, key);
                     prop_assert!(matches!(f.class, Class::Record | Class::MissingParent));
                 }
-                Outcome::Absent => prop_assert!(false),
+                Outcome::Absent | Outcome::Overtaken => prop_assert!(false),
             }
         }
     }

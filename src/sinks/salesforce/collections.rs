@@ -70,6 +70,9 @@ impl Salesforce {
                 outcomes.fill(Some(Outcome::Refused(fault)));
                 Ok(())
             }
+            BatchAction::Update if batch.writes.iter().any(|w| w.guard.is_some()) => {
+                self.guarded(batch, &mut outcomes).await
+            }
             BatchAction::Update | BatchAction::Delete { hard: false } => {
                 self.by_id(batch, &mut outcomes).await
             }
@@ -287,7 +290,7 @@ impl Salesforce {
 }
 
 /// Places that have no outcome yet.
-fn open(outcomes: &[Option<Outcome>]) -> Vec<usize> {
+pub(super) fn open(outcomes: &[Option<Outcome>]) -> Vec<usize> {
     let places = outcomes.iter().enumerate();
     places
         .filter(|(_, o)| o.is_none())
@@ -295,7 +298,7 @@ fn open(outcomes: &[Option<Outcome>]) -> Vec<usize> {
         .collect()
 }
 
-fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
+pub(super) fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
     if let Some(slot) = outcomes.get_mut(place) {
         *slot = Some(outcome);
     }
@@ -327,7 +330,7 @@ fn outcome(saved: Saved, own_key: Option<&str>) -> Outcome {
 }
 
 /// The id is not that of a record we can reach.
-fn is_stale(fault: &Fault) -> bool {
+pub(super) fn is_stale(fault: &Fault) -> bool {
     matches!(
         fault.code.as_ref(),
         "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY" | "NOT_FOUND"
@@ -378,7 +381,7 @@ impl Rights {
                         return;
                     }
                 }
-                Outcome::Refused(_) | Outcome::Absent => {}
+                Outcome::Refused(_) | Outcome::Absent | Outcome::Overtaken => {}
             }
         }
     }

@@ -37,6 +37,7 @@ mod collections;
 mod describe;
 mod errors;
 mod fields;
+mod guarded;
 mod history;
 mod http;
 mod keys;
@@ -57,6 +58,7 @@ use tokio::time::Instant;
 use self::auth::{Auth, Session};
 use self::collections::{MAX_RECORDS, Rights};
 use self::describe::Descriptions;
+use self::guarded::MAX_GUARDED;
 use self::http::{Answer, Call, Http};
 use self::keys::KeyKind;
 use self::version::Version;
@@ -356,6 +358,7 @@ impl Sink for Salesforce {
     fn limits(&self) -> Limits {
         Limits {
             records: MAX_RECORDS,
+            guarded: MAX_GUARDED,
             bytes: MAX_BYTES,
         }
     }

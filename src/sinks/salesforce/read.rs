@@ -26,7 +26,13 @@ pub(super) type Found = HashMap<String, Vec<CrmId>>;
 const MAX_RETRIEVED: usize = 2_000;
 
 /// What is always read: who changed the record last, and when.
-const AUDIT: [&str; 2] = ["LastModifiedDate", "LastModifiedById"];
+const AUDIT: [&str; 5] = [
+    "LastModifiedDate",
+    "LastModifiedById",
+    "SystemModstamp",
+    "CreatedDate",
+    "CreatedById",
+];
 
 /// A field to be read.
 struct Column<'a> {
@@ -231,13 +237,18 @@ fn by_name(
             Some(raw) => held(column.field, raw.get()),
             None => Assignment::Clear,
         };
+        let modified = row.text("LastModifiedDate").and_then(|t| time_of(&t));
+        let by_us = |column| row.text(column).is_some_and(|by| same_id(&by, us));
         let record = CrmRecord {
             crm_id: CrmId::from(id),
             values: columns.iter().map(value).collect(),
-            modified: row.text("LastModifiedDate").and_then(|t| time_of(&t)),
-            modified_by_us: row
-                .text("LastModifiedById")
-                .is_some_and(|by| same_id(&by, us)),
+            stamp: row.text("SystemModstamp").and_then(|t| time_of(&t)),
+            modified,
+            // Not since it was made, that is: who came in between is not told.
+            untouched: by_us("LastModifiedById")
+                && by_us("CreatedById")
+                && modified.is_some()
+                && row.text("CreatedDate").and_then(|t| time_of(&t)) == modified,
         };
         match found.get(&name) {
             Some(other) if other.crm_id <= record.crm_id => {}

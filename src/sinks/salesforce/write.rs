@@ -259,6 +259,7 @@ mod tests {
     #[test]
     fn set_clear_and_absent_are_three_things() {
         let write = Write {
+            guard: None,
             key: "c-1".into(),
             from: None,
             crm_id: None,
@@ -281,6 +282,7 @@ mod tests {
     #[test]
     fn a_parent_is_nested_with_one_field() {
         let write = Write {
+            guard: None,
             key: "7".into(),
             from: None,
             crm_id: None,
@@ -300,6 +302,7 @@ mod tests {
     #[test]
     fn an_update_names_the_id_and_a_re_key_the_new_key() {
         let mut write = Write {
+            guard: None,
             key: "new".into(),
             from: None,
             crm_id: None,
@@ -320,6 +323,7 @@ mod tests {
     #[test]
     fn a_field_without_a_name_is_never_left_out_silently() {
         let write = Write {
+            guard: None,
             key: "k".into(),
             from: None,
             crm_id: None,
@@ -336,6 +340,7 @@ mod tests {
             let writes: Vec<Write> = texts
                 .iter()
                 .map(|text| Write {
+                    guard: None,
                     key: text.as_str().into(),
                     from: None,
                     crm_id: None,

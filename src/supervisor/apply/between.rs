@@ -8,11 +8,13 @@ use super::super::adapt::{Adapted, Trigger};
 use super::super::command::{Command, discard};
 use super::super::flight::Due;
 use super::super::intake::Emptied;
+use super::super::release::{Side, release};
 use super::super::settle::Settled;
 use super::super::truncate::empty;
 use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
+use crate::mapping::Owner;
 use crate::sinks::BoxFuture;
 
 impl Apply {
@@ -21,6 +23,21 @@ impl Apply {
         if !self.triggers.iter().any(asked) {
             self.triggers.push_back(Trigger::Crm);
         }
+    }
+
+    /// A person has decided: it is done when its turn comes, and the rule that follows is made.
+    pub(super) fn decide(&mut self, mut decision: Command) {
+        if let Command::Release { side, always, .. } = &mut decision
+            && !always.is_empty()
+        {
+            let owner = match side {
+                Side::Source => Owner::Source,
+                Side::Crm => Owner::Crm,
+            };
+            let fields = std::mem::take(always);
+            self.triggers.push_back(Trigger::Owners(fields, owner));
+        }
+        self.discards.push(decision);
     }
 
     /// Takes the rules in force.
@@ -62,7 +79,7 @@ impl Apply {
     pub(super) fn is_due(&self, trigger: &Trigger) -> bool {
         match trigger {
             Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
-            Trigger::News(_) | Trigger::Crm => true,
+            Trigger::News(_) | Trigger::Crm | Trigger::Owners(..) => true,
         }
     }
 
@@ -177,7 +194,24 @@ impl Apply {
         let status = Arc::clone(&self.status);
         let progress = self.progress;
         Box::pin(async move {
-            let due = discard(&*crew.store, &status, command, progress).await?;
+            let due = match command {
+                Command::Release {
+                    records,
+                    side,
+                    reply,
+                    ..
+                } => {
+                    let (found, records) =
+                        release(&crew, &status, &records, side, progress).await?;
+                    // The asker may have gone; the work is done all the same.
+                    let _ = reply.send(Ok(found));
+                    Due {
+                        records,
+                        more: false,
+                    }
+                }
+                discarded => discard(&*crew.store, &status, discarded, progress).await?,
+            };
             Ok(Landed::Settled {
                 progress,
                 due,

@@ -303,7 +303,9 @@ impl Apply {
                 }
             }
             Command::LookAtCrm => self.look_at_crm(),
-            discard @ Command::Discard { .. } => self.discards.push(discard),
+            decision @ (Command::Discard { .. } | Command::Release { .. }) => {
+                self.decide(decision);
+            }
         }
     }
 
@@ -455,9 +457,11 @@ impl Apply {
             let Settled {
                 settlement,
                 released,
+                kept,
                 ..
             } = settled;
             let progress = settlement.progress;
+            status.kept(kept);
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
             crew.store.settle(settlement).await?;

@@ -7,7 +7,8 @@ use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::store::{Checkpoints as _, SledStore, Store as _};
 use syncline::supervisor::command::discard_settlement;
-use syncline::web::ask::{Granted, Wish};
+use syncline::supervisor::release::Side;
+use syncline::web::ask::{Decision, Granted, Wish};
 use syncline::web::shelf;
 
 use super::{ReasonArg, Which};
@@ -44,6 +45,49 @@ pub(super) async fn retry(
     })
 }
 
+/// Decides conflicts: whose value stays.
+pub(super) async fn release(
+    config: &Config,
+    which: &Which,
+    take: Side,
+    always: bool,
+    json: bool,
+) -> Result<ExitCode> {
+    let decision = Decision {
+        wish: Wish {
+            records: which.names(),
+            all: which.all,
+            reason: None,
+        },
+        take,
+        always,
+    };
+    let granted: Granted = match reach(config).await? {
+        Reach::Running(client) => client.post("pending/release", &decision).await?,
+        Reach::Stored(store) => {
+            store.close().await?;
+            return Err(nobody_runs());
+        }
+        Reach::Nothing => return Err(nobody_runs()),
+    };
+    let lines = granted.lines.clone();
+    let side = match take {
+        Side::Source => "the database's values are written",
+        Side::Crm => "the CRM keeps its values",
+    };
+    let code = tell(&granted, json, |n| match n {
+        1 => format!("1 conflict is decided: {side}"),
+        n => format!("{n} conflicts are decided: {side}"),
+    })?;
+    if !json && !lines.is_empty() {
+        out::line("It is the rule from now on. Write it into the configuration:")?;
+        for line in lines {
+            out::line(&format!("  {line}"))?;
+        }
+    }
+    Ok(code)
+}
+
 fn nobody_runs() -> Error {
     Error::new(
         ErrorKind::Machine,
@@ -74,6 +118,7 @@ pub(super) async fn discard(
             records: 0,
             missing: which.names(),
             more: false,
+            lines: Vec::new(),
         },
     };
     tell(&granted, json, |n| match n {
@@ -109,6 +154,7 @@ async fn discard_stored(
         records: found,
         missing,
         more,
+        lines: Vec::new(),
     })
 }
 

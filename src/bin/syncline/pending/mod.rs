@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::planning::Reason;
+use syncline::supervisor::release::Side;
 use syncline::web::report::word;
 use syncline::web::shelf::Name;
 use tracing_subscriber::filter::LevelFilter;
@@ -55,6 +56,8 @@ impl From<DeadLetters> for Args {
             | Command::Retry { reason, .. }
             | Command::Discard { reason, .. }
             | Command::Export { reason, .. } => reason,
+            // Only what is held has two sides: it finds none of these.
+            Command::Release { .. } => return Args { command },
         };
         reason.reason = Some(ReasonWord::DeadLetter);
         Args { command }
@@ -73,6 +76,25 @@ enum ReasonWord {
     Held,
     /// Delivery is paused, or the CRM is down
     Deferred,
+}
+
+/// Whose values stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum TakeWord {
+    /// The database's
+    Source,
+    /// The CRM's
+    Crm,
+}
+
+impl TakeWord {
+    fn side(self) -> Side {
+        match self {
+            TakeWord::Source => Side::Source,
+            TakeWord::Crm => Side::Crm,
+        }
+    }
 }
 
 #[derive(ClapArgs, Clone, Copy)]
@@ -187,6 +209,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Decide conflicts: fields that both sides have changed (needs a running process)
+    #[command(after_help = "\
+Example:
+  syncline pending show Contact 4711
+  syncline pending release Contact 4711 --take crm
+  syncline pending release Contact 4711 --take source --always
+
+With --always the fields in conflict belong to that side from now on, in every record. The line for
+the configuration is printed; until it is there, `syncline status` reminds of it.")]
+    Release {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        which: Which,
+        /// Whose values stay
+        #[arg(long, value_name = "SIDE", value_enum)]
+        take: TakeWord,
+        /// Make it a rule for the fields in conflict
+        #[arg(long, conflicts_with = "all")]
+        always: bool,
+        /// As JSON: {"records": n, "missing": […], "more": bool, "lines": […]}
+        #[arg(long)]
+        json: bool,
+    },
     /// Write all of them with their values, one JSON object a line
     Export {
         #[command(flatten)]
@@ -249,6 +295,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         } => {
             let config = config.load()?.config;
             act::discard(&config, reason, &which, yes, json).await
+        }
+        Command::Release {
+            config,
+            which,
+            take,
+            always,
+            json,
+        } => {
+            let config = config.load()?.config;
+            act::release(&config, &which, take.side(), always, json).await
         }
         Command::Export { config, reason } => {
             let config = config.load()?.config;
