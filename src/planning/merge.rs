@@ -62,8 +62,12 @@ fn times(older: &Operation, newer: &Operation) -> Vec<Changed> {
         match named(older, field.slot) {
             None => now,
             Some(before) if before.assignment == field.assignment => {
-                let then = older.changed(field.slot);
-                if now.sure && !then.sure { now } else { then }
+                if now.sure {
+                    // It went to and fro in between.
+                    now
+                } else {
+                    older.changed(field.slot)
+                }
             }
             Some(_) => Changed { sure: true, ..now },
         }

@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(class(answer(400, long)), Some(Class::Record));
         let locked = r#"[{"errorCode":"UNABLE_TO_LOCK_ROW","message":"x"}]"#;
         assert_eq!(class(answer(400, locked)), Some(Class::RecordTransient));
-        assert_eq!(class(answer(503, "null")), Some(Class::Unknown));
+        assert_eq!(class(answer(503, "null")), Some(Class::Service));
     }
 
     #[test]
