@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Size,
     /// A length of time.
     Span,
+    /// A whole number, or a share.
+    CountOrShare,
     /// True or false.
     Switch,
     /// One of these words.
@@ -34,6 +36,9 @@ impl Shape {
             Shape::Count(least, most) => format!("a whole number from {least} to {most}"),
             Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
+            Shape::CountOrShare => {
+                "a whole number (0 for no limit), or a share such as \"5%\"".into()
+            }
             Shape::Switch => "true or false".into(),
             Shape::Choice(words) => choice(words),
             Shape::Rules => "sections, each headed [[routing.rules]], in the file".into(),
@@ -105,6 +110,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("destination", "concurrency", Shape::Count(1, 64)),
     key("destination", "requests_per_second", Shape::Count(1, 1_000)),
     key("destination", "record_tries", Shape::Count(1, 100)),
+    key("destination", "lock_tries", Shape::Count(1, 100)),
     key("delivery", "linger", Shape::Span),
     key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
     key("delivery", "max_bytes", Shape::Size),
@@ -117,6 +123,9 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("backfill", "page_rows", Shape::Count(1, 100_000)),
     key("watch", "catalog", Shape::Span),
     key("watch", "crm", Shape::Span),
+    key("brake", "deletes", Shape::CountOrShare),
+    key("brake", "within", Shape::Span),
+    key("brake", "writes_per_record", Shape::Count(0, 60_000)),
     key("admin", "listen", Shape::Text),
     key("admin", "token", Shape::Secret),
     key(
@@ -146,30 +155,32 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 10] = [
+pub(super) const SECTIONS: [&str; 11] = [
     "source",
     "state",
     "destination",
     "delivery",
     "backfill",
     "watch",
+    "brake",
     "admin",
     "routing",
     "contract",
     "tables",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 7] = [
+pub(super) const TABLE_KEYS: [&str; 8] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
     "version_field",
+    "on_crm_delete",
     "columns",
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 12] = [
+pub(super) const COLUMN_KEYS: [&str; 13] = [
     "field",
     "references",
     "ignore",
@@ -182,9 +193,11 @@ pub(super) const COLUMN_KEYS: [&str; 12] = [
     "values",
     "otherwise",
     "time_zone",
+    "on_invalid",
 ];
 pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
+pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.
 pub(super) const LATER: &[(&str, &str, &str)] = &[
@@ -193,10 +206,8 @@ pub(super) const LATER: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys that are known and not to be had yet, and what holds meanwhile.
-pub(super) const LATER_KEYS: &[(&str, &str)] = &[
-    ("on_gap", "until then a gap stops the start, with a message"),
-    ("brake", "until then nothing holds deletes back"),
-];
+pub(super) const LATER_KEYS: &[(&str, &str)] =
+    &[("on_gap", "until then a gap stops the start, with a message")];
 
 /// The key of that section and name.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static KeyInfo> {

@@ -44,6 +44,8 @@ mod canonical;
 mod coerce;
 mod compile;
 pub mod contract;
+#[cfg(test)]
+mod deletes_tests;
 mod derive;
 mod description;
 mod drift;
@@ -56,6 +58,7 @@ mod normalize;
 mod operation;
 #[cfg(test)]
 mod properties;
+mod stamp;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -76,7 +79,8 @@ pub use operation::{
     Action, Assigned, Assignment, Changed, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
+pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};
 pub use table::{
-    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
-    TableMapping, Unmapped,
+    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, OBJECT_CLOSED,
+    TABLE_HALTED, TableMapping, Unmapped,
 };

@@ -44,7 +44,7 @@ impl Base {
             return Base::Unknown;
         };
         match ledger.fingerprint(field.id) {
-            _ if ledger.kept(field.id).is_some() => Base::Declined,
+            _ if ledger.kept_since(field.id).is_some() => Base::Declined,
             Some(written) => Base::Wrote(written),
             None => Base::Unknown,
         }
@@ -194,13 +194,15 @@ pub struct Aside {
     pub asked: Vec<Asked>,
     /// The record's id, as it was found.
     pub crm_id: Option<CrmId>,
+    /// So many fields that people had changed went with the record: it is made anew.
+    pub forgotten: i64,
     /// What people have a say in is written all the same: only if nobody has changed the record after
     /// this second.
     pub guard: Option<Timestamp>,
 }
 
 /// Leaves fields that belong to the CRM to it, where the record is there.
-pub(super) fn leave_to_crm(entry: &mut Entry) {
+pub fn leave_to_crm(entry: &mut Entry) {
     let Course::Send(fields) = &entry.course else {
         return;
     };
@@ -268,7 +270,7 @@ pub fn aside(entry: &mut Entry, found: Vec<(u16, Found)>, crm_id: Option<CrmId>)
     } else if !left.asked.is_empty() {
         Course::Ask
     } else if left.kept.iter().any(|k| k.edited.is_some()) {
-        Course::Keep
+        Course::KeepFields
     } else if !left.kept.is_empty() {
         Course::Ignore
     } else {

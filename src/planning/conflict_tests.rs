@@ -34,6 +34,7 @@ fn target() -> Arc<Target> {
         object: "Contact".into(),
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
+        on_crm_delete: Default::default(),
         fields: vec![
             field("Phone", Owner::Newest),
             field("Title", Owner::Source),
@@ -229,11 +230,14 @@ fn p5_where_nothing_is_left_the_verdict_says_why() {
         entry.course
     };
     let keep = || judged(Answer::Keep { edited });
-    assert_eq!(left(&[(PHONE, "a")], vec![(PHONE, keep())]), Course::Keep);
+    assert_eq!(
+        left(&[(PHONE, "a")], vec![(PHONE, keep())]),
+        Course::KeepFields
+    );
     assert_eq!(left(&[(FAX, "a")], vec![(FAX, Found::Crm)]), Course::Ignore);
     let both = [(PHONE, "a"), (FAX, "b")];
     let found = vec![(PHONE, keep()), (FAX, Found::Crm)];
-    assert_eq!(left(&both, found), Course::Keep);
+    assert_eq!(left(&both, found), Course::KeepFields);
     let there = || judged(Answer::AlreadyThere);
     assert_eq!(
         left(&[(PHONE, "a")], vec![(PHONE, there())]),

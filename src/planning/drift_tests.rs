@@ -37,6 +37,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         object: "Account".into(),
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
+        on_crm_delete: crate::config::OnCrmDelete::default(),
         fields: vec![field("Name", None), field("City", broken)],
         version: None,
         halted,
@@ -108,7 +109,7 @@ fn course(
         crm_id: None,
         fingerprints,
         parents: Vec::new(),
-        kept: Vec::new(),
+        kept_fields: Vec::new(),
     });
     let mut states = States::default();
     let pending = pending.map(Box::new);

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::brake::{BRAKE_DELETES, is_braked};
 use super::conflict::{Aside, CONFLICT, leave_to_crm};
-use super::record::{LedgerEntry, Pending, Reason, RecordState};
+use super::plan::TRANSACTION_OPEN;
+use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
-    Action, Assigned, FIELD_BROKEN, Fields, Key, ObjectId, Operation, Owner, RecordId,
-    TABLE_HALTED, Target,
+    Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId,
+    Operation, Owner, RecordId, TABLE_HALTED, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -25,12 +27,14 @@ pub enum Course {
     Stale,
     /// The CRM has it all already.
     Unchanged,
-    /// People have changed all of it since, and keep it.
-    Keep,
+    /// People have changed all of its fields since, and keep them.
+    KeepFields,
     /// All of it belongs to the CRM.
     Ignore,
     /// A person has to decide on all of it.
     Ask,
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
     /// It stays on the shelf, or goes there, untried.
     Shelve {
         /// Why.
@@ -118,9 +122,26 @@ pub(super) fn refused(fault: Fault) -> Course {
     }
 }
 
-/// The table or the field no longer fits, for every record alike.
+/// A change that the mapping could not build whole. Where it would not have been sent anyway (a mark
+/// for a record that the CRM does not have) nothing is missing.
+pub(super) fn rejected(
+    fault: Fault,
+    operation: &Operation,
+    ledger: Option<&LedgerEntry>,
+    origin: Origin,
+) -> Course {
+    if fault.code == DELETE_INCOMPLETE {
+        let course = decide(operation, ledger, origin);
+        if !matches!(course, Course::Send(_)) {
+            return course;
+        }
+    }
+    refused(fault)
+}
+
+/// The table, the field or the object no longer fits, or is closed to us, for every record alike.
 pub fn is_drift(fault: &Fault) -> bool {
-    fault.code == TABLE_HALTED || fault.code == FIELD_BROKEN
+    [TABLE_HALTED, FIELD_BROKEN, OBJECT_CLOSED].contains(&&*fault.code)
 }
 
 /// Why a held operation is held still, now that `newer` has come; `None` when it is not (any more).
@@ -133,7 +154,17 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
     let fault = match pending.fault.clone() {
         // Only the fields in conflict are held, and they are looked at again.
         Some(fault) if fault.code == CONFLICT => return None,
-        Some(fault) if fault.code == FIELD_BROKEN => return None,
+        Some(fault) if fault.code == FIELD_BROKEN || fault.code == OBJECT_CLOSED => return None,
+        // The row is back: nothing is deleted any more.
+        Some(fault)
+            if fault.code == BRAKE_DELETES
+                && matches!(
+                    newer.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+        {
+            return None;
+        }
         Some(fault) if fault.code == TABLE_HALTED => Some(still_rejected(Some(fault), newer)?),
         other => other,
     };
@@ -160,11 +191,18 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
     is_own(fault).then(|| fault.clone())
 }
 
+/// A fault that says why an operation was not sent then, and nothing of the operation.
+pub fn passes(fault: &Fault) -> bool {
+    is_braked(fault) || fault.code == TRANSACTION_OPEN
+}
+
 /// The mapping, not the CRM, refused the record: our own codes are in lower case.
 pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
-        && fault.code != FIELD_BROKEN
+        && !is_drift(fault)
+        && fault.code != DELETE_INCOMPLETE
         && fault.code != CONFLICT
+        && !passes(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }
@@ -227,6 +265,14 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     if stale {
         return Course::Stale;
     }
+    if ledger.existence == Existence::Kept {
+        return match operation.action {
+            Action::Upsert | Action::ReKey { .. } | Action::Archive { create: true } => {
+                Course::Kept
+            }
+            Action::Delete { .. } | Action::Archive { create: false } => Course::Unchanged,
+        };
+    }
     let rereferred = !matches!(origin, Origin::Change { rereferred: false });
     match operation.action {
         Action::Delete { .. } if ledger.may_exist() => Course::Send(Fields::default()),
@@ -234,27 +280,32 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
         Action::Archive { create: false } if !ledger.may_exist() => Course::Unchanged,
         _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
         _ => {
-            let changed: Vec<Assigned> = operation
-                .fields
-                .iter()
-                .filter(|f| {
-                    let field = operation.target.fields.get(usize::from(f.slot));
-                    if rereferred && field.is_some_and(|field| field.reference.is_some()) {
-                        return true;
-                    }
-                    let Some(field) = field else { return true };
-                    // It may have changed to and fro since, and somebody else in between.
-                    if field.owner.is_contested() && operation.changed(f.slot).sure {
-                        return true;
-                    }
-                    // The database owns it by now, and the CRM was not given what it has.
-                    if field.owner == Owner::Source && ledger.kept(field.id).is_some() {
-                        return true;
-                    }
-                    ledger.fingerprint(field.id) != Some(field.fingerprint(&f.assignment))
-                })
-                .cloned()
-                .collect();
+            let differs = |f: &&Assigned| {
+                let field = operation.target.fields.get(usize::from(f.slot));
+                if rereferred && field.is_some_and(|field| field.reference.is_some()) {
+                    return true;
+                }
+                let Some(field) = field else { return true };
+                // It may have changed to and fro since, and somebody else in between.
+                if field.owner.is_contested() && operation.changed(f.slot).sure {
+                    return true;
+                }
+                // The database owns it by now, and the CRM was not given what it has.
+                if field.owner == Owner::Source && ledger.kept_since(field.id).is_some() {
+                    return true;
+                }
+                ledger.fingerprint(field.id) != Some(field.fingerprint(&f.assignment))
+            };
+            let mut changed: Vec<Assigned> =
+                operation.fields.iter().filter(differs).cloned().collect();
+            let returns = matches!(operation.action, Action::Upsert | Action::ReKey { .. });
+            if ledger.existence == Existence::Archived && returns {
+                // The row came back: what marked its record as deleted goes.
+                let says = |slot| operation.fields.iter().any(|f| f.slot == slot);
+                let restore = operation.target.removal.restore().iter();
+                changed.extend(restore.filter(|f| !says(f.slot)).filter(differs).cloned());
+                changed.sort_by_key(|f| f.slot);
+            }
             if changed.is_empty() && !matches!(operation.action, Action::ReKey { .. }) {
                 Course::Unchanged
             } else {

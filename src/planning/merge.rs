@@ -22,6 +22,16 @@ pub fn merge(older: Operation, mut newer: Operation) -> Operation {
             (Action::ReKey { from: from.clone() }, true)
         }
         (Action::Upsert, Action::Archive { .. }) => (Action::Archive { create: true }, true),
+        // The row came back: its record's mark goes.
+        (Action::Archive { .. }, action @ (Action::Upsert | Action::ReKey { .. })) => {
+            let restore = newer.target.removal.restore().to_vec();
+            let marked = overlay(older.fields, Arc::new(restore));
+            return Operation {
+                action,
+                fields: overlay(marked, newer.fields),
+                ..newer
+            };
+        }
         (Action::Archive { create: older }, Action::Archive { create: newer }) => (
             Action::Archive {
                 create: *older || newer,

@@ -1,7 +1,8 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► judge (the CRM) ─► batches
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► stages ─► judge (the CRM)
+//!                                                                ─► batches ─► lanes
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
@@ -14,34 +15,51 @@
 //! - *Absent* never erases; *clear* is a value.
 //! - No record is written while a record that it refers to is missing, as far as the window can know;
 //!   none is deleted before those of the window that refer to it.
+//! - No set of records waits for itself, but for rows that exchanged their keys (`waits.rs`).
+//! - None is deleted before its transaction is known whole, where the CRM could take along records that
+//!   the rest of the transaction keeps.
+//! - Of the batches of a stage, no two that lock a record in common are under way at once.
 //! - A re-key shares its window with no other operation on either of its two external ids.
 //! - The same changes cut at the same place make the same plan: a window that may have been sent can
 //!   be sent again.
 
 mod batch;
+mod brake;
+#[cfg(test)]
+mod brake_tests;
 mod conflict;
 #[cfg(test)]
 mod conflict_tests;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
+mod lanes;
+mod locks;
 mod merge;
 mod objects;
+mod pack;
 mod plan;
 mod re_key;
 mod record;
+mod sketch;
 mod stages;
 mod version;
+mod waits;
+#[cfg(test)]
+mod waits_tests;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut};
+pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
 pub use conflict::{
-    Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge,
+    Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
 };
-pub use entry::{Course, Entry, Plan, States, is_drift, parents};
+pub use entry::{Course, Entry, Plan, States, is_drift, parents, passes};
+pub use lanes::Lanes;
+pub use locks::Locks;
 pub use merge::merge;
 pub use objects::Objects;
-pub use plan::{needed, plan};
+pub use plan::{TRANSACTION_OPEN, decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
 pub use record::{
     Conflict, Existence, LedgerEntry, Pending, PendingOperation, PendingTime, Reason, RecordState,

@@ -14,6 +14,8 @@ pub struct Objects {
     /// How deep an object stands below those it refers to: parents have less than their children.
     /// Objects that refer to each other (or themselves) share a depth.
     pub depth: HashMap<ObjectId, usize>,
+    /// The objects that refer to an object, by it.
+    pub children: HashMap<ObjectId, Vec<ObjectId>>,
 }
 
 impl Objects {
@@ -45,7 +47,30 @@ impl Objects {
                 }
             }
         }
-        Objects { targets, depth }
+        let mut children: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+        for &(child, parent) in &references {
+            children.entry(parent).or_default().push(child);
+        }
+        Objects {
+            targets,
+            depth,
+            children,
+        }
+    }
+
+    /// The objects that refer to this one by some way, itself not among them.
+    pub fn below(&self, object: ObjectId) -> Vec<ObjectId> {
+        let mut below: Vec<ObjectId> = Vec::new();
+        let mut next = vec![object];
+        while let Some(parent) = next.pop() {
+            for child in self.children.get(&parent).into_iter().flatten() {
+                if *child != object && !below.contains(child) {
+                    below.push(*child);
+                    next.push(*child);
+                }
+            }
+        }
+        below
     }
 }
 

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use super::conflict::Aside;
 use super::entry::{
-    Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, still_held,
+    Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
     stuck, waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
 use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
-use super::record::{LedgerEntry, Pending, PendingOperation, RecordState};
-use super::stages;
+use super::record::{LedgerEntry, Reason, RecordState};
 use super::window::{Item, Window, still_rejected};
+use super::{stages, waits};
+use crate::change::Lsn;
+use crate::fault::{Class, Fault};
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -62,8 +64,15 @@ pub fn needed(
     wanted
 }
 
-/// Decides a window.
+/// Decides a window and orders what is sent.
 pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
+    let mut plan = decided(window, states, objects);
+    ordered(&mut plan, states, objects);
+    plan
+}
+
+/// Decides a window, record by record.
+pub fn decided(window: Window, states: &States, objects: &Objects) -> Plan {
     let mut plan = Plan::default();
     let shelf: Vec<RecordId> = window
         .shelf
@@ -82,10 +91,37 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     for record in shelf {
         enter_from_shelf(&mut plan, record, states, objects);
     }
-    join_circles(&mut plan, states, objects);
-    block_orphans(&mut plan, states);
-    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
+}
+
+/// Orders what a decided plan sends. Nothing may be decided otherwise afterwards.
+pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
+    waits::decide(plan, states, objects);
+    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
+}
+
+/// The code of a delete that waits for its transaction to be known whole.
+pub const TRANSACTION_OPEN: &str = "transaction_open";
+
+/// Puts off the deletes of transactions that are not known whole: of which no Commit before `through`
+/// has been seen. Postgres sends a parent's delete before what it does to the children (`ON DELETE SET
+/// NULL`, or statements of the application), and the CRM may delete the children with their parent.
+///
+/// Within a window deletes come last anyway.
+pub fn wait_for_commit(plan: &mut Plan, objects: &Objects, through: Lsn) {
+    for entry in &mut plan.entries {
+        let operation = &entry.operation;
+        let parent = objects.children.contains_key(&operation.target.id);
+        let removes = matches!(operation.action, Action::Delete { .. });
+        if parent && removes && operation.position.commit >= through && entry.is_sent() {
+            let what = "its transaction may yet say what becomes of the records that refer to it";
+            entry.course = Course::Shelve {
+                reason: Reason::Deferred,
+                waits_for: None,
+                fault: Some(Fault::new(Class::Record, TRANSACTION_OPEN, what)),
+            };
+        }
+    }
 }
 
 /// A change of a record, with what is on the shelf for it.
@@ -99,15 +135,12 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         {
             Arc::make_mut(&mut item.operation.fields).retain(|f| f.slot == only);
         }
+        let origin = Origin::Change {
+            rereferred: item.rereferred,
+        };
         let course = match item.rejected {
-            Some(fault) => refused(fault),
-            None => decide(
-                &item.operation,
-                ledger.as_ref(),
-                Origin::Change {
-                    rereferred: item.rereferred,
-                },
-            ),
+            Some(fault) => rejected(fault, &item.operation, ledger.as_ref(), origin),
+            None => decide(&item.operation, ledger.as_ref(), origin),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -124,7 +157,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         });
     };
     let older = before.to_operation(&item.operation.target);
-    let rejected = still_rejected(before.fault.clone().filter(is_own), &item);
+    let fault = still_rejected(before.fault.clone().filter(is_own), &item);
     let held = still_held(&before, &item);
     let (change, row) = (item.change, item.row.is_some());
     // A marker, or what waits behind one: the external id is not free yet.
@@ -134,23 +167,18 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let goes = rejected.is_none() && held.is_none() && taken.is_none();
+    let goes = fault.is_none() && held.is_none() && taken.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
-    let course = if let Some(fault) = rejected {
-        refused(fault)
+    let origin = Origin::Change { rereferred: true };
+    let course = if let Some(fault) = fault {
+        rejected(fault, &operation, ledger.as_ref(), origin)
     } else if let Some(held) = held {
         held
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| {
-            decide(
-                &operation,
-                ledger.as_ref(),
-                Origin::Change { rereferred: true },
-            )
-        })
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), origin))
     };
     plan.add(Entry {
         operation,
@@ -168,7 +196,12 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
 }
 
 /// A shelf entry that is tried without a new change.
-fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects: &Objects) {
+pub(super) fn enter_from_shelf(
+    plan: &mut Plan,
+    record: RecordId,
+    states: &States,
+    objects: &Objects,
+) {
     if plan.places.contains_key(&record) {
         return;
     }
@@ -215,85 +248,4 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         completes: Vec::new(),
         aside: Aside::default(),
     });
-}
-
-/// Records on the shelf that wait for each other in a circle are only freed together: whoever is tried
-/// brings in the others, and the circle is cut like any other.
-fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
-    let mut joining = Vec::new();
-    for entry in &plan.entries {
-        let Course::Send(fields) = &entry.course else {
-            continue;
-        };
-        for parent in parents(&entry.operation, fields) {
-            let mut way = Vec::new();
-            let mut next = Some(parent);
-            while let Some(record) = next {
-                if plan.places.contains_key(&record) {
-                    joining.append(&mut way);
-                    break;
-                }
-                let pending = states.get(&record).and_then(|s| s.pending.as_ref());
-                next = pending
-                    .and_then(|p| p.waits_for.clone())
-                    .filter(|w| !way.contains(w));
-                way.push(record);
-            }
-        }
-    }
-    for record in joining {
-        // A re-key may have taken it over already.
-        let absorbed = plan.entries.iter().flat_map(|e| &e.absorbed);
-        if !absorbed.into_iter().any(|p| p.record == record) {
-            enter_from_shelf(plan, record, states, objects);
-        }
-    }
-}
-
-/// A record whose parent is not in the CRM and will not be sent waits for it.
-fn block_orphans(plan: &mut Plan, states: &States) {
-    // The external id is still borne by another record: a reference would find the wrong one.
-    let taken = |pending: &Pending| {
-        let re_key = |p: &PendingOperation| matches!(p.action, Action::ReKey { .. });
-        pending.operation.as_ref().is_some_and(re_key) || rekey_from(pending, states).is_some()
-    };
-    loop {
-        let mut blocked: Vec<(usize, RecordId)> = Vec::new();
-        for (index, entry) in plan.entries.iter().enumerate() {
-            let Course::Send(fields) = &entry.course else {
-                continue;
-            };
-            let missing = references(&entry.operation, fields).find_map(|(_, object, key)| {
-                let parent = RecordId {
-                    object,
-                    key: key.clone(),
-                };
-                match plan.places.get(&parent).and_then(|p| plan.entries.get(*p)) {
-                    Some(other) => {
-                        let shelved = matches!(other.course, Course::Shelve { .. });
-                        let there = other.exists()
-                            && !matches!(other.operation.action, Action::ReKey { .. })
-                            && !other.pending.as_deref().is_some_and(taken);
-                        (shelved && !there).then_some(parent)
-                    }
-                    None => {
-                        let state = states.get(&parent)?;
-                        let there = state.ledger.as_ref().is_some_and(LedgerEntry::exists);
-                        let pending = state.pending.as_ref()?;
-                        let coming = pending.operation.is_some() && !there;
-                        (coming || taken(pending)).then_some(parent)
-                    }
-                }
-            });
-            blocked.extend(missing.map(|parent| (index, parent)));
-        }
-        if blocked.is_empty() {
-            return;
-        }
-        for (index, parent) in blocked {
-            if let Some(entry) = plan.entries.get_mut(index) {
-                entry.course = waiting(parent);
-            }
-        }
-    }
 }

@@ -23,6 +23,8 @@ pub enum Existence {
     Deleted,
     /// It may: a row of a backfill was about to be sent, and what became of that is not known.
     Uncertain,
+    /// It does not: a person deleted it, and `on_crm_delete = "keep_deleted"`.
+    Kept,
 }
 
 /// What the CRM holds of one record, as far as we wrote it.
@@ -41,7 +43,7 @@ pub struct LedgerEntry {
     /// Fields that hold what people wrote, and when they did, sorted by field: their fingerprints are
     /// of what the database has and the CRM was not given. The oldest time of all: the field belongs
     /// to the CRM.
-    pub kept: Vec<(FieldId, Timestamp)>,
+    pub kept_fields: Vec<(FieldId, Timestamp)>,
 }
 
 /// Why an operation is on the shelf.
@@ -140,13 +142,16 @@ impl LedgerEntry {
 
     /// The CRM has the record, or may have it.
     pub fn may_exist(&self) -> bool {
-        self.existence != Existence::Deleted
+        self.exists() || self.existence == Existence::Uncertain
     }
 
     /// Since when a field holds what a person wrote, at the latest, instead of what the database has.
-    pub fn kept(&self, field: FieldId) -> Option<Timestamp> {
-        let found = self.kept.binary_search_by_key(&field, |(id, _)| *id).ok()?;
-        self.kept.get(found).map(|(_, edited)| *edited)
+    pub fn kept_since(&self, field: FieldId) -> Option<Timestamp> {
+        let found = self
+            .kept_fields
+            .binary_search_by_key(&field, |(id, _)| *id)
+            .ok()?;
+        self.kept_fields.get(found).map(|(_, edited)| *edited)
     }
 
     /// What we last wrote to a field, or would have written had nobody changed it.

@@ -2,7 +2,8 @@
 //!
 //! The one engine for every sink: writes, reads and descriptions go through [`Delivery::attempt`],
 //! which waits for the circuit breaker, takes a token of the limiter, then a permit, and makes one
-//! attempt. Between attempts nothing is held. What an attempt's result means for the records stands
+//! attempt. A write first takes a place in its object's gate, and has as many records as the pace
+//! allows then; what is over follows. Between attempts nothing is held. What an attempt's result means for the records stands
 //! in `retry`.
 //!
 //! Invariants: one outcome a record, in the batch's order; `Err` only for what stops delivery.
@@ -22,31 +23,37 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::breaker::{Breaker, BreakerState};
+use super::gate::{Gate, Gates, PaceReport};
 use super::limiter::Limiter;
+use super::pace::Came;
 use super::retry::{Next, Part, Tries};
-use super::{CrmRecord, HistoryQuery, HistoryRow, Limits, Named, Outcome, Sink, Usage};
+use super::{CrmRecord, HistoryQuery, HistoryRow, Limits, Named, Outcome, Sink, Usage, is_load};
 use crate::backoff::Backoff;
 use crate::clock::Lead;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
 use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::Batch;
+use crate::planning::{Batch, CrmId};
 
 /// How to deliver.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Requests that may be under way at once; at least one.
+    /// Most requests that may be under way at once; at least one.
     pub concurrency: usize,
     /// Requests a second, retries included; 0 for no limit.
     pub requests_per_second: u32,
     /// Tries for a record whose failure may pass, before it becomes a dead letter.
     pub record_tries: u32,
+    /// Tries for a record that is locked, before it becomes a dead letter.
+    pub lock_tries: u32,
     /// Times in a row that a request may go unanswered before it is split, to find out whether one
     /// of its records is the cause. A record alone that still goes unanswered becomes a dead letter
     /// only if the CRM works otherwise.
     pub unknown_tries: u32,
     /// Delays between attempts.
     pub backoff: Backoff,
+    /// Delays before a locked record is tried again; none is shorter than the base.
+    pub lock_backoff: Backoff,
     /// Failures of the CRM in a row that open the circuit breaker.
     pub breaker_threshold: u32,
 }
@@ -57,10 +64,15 @@ impl Default for Settings {
             concurrency: 4,
             requests_per_second: 20,
             record_tries: 5,
+            lock_tries: 12,
             unknown_tries: 10,
             backoff: Backoff {
                 base: Duration::from_millis(500),
                 cap: Duration::from_secs(30),
+            },
+            lock_backoff: Backoff {
+                base: Duration::from_millis(100),
+                cap: Duration::from_secs(5),
             },
             breaker_threshold: 5,
         }
@@ -73,6 +85,7 @@ impl From<&Destination> for Settings {
             concurrency: config.concurrency,
             requests_per_second: config.requests_per_second,
             record_tries: config.record_tries,
+            lock_tries: config.lock_tries,
             ..Settings::default()
         }
     }
@@ -91,6 +104,8 @@ pub struct Health {
     pub attempts: u64,
     /// Those of them that repeated an earlier one, wholly or in part.
     pub retries: u64,
+    /// The pace of each object and kind of request.
+    pub pace: Vec<PaceReport>,
     /// What the sink has cost.
     pub usage: Usage,
 }
@@ -100,6 +115,8 @@ pub struct Delivery {
     sink: Arc<dyn Sink>,
     tries: Tries,
     backoff: Backoff,
+    lock_backoff: Backoff,
+    gates: Gates,
     permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
@@ -123,12 +140,15 @@ impl Delivery {
     /// Delivery to `sink`. `seed`: of the delays' jitter.
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
         Delivery {
+            gates: Gates::new(sink.limits().records, settings.concurrency),
             sink,
             tries: Tries {
                 record: settings.record_tries.max(1),
+                lock: settings.lock_tries.max(1),
                 unknown: settings.unknown_tries.max(1),
             },
             backoff: settings.backoff,
+            lock_backoff: settings.lock_backoff,
             permits: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             limiter: Limiter::new(settings.requests_per_second),
             breaker: Breaker::new(settings.breaker_threshold),
@@ -145,6 +165,11 @@ impl Delivery {
         self.sink.limits()
     }
 
+    /// See [`Sink::locks_parents`].
+    pub fn locks_parents(&self, object: &str) -> bool {
+        self.sink.locks_parents(object)
+    }
+
     /// How it is doing.
     pub fn health(&self) -> Health {
         let last_fault = self.last_fault.lock();
@@ -154,6 +179,7 @@ impl Delivery {
             last_fault: last_fault.unwrap_or_else(PoisonError::into_inner).clone(),
             attempts: self.attempts.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            pace: self.gates.report(),
             usage: self.sink.usage(),
         }
     }
@@ -166,6 +192,7 @@ impl Delivery {
     /// [`Class::Authentication`]. Some records may have been written.
     pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
+        let gate = self.gates.of(&batch.target.object, batch.action);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         // Parts, and until when they wait.
         let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
@@ -173,14 +200,21 @@ impl Delivery {
             parts.push_back((None, Part::whole(batch)));
         }
         let mut first = true;
-        while let Some((until, part)) = parts.pop_front() {
+        while let Some((until, mut part)) = parts.pop_front() {
             if let Some(until) = until {
                 sleep_until(until).await;
             }
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let next = match self.attempt(|| self.sink.write(&part.batch)).await {
+            let place = gate.enter().await;
+            if let Some(rest) = part.keep_first(gate.records()) {
+                parts.push_front((None, rest));
+            }
+            let (answer, took) = self.attempt(|| self.sink.write(&part.batch)).await;
+            place.came(part.places.len(), judge(&gate, &answer, took));
+            drop(place);
+            let next = match answer {
                 Ok(results) if results.len() == part.places.len() => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
                     part.answered(results, self.tries)
@@ -251,7 +285,7 @@ impl Delivery {
             Ok(answers) if answers.len() == specs.len() => Ok(answers),
             Ok(_) => Err(miscounted()),
             // It was tried often enough: no reason to stop anything but the fields.
-            Err(mut fault) if fault.class == Class::RecordTransient => {
+            Err(mut fault) if matches!(fault.class, Class::RecordTransient | Class::Locked) => {
                 fault.class = Class::Configuration;
                 Ok(vec![Err(fault); specs.len()])
             }
@@ -345,6 +379,32 @@ impl Delivery {
         self.sink.lead()
     }
 
+    /// Takes records out of the recycle bin; see [`Sink::undelete`].
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn undelete(&self, ids: &[CrmId]) -> Result<Vec<Outcome>, Fault> {
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for part in ids.chunks(self.limits().records.max(1)) {
+            let mut tries = 0_u32;
+            loop {
+                let answers = self.persist(|| self.sink.undelete(part)).await?;
+                if answers.len() != part.len() {
+                    return Err(miscounted());
+                }
+                tries += 1;
+                let passing = |o: &Outcome| matches!(o, Outcome::Refused(f) if f.class == Class::RecordTransient);
+                // Those that are back already are not in the bin any more: the caller finds them.
+                if tries >= self.tries.record || !answers.iter().any(passing) {
+                    outcomes.extend(answers);
+                    break;
+                }
+                sleep(self.delay(tries)).await;
+            }
+        }
+        Ok(outcomes)
+    }
+
     /// Attempts until there is an answer, or a fault that repeating does not heal.
     async fn persist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Fault>
     where
@@ -353,13 +413,15 @@ impl Delivery {
         let mut failures = 0_u32;
         let mut transient = 0_u32;
         loop {
-            let fault = match self.attempt(&mut call).await {
+            let fault = match self.attempt(&mut call).await.0 {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
             match fault.class {
                 Class::Service | Class::Unknown => {}
-                Class::RecordTransient if transient + 1 < self.tries.record => transient += 1,
+                Class::RecordTransient | Class::Locked if transient + 1 < self.tries.record => {
+                    transient += 1
+                }
                 _ => return Err(fault),
             }
             failures = failures.saturating_add(1);
@@ -369,8 +431,9 @@ impl Delivery {
         }
     }
 
-    /// One attempt, when the breaker, the limiter and the number of requests under way allow it.
-    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
+    /// One attempt, when the breaker, the limiter and the number of requests under way allow it, and
+    /// how long it took.
+    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> (Result<T, Fault>, Duration)
     where
         F: Future<Output = Result<T, Fault>>,
     {
@@ -379,7 +442,8 @@ impl Delivery {
             self.limiter.take().await;
             let Ok(permit) = self.permits.acquire().await else {
                 // Only closed semaphores refuse, and nobody closes this one.
-                return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
+                let fault = Fault::new(Class::Service, "closed", "delivery has ended");
+                return (Err(fault), Duration::ZERO);
             };
             // It may have opened while we waited.
             match self.breaker.enter() {
@@ -388,7 +452,9 @@ impl Delivery {
             }
         };
         self.attempts.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
         let result = call().await;
+        let took = start.elapsed();
         drop(permit);
         let fault = result.as_ref().err();
         match fault {
@@ -409,13 +475,23 @@ impl Delivery {
         if let Some(fault) = fault {
             tracing::warn!(%fault, class = ?fault.class, "a request to the CRM failed");
         }
-        result
+        (result, took)
     }
 
     /// When the part may be sent.
     fn until(&self, part: &Part) -> Option<Instant> {
         let pause = part.pause?;
-        Some(Instant::now() + self.delay(pause.failures).max(pause.at_least))
+        let delay = match pause.lock {
+            true => self.lock_delay(pause.failures),
+            false => self.delay(pause.failures),
+        };
+        Some(Instant::now() + delay.max(pause.at_least))
+    }
+
+    fn lock_delay(&self, failures: u32) -> Duration {
+        let Backoff { base, cap } = self.lock_backoff;
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        (base + self.lock_backoff.delay(failures, &mut *random)).min(cap)
     }
 
     fn delay(&self, failures: u32) -> Duration {
@@ -439,12 +515,42 @@ impl Delivery {
         }
         let keys: Vec<Key> = part.batch.writes.iter().map(|w| w.key.clone()).collect();
         let asked = self.attempt(|| self.sink.read(&part.batch.target, Named::Keys(&keys), &[]));
-        match asked.await {
+        match asked.await.0 {
             Ok(_) => Ok(true),
             Err(fault) if stops(fault.class) => Err(fault),
             Err(_) => Ok(false),
         }
     }
+}
+
+/// What an answer says of the pace. A few records that are locked, or that an automation has no time
+/// for, are their own matter; where they are a tenth of what a request may have, it is one of all.
+fn judge(gate: &Gate, answer: &Result<Vec<Outcome>, Fault>, took: Duration) -> Came {
+    let outcomes = match answer {
+        Ok(outcomes) => outcomes,
+        Err(fault) if fault.class == Class::Unknown || is_pressure(fault) => return Came::Load,
+        Err(_) => return Came::Nothing,
+    };
+    let refused = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Refused(fault) if is_pressure(fault) => Some(fault.class),
+        _ => None,
+    });
+    let (mut all, mut locked) = (0, 0);
+    for class in refused {
+        all += 1;
+        locked += usize::from(class == Class::Locked);
+    }
+    if locked > 0 {
+        gate.locked(locked);
+    }
+    match all > 0 && all * 10 >= gate.records() {
+        true => Came::Load,
+        false => Came::Answer(took),
+    }
+}
+
+fn is_pressure(fault: &Fault) -> bool {
+    fault.class == Class::Locked || is_load(fault)
 }
 
 fn stops(class: Class) -> bool {

@@ -39,8 +39,8 @@ fn ledger_entry() -> impl Strategy<Value = LedgerEntry> {
         proptest::collection::vec((any::<u32>(), any::<i64>()), 0..3),
     )
         .prop_map(
-            |(position, existence, crm_id, fields, seed, parents, kept)| LedgerEntry {
-                kept: kept
+            |(position, existence, crm_id, fields, seed, parents, kept_fields)| LedgerEntry {
+                kept_fields: kept_fields
                     .into_iter()
                     .map(|(f, at)| (FieldId(f), Timestamp(at)))
                     .collect(),
@@ -79,7 +79,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn fault() -> impl Strategy<Value = Fault> {
     (
-        0_u8..8,
+        0_u8..9,
         "[A-Z_]{1,30}",
         ".{0,200}",
         proptest::collection::vec("[A-Za-z_]{1,40}", 0..4),
@@ -335,7 +335,7 @@ fn the_format_has_not_changed() {
         crm_id: Some("003".into()),
         fingerprints: vec![(FieldId(0x0A0B_0C0D), Fingerprint(0x1122_3344_5566_7788))],
         parents: Vec::new(),
-        kept: Vec::new(),
+        kept_fields: Vec::new(),
     };
     let mut arena = Arena::default();
     arena.push(&entry);
@@ -345,7 +345,7 @@ fn the_format_has_not_changed() {
     expected.extend([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
     assert_eq!(page, expected);
     let kept = LedgerEntry {
-        kept: vec![(FieldId(0x0A0B_0C0D), Timestamp(-2))],
+        kept_fields: vec![(FieldId(0x0A0B_0C0D), Timestamp(-2))],
         ..entry.clone()
     };
     let mut arena = Arena::default();
@@ -429,7 +429,7 @@ fn values_of_format_1_are_read() {
         crm_id: None,
         fingerprints: vec![(FieldId(1), Fingerprint(2))],
         parents: Vec::new(),
-        kept: Vec::new(),
+        kept_fields: Vec::new(),
     };
     let mut arena = Arena::default();
     arena.push(&entry);

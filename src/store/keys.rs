@@ -56,7 +56,7 @@ pub(super) const LOADS: &[u8] = &[LOAD];
 /// Ledger entries, for metrics.
 pub(super) const LEDGER_COUNT: &[u8] = b"cl";
 /// Fields that hold what people wrote.
-pub(super) const KEPT_COUNT: &[u8] = b"ck";
+pub(super) const KEPT_FIELDS: &[u8] = b"ck";
 /// Entries of the shelf, those without an operation included.
 pub(super) const SHELF_COUNT: &[u8] = b"cp";
 

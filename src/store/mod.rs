@@ -122,7 +122,7 @@ pub struct Settlement {
     /// The fields that mappings have used so far, where that has changed: object and field.
     pub fields: Option<Vec<(String, String)>>,
     /// By how many the fields grow that hold what people wrote instead of what the database has.
-    pub kept: i64,
+    pub kept_fields: i64,
     /// The intent that stands from now on. `None`: no window is about to be sent.
     pub intent: Option<Intent>,
 }
@@ -186,7 +186,7 @@ pub trait Shelf {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RecordId>>>;
     /// So many fields hold what people wrote instead of what the database has.
-    fn kept_count(&self) -> BoxFuture<'_, Result<u64>>;
+    fn kept_fields(&self) -> BoxFuture<'_, Result<u64>>;
     /// How many wait, by reason (entries without an operation are not counted).
     fn shelf_counts(&self) -> BoxFuture<'_, Result<ShelfCounts>>;
 }

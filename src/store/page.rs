@@ -45,13 +45,13 @@ impl<'a> Entry<'a> {
             fingerprints.push((id, Fingerprint::decode(&mut reader)?));
         }
         // Nearly always empty: then it is not there, as in values of format 1.
-        let kept = match reader.is_at_end() {
+        let kept_fields = match reader.is_at_end() {
             true => Vec::new(),
             false => Stored::decode(&mut reader)?,
         };
         reader.end()?;
         Ok(LedgerEntry {
-            kept,
+            kept_fields,
             position,
             existence,
             crm_id,
@@ -105,8 +105,8 @@ impl Arena {
         for (_, fingerprint) in &entry.fingerprints {
             fingerprint.encode(out);
         }
-        if !entry.kept.is_empty() {
-            entry.kept.encode(out);
+        if !entry.kept_fields.is_empty() {
+            entry.kept_fields.encode(out);
         }
         let body = out.len() - start - fields;
         self.extents.push(Extent {

@@ -112,8 +112,8 @@ pub(super) fn count<R: Rows>(rows: &R, key: &[u8]) -> Result<u64> {
 }
 
 /// Fields that hold what people wrote.
-pub(super) fn kept<R: Rows>(rows: &R) -> Result<u64> {
-    count(rows, keys::KEPT_COUNT)
+pub(super) fn kept_fields<R: Rows>(rows: &R) -> Result<u64> {
+    count(rows, keys::KEPT_FIELDS)
 }
 
 /// Operations by reason; reasons without any are left out.

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
+use super::brakes::Guard;
 use super::clocks::Clocks;
+use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
-use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
+use crate::fault::{Error, ErrorKind, Fault, Result};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    self, Aside, Batch, BatchAction, Course, Entry, Existence, LedgerEntry, Objects, Origin,
-    Pending, Plan, Reason, States, Window,
+    self, BatchAction, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Origin, Pending,
+    Plan, Reason, Room, States, Window,
 };
+use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
 
@@ -29,6 +32,8 @@ pub struct Crew {
     pub clocks: Arc<Clocks>,
     /// The database that positions are of.
     pub origin: Origin,
+    /// Holds what is too much.
+    pub guard: Arc<Guard>,
 }
 
 impl Crew {
@@ -48,12 +53,24 @@ impl Crew {
             page: window.page.take(),
         };
         let states = self.states(&window, shelf_in_use).await?;
-        let mut plan = planning::plan(window, &states, &self.objects);
-        self.look(&mut plan).await?;
+        let through = window
+            .checkpoint
+            .unwrap_or_default()
+            .max(progress.checkpoint);
+        let again = window.again;
+        let mut plan = planning::decided(window, &states, &self.objects);
+        planning::wait_for_commit(&mut plan, &self.objects, through);
+        self.brake(&mut plan, again).await?;
+        self.look(&mut plan, 0).await?;
+        let looked = plan.entries.len();
+        planning::ordered(&mut plan, &states, &self.objects);
+        // What breaks a circle is taken from the shelf.
+        self.look(&mut plan, looked).await?;
         if intent.is_some() {
-            // Sent again a window is made of the same changes, but a page is read anew, and a row may
-            // be gone by then. Until this window is settled, the ledger claims nothing of its rows.
-            let ledger: Vec<_> = plan.entries.iter().filter_map(uncertain).collect();
+            // Sent again a window is made of the same changes, but a page is read anew: a row may be
+            // gone by then, and what referred to it waits. Until this window is settled, the ledger
+            // claims nothing of what is sent with the page.
+            let ledger: Vec<_> = plan.entries.iter().flat_map(uncertain).collect();
             if !ledger.is_empty() {
                 let doubt = Settlement {
                     progress,
@@ -84,6 +101,8 @@ impl Crew {
     pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
+        let mut lost = Vec::new();
+        let mut renewed = Vec::new();
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -92,105 +111,85 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates).await?;
+            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
+                .await?;
         }
-        self.name_missing_parents(&plan, &mut fates).await?;
+        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
+            .await?;
         Ok(Delivered {
             extent,
             plan,
             fates,
+            lost,
         })
     }
 
-    async fn send_stage(&self, plan: &mut Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
+    async fn send_stage(
+        &self,
+        plan: &mut Plan,
+        stage: &[usize],
+        fates: &mut [Fate],
+        lost: &mut Vec<Lost>,
+        renewed: &mut Vec<usize>,
+    ) -> Result<()> {
         let mut absent = Vec::new();
-        let mut sending = stage.to_vec();
-        for _ in 0..ROUNDS {
+        for (index, outcome) in self.write(plan, stage).await? {
+            let action = plan.entries.get(index).map(|e| &e.operation.action);
+            let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
+            if outcome == Outcome::Absent && arrives {
+                absent.push(index);
+            } else {
+                set(fates, index, Fate::Answered(outcome));
+            }
+        }
+        self.restore(plan, &absent, fates, lost, renewed).await
+    }
+
+    /// Writes these entries. Where a person was faster, it is judged by what that person wrote.
+    pub(super) async fn write(
+        &self,
+        plan: &mut Plan,
+        which: &[usize],
+    ) -> Result<Vec<(usize, Outcome)>> {
+        let mut answers = Vec::with_capacity(which.len());
+        let mut sending = which.to_vec();
+        for round in 1..=ROUNDS {
             let mut overtaken = Vec::new();
-            let batches = self.cut(&plan.entries, &sending);
-            self.send_batches(batches, |index, outcome| {
-                let action = plan.entries.get(index).map(|e| &e.operation.action);
-                let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
-                if outcome == Outcome::Overtaken {
-                    overtaken.push(index);
-                }
-                if outcome == Outcome::Absent && arrives {
-                    absent.push(index);
-                } else {
-                    set(fates, index, Fate::Answered(outcome));
-                }
+            let cuts = self.cut(&plan.entries, &sending);
+            self.send_batches(cuts, |index, outcome| match outcome {
+                Outcome::Overtaken if round < ROUNDS => overtaken.push(index),
+                outcome => answers.push((index, outcome)),
             })
             .await?;
             if overtaken.is_empty() {
                 break;
             }
-            // Somebody was faster: it is judged by what that person wrote.
             overtaken.sort_unstable();
             self.look_at(plan, overtaken.clone()).await?;
             sending = overtaken;
         }
-        if absent.is_empty() {
-            return Ok(());
-        }
-        // The CRM has lost the record (for a re-key, nothing bears the old external id): the row
-        // arrives as a new one, with all its fields, and what the old one held counts for nothing.
-        for &index in &absent {
-            if let Some(entry) = plan.entries.get_mut(index) {
-                // It cannot refer to itself before it is there.
-                let own = entry.operation.record();
-                let operation = &entry.operation;
-                for field in operation.fields.iter() {
-                    let to_itself = planning::parents(operation, std::slice::from_ref(field))
-                        .any(|parent| parent == own);
-                    if to_itself && !entry.completes.contains(field) {
-                        entry.completes.push(field.clone());
-                    }
-                }
-                let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
-                let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
-                entry.course = Course::Send(Arc::new(fields.cloned().collect()));
-                entry.ledger = None;
-                // What people wrote has gone with it.
-                entry.aside = Aside::default();
-                tracing::warn!(
-                    object = %entry.operation.target.object,
-                    external_id = %entry.operation.key,
-                    "the CRM no longer has this record: it is made again"
-                );
-            }
-        }
-        let mut entries = plan.entries.clone();
-        for &index in &absent {
-            if let Some(entry) = entries.get_mut(index) {
-                entry.operation.action = Action::Upsert;
-            }
-        }
-        let batches = self.cut(&entries, &absent);
-        self.send_batches(batches, |index, outcome| {
-            set(fates, index, Fate::Answered(outcome))
-        })
-        .await
+        Ok(answers)
     }
 
-    fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<(Batch, Vec<usize>)> {
+    pub(super) fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
         let limits = self.delivery.limits();
-        let (records, guarded) = (limits.records, limits.guarded);
-        let batches = planning::cut(entries, stage, records, guarded, limits.bytes);
-        self.stamp(batches, entries)
+        let room = Room {
+            records: limits.records,
+            guarded: limits.guarded,
+            bytes: limits.bytes,
+            locks: &|object| self.delivery.locks_parents(object),
+        };
+        self.stamp(planning::cut(entries, stage, &room), entries)
     }
 
     /// Writes the position along, where a field is there for it.
-    fn stamp(
-        &self,
-        mut batches: Vec<(Batch, Vec<usize>)>,
-        entries: &[Entry],
-    ) -> Vec<(Batch, Vec<usize>)> {
-        for (batch, places) in &mut batches {
-            let removes = matches!(batch.action, BatchAction::Delete { .. });
-            let Some(slot) = batch.target.version.filter(|_| !removes) else {
+    fn stamp(&self, mut cuts: Vec<Cut>, entries: &[Entry]) -> Vec<Cut> {
+        for cut in &mut cuts {
+            let removes = matches!(cut.batch.action, BatchAction::Delete { .. });
+            let Some(slot) = cut.batch.target.version.filter(|_| !removes) else {
                 continue;
             };
-            for (write, place) in batch.writes.iter_mut().zip(places) {
+            for (write, place) in cut.batch.writes.iter_mut().zip(&cut.places) {
                 let Some(entry) = entries.get(*place) else {
                     continue;
                 };
@@ -206,22 +205,38 @@ impl Crew {
                 );
             }
         }
-        batches
+        cuts
     }
 
-    async fn send_batches(
+    /// Sends batches at once, but for those that lock a record in common.
+    pub(super) async fn send_batches(
         &self,
-        batches: Vec<(Batch, Vec<usize>)>,
+        mut cuts: Vec<Cut>,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
-        let mut requests: FuturesUnordered<_> = batches
-            .into_iter()
-            .map(|(batch, places)| async move {
-                let sent = places.len();
-                (self.delivery.deliver(batch).await, places, sent)
-            })
-            .collect();
-        while let Some((answer, places, sent)) = requests.next().await {
+        let locks = cuts.iter_mut().map(|cut| std::mem::take(&mut cut.locks));
+        let mut lanes = Lanes::new(locks.collect());
+        let mut waiting: Vec<Option<Cut>> = cuts.into_iter().map(Some).collect();
+        let mut requests = FuturesUnordered::new();
+        loop {
+            while let Some(lane) = lanes.start() {
+                let Some(cut) = waiting.get_mut(lane).and_then(Option::take) else {
+                    continue;
+                };
+                requests.push(async move {
+                    let sent = cut.places.len();
+                    (
+                        self.delivery.deliver(cut.batch).await,
+                        cut.places,
+                        sent,
+                        lane,
+                    )
+                });
+            }
+            let Some((answer, places, sent, lane)) = requests.next().await else {
+                return Ok(());
+            };
+            lanes.end(lane);
             let outcomes = answer.map_err(stopped)?;
             if outcomes.len() != sent {
                 return Err(Error::new(
@@ -233,42 +248,6 @@ impl Crew {
                 each(index, outcome);
             }
         }
-        Ok(())
-    }
-
-    /// Tells a parent that is yet to come from one that the CRM has lost.
-    async fn name_missing_parents(&self, plan: &Plan, fates: &mut [Fate]) -> Result<()> {
-        for (index, entry) in plan.entries.iter().enumerate() {
-            let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index) else {
-                continue;
-            };
-            if fault.class != Class::MissingParent {
-                continue;
-            }
-            let parents: Vec<RecordId> = entry
-                .operation
-                .references()
-                .map(|(_, object, key)| RecordId {
-                    object,
-                    key: key.clone(),
-                })
-                .collect();
-            let named = parents
-                .iter()
-                .find(|p| fault.message.contains(p.key.as_str()));
-            let Some(parent) = named.or(parents.first()).cloned() else {
-                continue;
-            };
-            let known = self.store.records(std::slice::from_ref(&parent)).await?;
-            let lost = known
-                .first()
-                .and_then(|s| s.ledger.as_ref())
-                .is_some_and(|l| l.exists());
-            if !lost {
-                set(fates, index, Fate::Waits(parent));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -279,6 +258,8 @@ pub struct Due {
     pub records: Vec<RecordId>,
     /// There are more than were asked for.
     pub more: bool,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
 }
 
 /// Most times that a write is tried whose record people change again and again meanwhile.
@@ -340,6 +321,14 @@ impl Crew {
         Ok(due)
     }
 
+    /// It waits for this record as a parent. (What waits for an external id waits for a re-key, and for
+    /// nothing once that is off the shelf, whatever became of it.)
+    fn refers(&self, pending: &Pending, parent: &RecordId) -> bool {
+        let target = self.objects.targets.get(&pending.record.object);
+        let operation = target.and_then(|target| pending.to_operation(target));
+        operation.is_some_and(|o| planning::parents(&o, &o.fields).any(|p| p == *parent))
+    }
+
     async fn pick(&self, page: Vec<Pending>, due: &mut Due) -> Result<()> {
         let holders: Vec<RecordId> = page.iter().filter_map(|p| p.waits_for.clone()).collect();
         let states = self.store.records(&holders).await?;
@@ -352,7 +341,7 @@ impl Crew {
                     .filter(|w| **w != pending.record)
                     .is_some_and(|parent| {
                         let there = states.get(parent).and_then(|s| s.ledger.as_ref());
-                        pending.operation.is_some() && !there.is_some_and(|l| l.exists())
+                        self.refers(&pending, parent) && !there.is_some_and(|l| l.exists())
                     });
             if waits {
                 continue;
@@ -377,49 +366,61 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
         let place = *plan.places.get(&parent)?;
         let other: &Entry = plan.entries.get(place).filter(|_| place != index)?;
         let renamed = matches!(other.operation.action, Action::ReKey { .. });
-        if other.exists() && !renamed {
+        let kept = matches!(fates.get(place), Some(Fate::Kept));
+        if other.exists() && !renamed && !kept {
             return None;
         }
         match fates.get(place)? {
-            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) => Some(parent),
+            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) | Fate::Kept => Some(parent),
             _ => None,
         }
     })
 }
 
-/// What is certain of a record while an existing row of it is being sent.
-fn uncertain(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
-    let (Course::Send(fields), true) = (&entry.course, entry.row) else {
-        return None;
+/// What is certain of an entry's records while it is being sent beside existing rows: which fields they
+/// have is not, nor whether one that the ledger does not know has come to be. (A change's record is no
+/// better off than a row's: whether it goes may have hung on the page.)
+fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
+    let Course::Send(fields) = &entry.course else {
+        return Vec::new();
     };
-    if entry.operation.action != Action::Upsert {
-        return None;
-    }
-    let known = entry.ledger.clone();
-    let ledger = match known.filter(LedgerEntry::exists) {
-        Some(mut known) => {
-            let target = &entry.operation.target;
-            let sent = |id| {
-                let mut slots = fields.iter().map(|f| usize::from(f.slot));
-                slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
+    let record = entry.operation.record();
+    let target = &entry.operation.target;
+    let known = entry.ledger.clone().filter(LedgerEntry::exists);
+    let known = known.map(|mut known| {
+        let sent = |id| {
+            let mut slots = fields.iter().map(|f| usize::from(f.slot));
+            slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
+        };
+        known.fingerprints.retain(|(id, _)| !sent(*id));
+        known
+    });
+    let unknown = |position| LedgerEntry {
+        position,
+        existence: Existence::Uncertain,
+        crm_id: None,
+        fingerprints: Vec::new(),
+        parents: Vec::new(),
+        kept_fields: Vec::new(),
+    };
+    let position = entry.ledger.as_ref().map(|l| l.position);
+    let position = position.unwrap_or_default();
+    match &entry.operation.action {
+        Action::Delete { .. } => Vec::new(),
+        Action::ReKey { from } => {
+            let old = RecordId {
+                object: record.object,
+                key: from.clone(),
             };
-            known.fingerprints.retain(|(id, _)| !sent(*id));
-            known
+            let old = known.map(|known| (old, known));
+            old.into_iter()
+                .chain([(record, unknown(position))])
+                .collect()
         }
-        None => LedgerEntry {
-            position: entry
-                .ledger
-                .as_ref()
-                .map(|l| l.position)
-                .unwrap_or_default(),
-            existence: Existence::Uncertain,
-            crm_id: None,
-            fingerprints: Vec::new(),
-            parents: Vec::new(),
-            kept: Vec::new(),
-        },
-    };
-    Some((entry.operation.record(), ledger))
+        Action::Upsert | Action::Archive { .. } => {
+            vec![(record, known.unwrap_or_else(|| unknown(position)))]
+        }
+    }
 }
 
 /// It is on the shelf because of the schema of either side.
@@ -428,7 +429,7 @@ fn of_schema(pending: &Pending) -> bool {
     fault.is_some_and(|fault| planning::is_drift(fault) || hints_at_schema(fault))
 }
 
-fn set(fates: &mut [Fate], index: usize, fate: Fate) {
+pub(super) fn set(fates: &mut [Fate], index: usize, fate: Fate) {
     if let Some(place) = fates.get_mut(index) {
         *place = fate;
     }
@@ -437,6 +438,7 @@ fn set(fates: &mut [Fate], index: usize, fate: Fate) {
 /// Delivery stops: every write would fail until a person acts.
 pub(super) fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
+    let advice = advice(&fault).unwrap_or("Run `syncline check`, and mend what it names.");
     Error::new(ErrorKind::DestinationRefused, what)
-        .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")
+        .remedy(format!("{advice} Then start again: nothing is lost"))
 }

@@ -72,10 +72,11 @@ type Histories = HashMap<(ObjectId, CrmId, u16), Vec<HistoryRow>>;
 type Seen = (Arc<[u16]>, CrmRecord);
 
 impl Crew {
-    /// Looks at the records on which people have a say, and takes out of the plan what stays as it is.
-    pub async fn look(&self, plan: &mut Plan) -> Result<()> {
-        let all = (0..plan.entries.len()).collect();
-        self.look_at(plan, all).await
+    /// Looks at the records on which people have a say, from the entry at `first` on, and takes out of
+    /// the plan what stays as it is.
+    pub async fn look(&self, plan: &mut Plan, first: usize) -> Result<()> {
+        let which = (first..plan.entries.len()).collect();
+        self.look_at(plan, which).await
     }
 
     /// The same, of these entries.

@@ -1,12 +1,13 @@
 //! Runs the stages: from the start to the end of a process.
 //!
 //! [`start`] puts them together; [`apply`] is the loop that never stops; [`intake`] turns frames into
-//! windows; [`flight`] plans a window and sends it, stage after stage; [`settle`] turns what became of
+//! windows; [`flight`] plans a window and sends it, stage after stage; [`brakes`] hold what is too
+//! much of it; [`lost`] deals with records that a person deleted in the CRM; [`settle`] turns what became of
 //! it into one settlement, and is the only place where progress is made. [`backfill`] reads existing
 //! rows beside the stream; [`overlay`] knows which of them the stream has overtaken, [`rows`] makes them
 //! operations, [`cost`] says what they will cost. [`adapt`] makes new rules when a schema changes.
 //! [`status`] is how it goes, [`command`] what a person asks. `look` reads what the CRM holds where people
-//! have a say in it, [`clocks`] compares the times of both sides, [`release`] takes a person's decision.
+//! have a say in it, [`clocks`] compares the times of both sides, [`decide`] takes a person's decision.
 //!
 //! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
 //! [`crate::capture::Source`], [`crate::capture::Reader`], [`crate::sinks::Sink`],
@@ -15,15 +16,17 @@
 pub mod adapt;
 pub mod apply;
 pub mod backfill;
+pub mod brakes;
 pub mod clocks;
 pub mod command;
 pub mod contracts;
 pub mod cost;
+pub mod decide;
 pub mod flight;
 pub mod intake;
 mod look;
+pub mod lost;
 pub mod overlay;
-pub mod release;
 pub mod rows;
 pub mod settle;
 pub mod start;

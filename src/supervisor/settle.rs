@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
+use super::lost::Lost;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
-use crate::mapping::{Action, Assigned, Assignment, FieldId, FieldValue, RecordId, TargetField};
+use crate::mapping::{
+    Action, Assigned, Assignment, FieldId, FieldValue, Key, RecordId, TargetField,
+};
 use crate::planning::{
     Asked, CONFLICT, Conflict, Course, Entry, Existence, LedgerEntry, Objects, Pending,
-    PendingOperation, Plan, Reason, WindowPage,
+    PendingOperation, Plan, Reason, TRANSACTION_OPEN, WindowPage, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -40,6 +43,8 @@ pub enum Fate {
     Answered(Outcome),
     /// Its parent failed or is not there: it waits.
     Waits(RecordId),
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
 }
 
 /// A window that has been delivered.
@@ -51,6 +56,8 @@ pub struct Delivered {
     pub plan: Plan,
     /// What became of it, one fate an entry.
     pub fates: Vec<Fate>,
+    /// Other records that turned out to be gone in the CRM.
+    pub lost: Vec<Lost>,
 }
 
 /// A field that holds what a person wrote.
@@ -76,7 +83,11 @@ pub struct Settled {
     /// The page of existing rows that it settles, and what became of them.
     pub page: Option<(WindowPage, Rowcount)>,
     /// Fields that it leaves as people have them.
-    pub kept: Vec<KeptField>,
+    pub kept_fields: Vec<KeptField>,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
+    /// A delete waits for its transaction to be known whole.
+    pub awaits_commit: bool,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
 }
@@ -92,6 +103,7 @@ pub fn settle(
         extent,
         plan,
         fates,
+        lost,
     } = delivered;
     let mut desk = Desk {
         objects,
@@ -115,6 +127,9 @@ pub fn settle(
         desk.entry(entry, fates.next().unwrap_or_default());
     }
     desk.mark_bearers();
+    for lost in lost {
+        desk.lost(lost);
+    }
     desk.settled.page = page.map(|page| {
         desk.rows.read = page.rows;
         desk.rows.overtaken += page.overtaken;
@@ -192,7 +207,8 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged | Course::Keep | Course::Ignore, _) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::KeepFields | Course::Ignore | Course::Kept, _)
+                | (_, Fate::Kept) => &mut self.rows.unchanged,
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -200,10 +216,10 @@ impl Desk<'_> {
         match (course, fate) {
             (Course::Drop, _) => self.verdict(&entry, None),
             (Course::Stale, _) => self.verdict(&entry, Some(Verdict::Stale)),
-            (course @ (Course::Unchanged | Course::Keep | Course::Ignore), _) => {
+            (course @ (Course::Unchanged | Course::KeepFields | Course::Ignore), _) => {
                 self.found(&entry);
                 let verdict = match course {
-                    Course::Keep => Verdict::Kept,
+                    Course::KeepFields => Verdict::Kept,
                     Course::Ignore => Verdict::Ignored,
                     _ => Verdict::Unchanged,
                 };
@@ -212,6 +228,10 @@ impl Desk<'_> {
             (Course::Ask, _) => {
                 self.found(&entry);
                 self.complete(entry);
+            }
+            (Course::Kept, _) | (Course::Send(_), Fate::Kept) => {
+                self.leave_deleted(&entry);
+                self.verdict(&entry, Some(Verdict::Kept));
             }
             (
                 Course::Shelve {
@@ -243,6 +263,16 @@ impl Desk<'_> {
                 }
                 self.complete(entry);
             }
+            // Whoever sent it makes it anew; what is not there yet is not done.
+            (Course::Send(_), Fate::Answered(Outcome::Absent))
+                if matches!(
+                    entry.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+            {
+                self.settled.awaits_commit = true;
+                self.shelve(entry, Reason::Deferred, None, None, true);
+            }
             (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
                 self.tombstone(&entry);
                 // Its place is free, for a re-key that waits for that.
@@ -259,7 +289,11 @@ impl Desk<'_> {
                 if !entry.change && !entry.row && entry.pending.is_none() {
                     self.refused_removals.insert(record, fault.clone());
                 }
-                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+                let reason = match is_drift(&fault) {
+                    true => Reason::Held,
+                    false => Reason::DeadLetter,
+                };
+                self.shelve(entry, reason, None, Some(fault), true);
             }
             (Course::Send(_), Fate::Waits(parent)) => {
                 let fault = Fault::new(
@@ -368,6 +402,8 @@ impl Desk<'_> {
         tried: bool,
     ) {
         self.tally(&entry, Some(Verdict::Pending));
+        let open = fault.as_ref().is_some_and(|f| f.code == TRANSACTION_OPEN);
+        self.settled.awaits_commit |= open;
         let record = entry.operation.record();
         let target = &entry.operation.target;
         let counted = entry.change || entry.pending.as_ref().is_some_and(|p| p.counted);
@@ -379,7 +415,10 @@ impl Desk<'_> {
             reason,
             operation: Some(PendingOperation::new(&entry.operation)),
             waits_for,
-            fault: fault.or_else(|| before.and_then(|p| p.fault.clone())),
+            fault: fault.or_else(|| {
+                let before = before.and_then(|p| p.fault.clone());
+                before.filter(|fault| !passes(fault))
+            }),
             attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
             since: before.map_or(self.now, |p| p.since),
             tried: if tried {
@@ -449,7 +488,7 @@ impl Desk<'_> {
         let known = entry.ledger.as_ref().filter(|l| l.exists());
         let mut fingerprints = known.map(|l| l.fingerprints.clone()).unwrap_or_default();
         let mut parents = known.map(|l| l.parents.clone()).unwrap_or_default();
-        let mut kept = known.map(|l| l.kept.clone()).unwrap_or_default();
+        let mut kept = known.map(|l| l.kept_fields.clone()).unwrap_or_default();
         let aside = &entry.aside;
         let fresh = fingerprints.is_empty();
         let declined = aside.kept.iter().map(|k| &k.field);
@@ -512,9 +551,9 @@ impl Desk<'_> {
         let crm_id = crm_id
             .or_else(|| known.and_then(|l| l.crm_id.clone()))
             .or_else(|| aside.crm_id.clone());
-        self.settled.settlement.kept += edits(&kept) - known.map_or(0, |l| edits(&l.kept));
+        self.settled.settlement.kept_fields += edits(&kept) - held(entry);
         let written = LedgerEntry {
-            kept,
+            kept_fields: kept,
             position: operation.position,
             existence,
             crm_id,
@@ -529,7 +568,7 @@ impl Desk<'_> {
 
     fn keep(&mut self, entry: &Entry, field: &TargetField, edited: Option<Timestamp>) {
         let Some(edited) = edited else { return };
-        self.settled.kept.push(KeptField {
+        self.settled.kept_fields.push(KeptField {
             object: entry.operation.target.object.to_string(),
             external_id: entry.operation.key.to_string(),
             field: field.name.to_string(),
@@ -537,11 +576,55 @@ impl Desk<'_> {
         });
     }
 
+    /// A person deleted the record in the CRM: the ledger says so, and goes on with its changes.
+    fn leave_deleted(&mut self, entry: &Entry) {
+        let operation = &entry.operation;
+        if let Action::ReKey { from } = &operation.action {
+            let old = RecordId {
+                object: operation.target.id,
+                key: from.clone(),
+            };
+            self.settled.settlement.ledger_removed.push(old);
+        }
+        self.settled.settlement.kept_fields -= held(entry);
+        let kept = LedgerEntry {
+            position: operation.position,
+            existence: Existence::Kept,
+            crm_id: None,
+            fingerprints: Vec::new(),
+            parents: Vec::new(),
+            kept_fields: Vec::new(),
+        };
+        let ledger = &mut self.settled.settlement.ledger;
+        ledger.push((operation.record(), kept));
+    }
+
+    /// A record that turned out to be gone.
+    fn lost(&mut self, lost: Lost) {
+        if let Some(mut entry) = lost.ledger {
+            let settlement = &mut self.settled.settlement;
+            let ledger = &mut settlement.ledger;
+            settlement.kept_fields -= match ledger.iter().position(|(r, _)| *r == lost.record) {
+                Some(place) => {
+                    let (_, own) = ledger.swap_remove(place);
+                    entry.position = entry.position.max(own.position);
+                    edits(&own.kept_fields)
+                }
+                None => lost.kept_fields,
+            };
+            ledger.push((lost.record.clone(), entry));
+        }
+        let target = self.objects.targets.get(&lost.record.object);
+        if let (true, Some(target)) = (lost.reread, target) {
+            let row = (target.table.clone(), lost.record.key);
+            self.settled.reread.push(row);
+        }
+    }
+
     fn tombstone(&mut self, entry: &Entry) {
-        let known = entry.ledger.as_ref().map_or(0, |l| edits(&l.kept));
-        self.settled.settlement.kept -= known;
+        self.settled.settlement.kept_fields -= held(entry);
         let gone = LedgerEntry {
-            kept: Vec::new(),
+            kept_fields: Vec::new(),
             position: entry.operation.position,
             existence: Existence::Deleted,
             crm_id: None,
@@ -555,8 +638,14 @@ impl Desk<'_> {
     }
 }
 
+/// So many fields of its record held what people wrote so far.
+fn held(entry: &Entry) -> i64 {
+    let known = entry.ledger.as_ref();
+    known.map_or(entry.aside.forgotten, |l| edits(&l.kept_fields))
+}
+
 /// So many fields hold what people wrote. Those that belong to the CRM are not counted.
-fn edits(kept: &[(FieldId, Timestamp)]) -> i64 {
+pub(super) fn edits(kept: &[(FieldId, Timestamp)]) -> i64 {
     kept.iter().map(|(_, at)| i64::from(*at != NEVER)).sum()
 }
 

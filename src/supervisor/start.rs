@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::adapt::{Adapter, World};
 use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
+use super::brakes::Guard;
 use super::clocks::Clocks;
 use super::command::Command;
 use super::contracts;
@@ -33,7 +34,7 @@ use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::{Bounds, Origin};
-use crate::sinks::salesforce::Salesforce;
+use crate::sinks::salesforce::{Salesforce, advice};
 use crate::sinks::{Delivery, Discard, Settings, Sink};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
@@ -198,14 +199,16 @@ pub async fn run(
         shelf,
         in_use,
     ));
-    status.kept_before(store.kept_count().await?);
+    status.kept_fields_before(store.kept_fields().await?);
     let crew = Crew {
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
         clocks: Arc::clone(&clocks),
         origin: Origin::new(&prepared.identity.system, &prepared.identity.database),
+        guard: Arc::new(Guard::new(&config.brake, Clock::System, &*store).await?),
     };
+    status.alarms(crew.guard.alarms());
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,
@@ -555,7 +558,9 @@ pub(super) fn refused(fault: Fault) -> Error {
         kind,
         format!("the CRM refuses us: {}: {}", fault.code, fault.message),
     )
-    .remedy("check destination.url, client_id, the secret, and that the app may act as its user")
+    .remedy(advice(&fault).unwrap_or(
+        "check destination.url, client_id, the secret, and that the app may act as its user",
+    ))
 }
 
 /// Every problem at once: a person mends them in one go.

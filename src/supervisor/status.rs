@@ -14,7 +14,7 @@ use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::decode::SchemaChange;
 use crate::fault::Finding;
 use crate::mapping::Mapping;
-use crate::planning::{Reason, Window};
+use crate::planning::{Alarm, Reason, Window};
 use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
 
 /// Kept fields that are told of one by one.
@@ -42,15 +42,17 @@ pub struct Snapshot {
     /// What is on the shelf, by reason.
     pub shelf: ShelfCounts,
     /// Fields left as people have them since the start.
-    pub kept_since: u64,
+    pub kept_fields_since: u64,
     /// Fields that hold what people wrote instead of what the database has.
-    pub kept: u64,
+    pub kept_fields: u64,
     /// The newest of them, the last one first.
-    pub newest_kept: VecDeque<KeptField>,
+    pub newest_kept_fields: VecDeque<KeptField>,
     /// Existing rows, by table.
     pub backfills: Vec<Progression>,
     /// What is to be said of the rules in force.
     pub findings: Vec<Finding>,
+    /// Brakes that are on.
+    pub brakes: Vec<Alarm>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<&'static str, u64>,
     /// The rules in force, once there are some.
@@ -191,28 +193,30 @@ impl Status {
             inner.oldest_under_way = None;
         }
         inner.shelf_in_use |= !settlement.shelved.is_empty();
-        inner.kept = inner.kept.saturating_add_signed(settlement.kept);
+        inner.kept_fields = inner
+            .kept_fields
+            .saturating_add_signed(settlement.kept_fields);
         for (key, count) in &settlement.verdicts {
             *inner.verdicts.entry(key.clone()).or_default() += count;
         }
     }
 
     /// Fields are left as people have them.
-    pub(super) fn kept(&self, fields: Vec<KeptField>) {
+    pub(super) fn kept_fields(&self, fields: Vec<KeptField>) {
         if fields.is_empty() {
             return;
         }
         let mut inner = self.lock();
-        inner.kept_since += fields.len() as u64;
+        inner.kept_fields_since += fields.len() as u64;
         for field in fields {
-            inner.newest_kept.push_front(field);
+            inner.newest_kept_fields.push_front(field);
         }
-        inner.newest_kept.truncate(NEWEST);
+        inner.newest_kept_fields.truncate(NEWEST);
     }
 
     /// So many fields held what people wrote when the process began.
-    pub fn kept_before(&self, count: u64) {
-        self.lock().kept = count;
+    pub fn kept_fields_before(&self, count: u64) {
+        self.lock().kept_fields = count;
     }
 
     /// Commit time of the oldest change under way.
@@ -225,6 +229,11 @@ impl Status {
         let mut inner = self.lock();
         inner.findings = adapter.findings().to_vec();
         inner.mapping = Some(Arc::clone(adapter.mapping()));
+    }
+
+    /// These brakes are on.
+    pub(super) fn alarms(&self, brakes: Vec<Alarm>) {
+        self.lock().brakes = brakes;
     }
 
     /// Schemas changed.

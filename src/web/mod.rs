@@ -6,13 +6,17 @@
 //!  GET  /metrics          for Prometheus
 //!  ──── with `Authorization: Bearer <token>` ────
 //!  GET  /status           report::Report
-//!  GET  /pending          ?reason=&after=&limit=     a page of the shelf, without values
-//!  GET  /pending/full     ?reason=&after=&limit=     the same with values, for an export
+//!  GET  /pending          ?reason=&table=&code=&after=&limit=   a page of the shelf, without values
+//!  GET  /pending/full     the same, with values, for an export
 //!  GET  /pending/record   ?object=&external_id=      one entry, with its values
-//!  POST /pending/retry    {"records": [{object, external_id}, …]} or {"all": true, "reason": …}
+//!  POST /pending/retry    {"records": [{object, external_id}, …]}, or {"all": true} with any of
+//!                         "reason", "table", "code"
 //!  POST /pending/discard  the same
-//!  POST /pending/release  the same, and "take": "source" or "crm", "always": bool
-//!  GET  /kept             ?after=&limit=     fields that hold what people wrote; without values
+//!  POST /pending/release  the same, of what is held
+//!  POST /pending/decide   the same, of conflicts, with "take": "source" or "crm", "always": bool
+//!  GET  /kept             ?after=&limit=             records that people deleted and that stay so
+//!  POST /kept/recreate    {"records": […]}           makes them again
+//!  GET  /kept/fields      ?after=&limit=             fields that hold what people wrote; no values
 //!  POST /backfill         {"table", "column"?, "where"?, "estimate"?}    reads existing rows
 //!  POST /backfill/cancel  {"table"}
 //! ```
@@ -35,7 +39,7 @@ pub mod token;
 
 pub mod ask;
 pub mod backfill;
-pub mod kept;
+pub mod kept_fields;
 mod look;
 mod progression;
 
@@ -169,13 +173,16 @@ pub async fn serve(listen: &str, seen: Arc<Seen>) -> Result<Admin> {
 fn router(seen: Arc<Seen>) -> Router {
     let guarded = Router::new()
         .route("/status", get(look::status))
-        .route("/kept", get(kept::list))
-        .route("/pending/release", post(ask::release))
+        .route("/kept/fields", get(kept_fields::list))
+        .route("/pending/decide", post(ask::decide))
         .route("/pending", get(look::pending))
         .route("/pending/full", get(look::pending_full))
         .route("/pending/record", get(look::record))
         .route("/pending/retry", post(ask::retry))
         .route("/pending/discard", post(ask::discard))
+        .route("/pending/release", post(ask::release))
+        .route("/kept", get(look::kept))
+        .route("/kept/recreate", post(ask::recreate))
         .route("/backfill", post(backfill::begin))
         .route("/backfill/cancel", post(backfill::cancel))
         .route_layer(from_fn_with_state(Arc::clone(&seen), guard));

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::KeptReport;
+use super::kept_fields::KeptFieldReport;
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
-use crate::planning::Reason;
+use crate::planning::{Alarm, Reason};
 use crate::sinks::BreakerState;
 use crate::store::{
     Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
 };
 use crate::supervisor::settle::KeptField;
 use crate::supervisor::start::Handle;
-use crate::supervisor::status;
+use crate::supervisor::{brakes, status};
 
 pub use super::progression::{BackfillReport, JobReport, severity};
 
@@ -71,7 +71,7 @@ pub struct Report {
     pub shelf: BTreeMap<String, u64>,
     /// Fields that hold what people wrote instead of what the database has.
     #[serde(default)]
-    pub kept: KeptSummary,
+    pub kept_fields: KeptFieldsSummary,
     /// Seconds by which the CRM's clock is ahead of the database's, as far as that is certain; null when
     /// it is not known.
     #[serde(default)]
@@ -80,8 +80,13 @@ pub struct Report {
     pub backfills: Vec<BackfillReport>,
     /// What is to be said of the rules in force.
     pub findings: Vec<Finding>,
+    /// Brakes that are on.
+    pub brakes: Vec<BrakeReport>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<String, u64>,
+    /// Values that were cut or cleared to fit (`on_invalid`) since the rules are in force, by table and
+    /// field.
+    pub made_to_fit: BTreeMap<String, BTreeMap<String, u64>>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
     /// The store; null when there is none yet.
@@ -90,13 +95,34 @@ pub struct Report {
 
 /// Fields that hold what people wrote.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct KeptSummary {
+pub struct KeptFieldsSummary {
     /// How many there are.
-    pub fields: u64,
+    pub count: u64,
     /// Times that one was left so since the start.
     pub since_start: u64,
     /// The newest of these, the last one first.
-    pub newest: Vec<KeptReport>,
+    pub newest: Vec<KeptFieldReport>,
+}
+
+/// A brake that is on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BrakeReport {
+    /// The table, in the configuration's words.
+    pub table: String,
+    /// The code of what it holds: `brake_deletes` or `brake_writes`.
+    pub code: String,
+    /// For people.
+    pub what: String,
+}
+
+impl BrakeReport {
+    fn new(alarm: &Alarm) -> Self {
+        BrakeReport {
+            table: alarm.table.to_string(),
+            code: alarm.kind.code().into(),
+            what: alarm.what.clone(),
+        }
+    }
 }
 
 /// The database's side.
@@ -143,6 +169,25 @@ pub struct CrmReport {
     pub operations: u64,
     /// Requests of the day by all clients of the org, and their limit.
     pub daily: Option<Daily>,
+    /// How large requests are and how many go at once, by object and kind.
+    pub pace: Vec<Pace>,
+}
+
+/// The pace of an object's requests.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pace {
+    /// The object.
+    pub object: String,
+    /// `upsert`, `update`, `delete` or `hard delete`.
+    pub kind: String,
+    /// Records a request may have now.
+    pub records: u64,
+    /// Requests that may be under way at once now.
+    pub requests: u64,
+    /// Median of the times of the last answers; null before the first.
+    pub median_seconds: Option<f64>,
+    /// Times that records were locked by somebody else, since the start.
+    pub locked: u64,
 }
 
 /// Requests of a day.
@@ -195,10 +240,12 @@ impl Basics {
             },
             verdicts: BTreeMap::new(),
             shelf: shelf(&ShelfCounts::new()),
-            kept: KeptSummary::default(),
+            kept_fields: KeptFieldsSummary::default(),
             clock_difference_seconds: None,
             backfills: Vec::new(),
             findings: Vec::new(),
+            made_to_fit: BTreeMap::new(),
+            brakes: Vec::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
             store: None,
@@ -241,18 +288,24 @@ impl Basics {
         report.lag_seconds = Some(snapshot.oldest_under_way.map_or(0.0, age));
         report.verdicts = by_table(&snapshot.verdicts);
         report.shelf = shelf(&snapshot.shelf);
-        report.kept = KeptSummary {
-            fields: snapshot.kept,
-            since_start: snapshot.kept_since,
-            newest: snapshot.newest_kept.iter().map(kept).collect(),
+        report.kept_fields = KeptFieldsSummary {
+            count: snapshot.kept_fields,
+            since_start: snapshot.kept_fields_since,
+            newest: snapshot.newest_kept_fields.iter().map(kept_field).collect(),
         };
         let crm = handle.delivery.lead();
         let difference = handle.clocks.difference(crm) as f64 / 1_000_000.0;
         report.clock_difference_seconds = crm.map(|_| difference);
         report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
-        report.findings = snapshot.findings;
+        report.findings = snapshot.brakes.iter().map(brakes::finding).collect();
+        report.findings.extend(snapshot.findings);
+        report.brakes = snapshot.brakes.iter().map(BrakeReport::new).collect();
         let kinds = snapshot.schema_changes.iter();
         report.schema_changes = kinds.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
+        for (table, field, count) in snapshot.mapping.iter().flat_map(|m| m.adjusted()) {
+            let fields = report.made_to_fit.entry(table.to_owned()).or_default();
+            fields.insert(field.to_owned(), count);
+        }
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();
         report.crm = Some(CrmReport {
@@ -273,6 +326,18 @@ impl Basics {
                 used: d.used,
                 limit: d.max,
             }),
+            pace: health
+                .pace
+                .into_iter()
+                .map(|pace| Pace {
+                    object: pace.object,
+                    kind: pace.kind.to_owned(),
+                    records: pace.records as u64,
+                    requests: pace.requests as u64,
+                    median_seconds: pace.median.map(|d| d.as_secs_f64()),
+                    locked: pace.locked,
+                })
+                .collect(),
         });
         report.state = match (capture.connected, failing) {
             (false, _) => State::SourceDown,
@@ -302,7 +367,7 @@ impl Basics {
         }
         report.verdicts = by_table(&store.verdicts().await?);
         report.shelf = shelf(&store.shelf_counts().await?);
-        report.kept.fields = store.kept_count().await?;
+        report.kept_fields.count = store.kept_fields().await?;
         let loads = store.loads().await?;
         let far = loads
             .iter()
@@ -356,8 +421,8 @@ pub fn breaker(state: BreakerState) -> &'static str {
     }
 }
 
-fn kept(field: &KeptField) -> KeptReport {
-    KeptReport {
+fn kept_field(field: &KeptField) -> KeptFieldReport {
+    KeptFieldReport {
         object: field.object.clone(),
         external_id: field.external_id.clone(),
         field: field.field.clone(),

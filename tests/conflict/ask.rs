@@ -80,7 +80,7 @@ fn p5_the_crm_is_taken() {
     assert_eq!((world.verdicts("pending"), world.verdicts("kept")), (0, 1));
     world.change("UPDATE customer SET title = 'COO'");
     assert_eq!(world.shows(1, "Tier__c"), "theirs");
-    assert_eq!(world.sidecar.status().unwrap()["kept"]["fields"], 1);
+    assert_eq!(world.sidecar.status().unwrap()["kept_fields"]["count"], 1);
     // A newer value is asked about again.
     world.change("UPDATE customer SET tier = 'ours 2'");
     world

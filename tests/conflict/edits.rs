@@ -47,7 +47,10 @@ fn p5_the_later_side_wins_field_by_field() {
         assert_eq!(world.shows(1, field), "ours 3");
         let status = world.sidecar.status().unwrap();
         assert_eq!(
-            (&status["kept"]["fields"], &status["kept"]["since_start"]),
+            (
+                &status["kept_fields"]["count"],
+                &status["kept_fields"]["since_start"]
+            ),
             (&json!(0), &json!(1))
         );
         world.end();
@@ -64,11 +67,11 @@ fn p5_a_change_of_which_nothing_is_written_is_kept_and_listed() {
         world.edit(1, json!({"Phone": "theirs 1"}));
     });
     assert_eq!((world.verdicts("kept"), world.verdicts("applied")), (1, 1));
-    let listed = world.sidecar.get("/kept").unwrap();
+    let listed = world.sidecar.get("/kept/fields").unwrap();
     assert_eq!(listed["total"], 1);
-    assert_eq!(listed["kept"][0]["object"], "Contact");
-    assert_eq!(listed["kept"][0]["external_id"], "1");
-    assert_eq!(listed["kept"][0]["field"], "Phone");
+    assert_eq!(listed["kept_fields"][0]["object"], "Contact");
+    assert_eq!(listed["kept_fields"][0]["external_id"], "1");
+    assert_eq!(listed["kept_fields"][0]["field"], "Phone");
     assert!(!listed.to_string().contains("theirs"), "{listed}");
     let shown = String::from_utf8(world.sidecar.cli(&["status"]).stdout).unwrap();
     assert!(shown.contains("kept: Contact 1 Phone, edited"), "{shown}");

@@ -153,7 +153,7 @@ fn p5_values_of_every_kind_come_back_as_they_were_sent() {
         world.sidecar.start();
         world.through();
         let status = world.sidecar.status().unwrap();
-        assert_eq!(status["kept"]["since_start"], 0, "{status:#}");
+        assert_eq!(status["kept_fields"]["since_start"], 0, "{status:#}");
         assert_eq!(
             status["shelf"]["dead_letter"],
             0,

@@ -78,7 +78,7 @@ pub fn entry(number: u64, fields: u32) -> LedgerEntry {
             0 => vec![(FieldId(7), format!("parent-{number}").into())],
             _ => Vec::new(),
         },
-        kept: match number % 11 {
+        kept_fields: match number % 11 {
             0 => vec![(FieldId(7), Timestamp(number as i64))],
             _ => Vec::new(),
         },

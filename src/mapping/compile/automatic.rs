@@ -6,12 +6,12 @@ use super::columns::kind_for;
 use super::fields::{Draft, undescribed};
 use super::{Compiler, Prepared};
 use crate::capture::CatalogColumn;
-use crate::config::{NullRule, OnRename, RoutingRule, Unmapped as Route, matches};
+use crate::config::{NullRule, OnInvalid, OnRename, RoutingRule, Unmapped as Route, matches};
 use crate::fault::Severity;
 use crate::mapping::FieldDescription;
 use crate::mapping::bind::unmapped;
 use crate::mapping::naming;
-use crate::mapping::table::{ColumnMapping, DroppedColumn, FieldRule, Unmapped};
+use crate::mapping::table::{Adjusted, ColumnMapping, DroppedColumn, FieldRule, Unmapped};
 use crate::value::ValueType;
 
 /// What the rules say of a column.
@@ -232,6 +232,8 @@ impl<'a> Compiler<'a> {
             value_type: wanted.value_type,
             automatic: true,
             backfill: wanted.rule.is_some_and(|r| r.backfill),
+            on_invalid: OnInvalid::default(),
+            adjusted: Adjusted::default(),
         };
         draft
             .columns
@@ -295,6 +297,8 @@ impl<'a> Compiler<'a> {
                 value_type,
                 automatic: true,
                 backfill: false,
+                on_invalid: OnInvalid::default(),
+                adjusted: Adjusted::default(),
             });
             let hidden = attnum != 0
                 && !table.source.dropped.is_empty()

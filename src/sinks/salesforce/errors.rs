@@ -59,6 +59,12 @@ pub(crate) fn hints_at_schema(fault: &Fault) -> bool {
     codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.schema)
 }
 
+/// Whether the org has more to do than it can.
+pub(crate) fn is_load(fault: &Fault) -> bool {
+    fault.code == "http_429"
+        || codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.load)
+}
+
 /// Whether the refusal is about fields that are not there, or not writable, for our user.
 pub(super) fn is_field(fault: &Fault) -> bool {
     match fault.code.as_ref() {
@@ -219,8 +225,9 @@ fn rank(class: Class) -> u8 {
         Class::Split => 3,
         Class::MissingParent => 4,
         Class::RecordTransient => 5,
-        Class::Service => 6,
-        Class::Unknown => 7,
+        Class::Locked => 6,
+        Class::Service => 7,
+        Class::Unknown => 8,
     }
 }
 
@@ -260,7 +267,7 @@ mod tests {
             (
                 "UNABLE_TO_LOCK_ROW",
                 "unable to obtain exclusive access to this record or 1 records: 001",
-                RecordTransient,
+                Locked,
             ),
             (
                 "UNKNOWN_EXCEPTION",
@@ -320,7 +327,7 @@ mod tests {
             (
                 "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
                 "T: UNABLE_TO_LOCK_ROW, unable to obtain",
-                RecordTransient,
+                Locked,
             ),
             ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "T: no way", Record),
             ("JSON_PARSER_ERROR", "Cannot deserialize", Record),

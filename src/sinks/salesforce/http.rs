@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, LAST_MODIFIED, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::codes;
 use super::errors::{self, Refusal};
 use super::limits;
 use crate::change::Timestamp;
@@ -39,6 +40,8 @@ pub(super) enum Call {
     Upsert,
     Update,
     Delete,
+    /// Taking records out of the recycle bin.
+    Undelete,
     Check,
     /// Making a field, or taking it away.
     Field,
@@ -47,7 +50,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 10] = [
+    const ALL: [(Call, &'static str); 11] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -55,6 +58,7 @@ impl Call {
         (Call::Upsert, "upsert"),
         (Call::Update, "update"),
         (Call::Delete, "delete"),
+        (Call::Undelete, "undelete"),
         (Call::Check, "check"),
         (Call::Field, "field"),
         (Call::Grant, "grant"),
@@ -63,7 +67,7 @@ impl Call {
     pub(super) fn writes(self) -> bool {
         matches!(
             self,
-            Call::Upsert | Call::Update | Call::Delete | Call::Field | Call::Grant
+            Call::Upsert | Call::Update | Call::Delete | Call::Undelete | Call::Field | Call::Grant
         )
     }
 }
@@ -77,6 +81,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// When what was asked for last changed, as it came.
     pub(super) last_modified: Option<String>,
+    /// The server's clock.
+    pub(super) date: Option<SystemTime>,
     call: Call,
 }
 
@@ -96,12 +102,17 @@ impl Answer {
 
     /// The fault of a refusal.
     pub(super) fn fault(&self) -> Fault {
+        self.fault_of(&self.body)
+    }
+
+    /// The fault of a refusal that says this.
+    pub(super) fn fault_of(&self, body: &[u8]) -> Fault {
         let refusal = Refusal {
             status: self.status,
             write: self.call.writes(),
             retry_after: self.retry_after,
         };
-        errors::request_fault(refusal, self.html, &self.body)
+        errors::request_fault(refusal, self.html, body)
     }
 }
 
@@ -192,8 +203,14 @@ impl Http {
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
         if let Some(date) = text(DATE).and_then(date) {
+            let since = date
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            let date = Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+            // The header names the second; the clock was somewhere in it.
+            let end = Timestamp(date.0.saturating_add(1_000_000));
             let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-            clock.read(date, Timestamp(date.0 + 1_000_000), sent, received);
+            clock.read(date, end, sent, received);
         }
         if let Some(daily) = headers
             .get("sforce-limit-info")
@@ -210,6 +227,7 @@ impl Http {
                 .map(|d| d.min(MAX_RETRY_AFTER)),
             body: Bytes::new(),
             last_modified: text(LAST_MODIFIED).map(str::to_owned),
+            date: text(DATE).and_then(date),
             call,
         };
         let mut body = BytesMut::new();
@@ -234,22 +252,17 @@ impl Http {
     }
 }
 
-/// The second that a `Date` header names.
-fn date(text: &str) -> Option<Timestamp> {
-    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-    Some(Timestamp(date.timestamp().as_microsecond()))
-}
-
 /// `Retry-After`: seconds, or a date.
 fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let at: SystemTime = jiff::fmt::rfc2822::parse(text.trim())
-        .ok()?
-        .timestamp()
-        .into();
-    Some(at.duration_since(now).unwrap_or_default())
+    Some(date(text)?.duration_since(now).unwrap_or_default())
+}
+
+fn date(text: &str) -> Option<SystemTime> {
+    let zoned = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(zoned.timestamp().into())
 }
 
 fn network_fault(call: Call, error: &reqwest::Error) -> Fault {
@@ -271,7 +284,7 @@ fn network_fault(call: Call, error: &reqwest::Error) -> Fault {
     };
     let (class, code) = if error.is_connect() {
         let code = if beneath.contains("certificate") {
-            "certificate_refused"
+            codes::CERTIFICATE_REFUSED
         } else if error.is_timeout() {
             "connect_timeout"
         } else {

@@ -280,8 +280,8 @@ impl Shelf for SledStore {
         Box::pin(self.ask(move |rows| shelf::waiting_for(rows, &parent, limit)))
     }
 
-    fn kept_count(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.ask(shelf::kept))
+    fn kept_fields(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.ask(shelf::kept_fields))
     }
 
     fn shelf_counts(&self) -> BoxFuture<'_, Result<ShelfCounts>> {

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::super::adapt::{Adapted, Trigger};
-use super::super::command::{Command, discard};
+use super::super::backfill::job;
+use super::super::command::{Command, discard, recreate, release};
+use super::super::decide::{Side, decide};
 use super::super::flight::Due;
 use super::super::intake::Emptied;
-use super::super::release::{Side, release};
+use super::super::lost::filters;
 use super::super::settle::Settled;
 use super::super::truncate::empty;
 use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
-use crate::mapping::Owner;
+use crate::mapping::{Key, Owner};
 use crate::sinks::BoxFuture;
+use crate::store::{Job, JobKind};
 
 impl Apply {
     pub(super) fn look_at_crm(&mut self) {
@@ -27,7 +30,7 @@ impl Apply {
 
     /// A person has decided: it is done when its turn comes, and the rule that follows is made.
     pub(super) fn decide(&mut self, mut decision: Command) {
-        if let Command::Release { side, always, .. } = &mut decision
+        if let Command::Decide { side, always, .. } = &mut decision
             && !always.is_empty()
         {
             let owner = match side {
@@ -155,9 +158,23 @@ impl Apply {
             settled.settlement.loads.extend(load);
             self.tell();
         }
+        self.read_again(std::mem::take(&mut settled.reread));
+        self.awaits_commit |= settled.awaits_commit;
+        self.status.alarms(self.crew.guard.alarms());
         settled.settlement.loads.extend(self.backfill.unsaved());
         if settled.schema_hint {
             self.look_at_crm();
+        }
+    }
+
+    /// These rows are read from the database again, beside the stream.
+    pub(super) fn read_again(&mut self, rows: Vec<(Box<str>, Key)>) {
+        for (table, filter) in filters(self.adapter.mapping(), rows) {
+            let asked = Job {
+                filter: Some(filter),
+                ..job(JobKind::Asked, self.clock.now())
+            };
+            self.backfill.ask(&table, asked);
         }
     }
 
@@ -195,23 +212,29 @@ impl Apply {
         let progress = self.progress;
         Box::pin(async move {
             let due = match command {
-                Command::Release {
+                Command::Decide {
                     records,
                     side,
                     reply,
                     ..
                 } => {
-                    let (found, records) =
-                        release(&crew, &status, &records, side, progress).await?;
+                    let (found, records) = decide(&crew, &status, &records, side, progress).await?;
                     // The asker may have gone; the work is done all the same.
                     let _ = reply.send(Ok(found));
                     Due {
                         records,
-                        more: false,
+                        ..Due::default()
                     }
                 }
-                discarded => discard(&*crew.store, &status, discarded, progress).await?,
+                Command::Release { .. } => release(&crew, &status, command, progress).await?,
+                Command::Recreate { .. } => recreate(&crew, &status, command, progress).await?,
+                _ => {
+                    let due = discard(&*crew.store, &status, command, progress).await?;
+                    crew.loosen().await?;
+                    due
+                }
             };
+            status.alarms(crew.guard.alarms());
             Ok(Landed::Settled {
                 progress,
                 due,

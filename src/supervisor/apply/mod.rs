@@ -138,6 +138,8 @@ pub struct Apply {
     rescan: bool,
     /// What was held for a schema may go by now.
     mended: bool,
+    /// Deletes on the shelf wait for a Commit.
+    awaits_commit: bool,
     discards: Vec<Command>,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
@@ -164,6 +166,7 @@ impl Apply {
             .as_ref()
             .map(|i| i.shelf.clone())
             .unwrap_or_default();
+        window.again = recovered.intent.is_some();
         Apply {
             intake,
             crew,
@@ -181,6 +184,7 @@ impl Apply {
             due: VecDeque::new(),
             rescan: false,
             mended: false,
+            awaits_commit: false,
             discards: Vec::new(),
             triggers: VecDeque::new(),
             askers: Vec::new(),
@@ -203,6 +207,10 @@ impl Apply {
         loop {
             if !self.adapting {
                 self.intake.fill(&mut self.window)?;
+                // Stored with the settlement of this window at the latest.
+                for table in std::mem::take(&mut self.intake.moved) {
+                    self.backfill.moved(&table, self.clock.now());
+                }
             }
             if !self.window.is_quiet() {
                 self.filling_since.get_or_insert_with(Instant::now);
@@ -265,6 +273,7 @@ impl Apply {
     fn receive(&mut self, due: Due) {
         self.due.extend(due.records);
         self.rescan |= due.more;
+        self.read_again(due.reread);
     }
 
     fn command(&mut self, command: Command) {
@@ -303,9 +312,10 @@ impl Apply {
                 }
             }
             Command::LookAtCrm => self.look_at_crm(),
-            decision @ (Command::Discard { .. } | Command::Release { .. }) => {
-                self.decide(decision);
-            }
+            asked @ (Command::Discard { .. }
+            | Command::Release { .. }
+            | Command::Recreate { .. }) => self.discards.push(asked),
+            decision @ Command::Decide { .. } => self.decide(decision),
         }
     }
 
@@ -427,6 +437,7 @@ impl Apply {
         let mut window = std::mem::take(&mut self.window);
         // A window that is sent again has nothing more in it than the first time.
         let again = self.intake.is_again();
+        window.again |= again;
         let room = if again { 0 } else { self.pace.shelf_rows };
         let taken = self.due.len().min(room.saturating_sub(window.shelf.len()));
         window.shelf.extend(self.due.drain(..taken));
@@ -457,11 +468,11 @@ impl Apply {
             let Settled {
                 settlement,
                 released,
-                kept,
+                kept_fields,
                 ..
             } = settled;
             let progress = settlement.progress;
-            status.kept(kept);
+            status.kept_fields(kept_fields);
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
             crew.store.settle(settlement).await?;
@@ -535,6 +546,7 @@ impl Apply {
     fn confirm<S: Source>(&mut self, progress: Progress, source: &mut S) {
         if progress.checkpoint > self.progress.checkpoint {
             source.confirm(progress.checkpoint);
+            self.rescan |= std::mem::take(&mut self.awaits_commit);
         }
         self.progress = progress;
     }

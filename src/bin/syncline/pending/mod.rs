@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::planning::Reason;
-use syncline::supervisor::release::Side;
+use syncline::supervisor::decide::Side;
 use syncline::web::report::word;
-use syncline::web::shelf::Name;
+use syncline::web::shelf::{Filter, Name};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::logging;
@@ -25,6 +25,7 @@ Example:
   syncline pending show Contact 4711
   syncline pending retry Contact 4711
   syncline pending discard --all --reason dead_letter
+  syncline pending release --table public.customer --code brake_deletes
 
 A record is named by its CRM object and external id, as `list` shows them.
 `syncline dead-letters …` is short for `syncline pending … --reason dead_letter`.")]
@@ -55,9 +56,9 @@ impl From<DeadLetters> for Args {
             | Command::Show { reason, .. }
             | Command::Retry { reason, .. }
             | Command::Discard { reason, .. }
+            | Command::Release { reason, .. }
             | Command::Export { reason, .. } => reason,
-            // Only what is held has two sides: it finds none of these.
-            Command::Release { .. } => return Args { command },
+            Command::Kept { .. } | Command::Recreate { .. } => return Args { command },
         };
         reason.reason = Some(ReasonWord::DeadLetter);
         Args { command }
@@ -123,7 +124,7 @@ impl ReasonArg {
 #[derive(ClapArgs)]
 struct Which {
     /// The CRM object, such as Contact
-    #[arg(required_unless_present = "all", requires = "external_ids")]
+    #[arg(required_unless_present_any = ["all", "table", "code"], requires = "external_ids")]
     object: Option<String>,
     /// External ids of its records
     #[arg(value_name = "EXTERNAL-ID")]
@@ -131,9 +132,36 @@ struct Which {
     /// All that are pending (for the reason, if one is given)
     #[arg(long, conflicts_with_all = ["object", "external_ids"])]
     all: bool,
+    #[command(flatten)]
+    of: Of,
+}
+
+/// Which of all.
+#[derive(ClapArgs, Clone, Default)]
+struct Of {
+    /// Only those of this table, as in public.customer
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["object", "external_ids"])]
+    table: Option<String>,
+    /// Only those with this code, such as brake_deletes
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["object", "external_ids"])]
+    code: Option<String>,
+}
+
+impl Of {
+    fn filter(&self, reason: ReasonArg) -> Filter {
+        Filter {
+            reason: reason.get(),
+            table: self.table.clone(),
+            code: self.code.clone(),
+        }
+    }
 }
 
 impl Which {
+    fn all(&self) -> bool {
+        self.object.is_none()
+    }
+
     fn names(&self) -> Vec<Name> {
         let Some(object) = &self.object else {
             return Vec::new();
@@ -155,6 +183,12 @@ enum Command {
         config: ConfigArgs,
         #[command(flatten)]
         reason: ReasonArg,
+        /// Only those of this table, as in public.customer
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// Only those with this code, such as brake_deletes
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
         /// At most so many; the last line says how to go on
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
@@ -209,27 +243,57 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Decide conflicts: fields that both sides have changed (needs a running process)
+    /// Let go what is held: by a brake, or for a person (needs a running process)
     #[command(after_help = "\
 Example:
-  syncline pending show Contact 4711
+  syncline pending release --all --code brake_deletes
   syncline pending release Contact 4711 --take crm
   syncline pending release Contact 4711 --take source --always
 
+Fields that both sides have changed are decided with --take; `syncline pending show` has both values.
 With --always the fields in conflict belong to that side from now on, in every record. The line for
 the configuration is printed; until it is there, `syncline status` reminds of it.")]
     Release {
         #[command(flatten)]
         config: ConfigArgs,
         #[command(flatten)]
+        reason: ReasonArg,
+        #[command(flatten)]
         which: Which,
-        /// Whose values stay
+        /// Decides conflicts: whose values stay
         #[arg(long, value_name = "SIDE", value_enum)]
-        take: TakeWord,
+        take: Option<TakeWord>,
         /// Make it a rule for the fields in conflict
-        #[arg(long, conflicts_with = "all")]
+        #[arg(long, conflicts_with = "all", requires = "take")]
         always: bool,
-        /// As JSON: {"records": n, "missing": […], "more": bool, "lines": […]}
+        /// As JSON: {"records": n, "missing": […], "more": bool}
+        #[arg(long)]
+        json: bool,
+    },
+    /// List records that people deleted in the CRM and that stay so (on_crm_delete = "keep_deleted")
+    Kept {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// At most so many; the last line says how to go on
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// Go on after this mark, as the last list said
+        #[arg(long, value_name = "MARK")]
+        after: Option<String>,
+        /// As JSON: {"kept": […], "next": mark or null}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make such records again, from their rows (needs a running process)
+    Recreate {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The CRM object, such as Contact
+        object: String,
+        /// External ids of its records
+        #[arg(value_name = "EXTERNAL-ID", required = true)]
+        external_ids: Vec<String>,
+        /// As JSON: {"records": n, "missing": […], "more": bool}
         #[arg(long)]
         json: bool,
     },
@@ -248,6 +312,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::List {
             config,
             reason,
+            table,
+            code,
             limit,
             after,
             json,
@@ -255,6 +321,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         } => {
             let config = config.load()?.config;
             let wanted = list::Wanted {
+                filter: Of { table, code }.filter(reason),
                 reason,
                 limit,
                 after,
@@ -298,13 +365,39 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         Command::Release {
             config,
+            reason,
             which,
             take,
             always,
             json,
         } => {
             let config = config.load()?.config;
-            act::release(&config, &which, take.side(), always, json).await
+            match take {
+                Some(take) => act::decide(&config, reason, &which, take.side(), always, json).await,
+                None => act::release(&config, reason, &which, json).await,
+            }
+        }
+        Command::Kept {
+            config,
+            limit,
+            after,
+            json,
+        } => {
+            let config = config.load()?.config;
+            list::kept(&config, limit, after, json).await
+        }
+        Command::Recreate {
+            config,
+            object,
+            external_ids,
+            json,
+        } => {
+            let config = config.load()?.config;
+            let names = external_ids.into_iter().map(|external_id| Name {
+                object: object.clone(),
+                external_id,
+            });
+            act::recreate(&config, names.collect(), json).await
         }
         Command::Export { config, reason } => {
             let config = config.load()?.config;

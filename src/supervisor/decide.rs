@@ -21,7 +21,7 @@ pub enum Side {
 
 /// Settles these conflicts; records without one are left alone. Answers by how many there were, and
 /// which records have their turn now.
-pub(super) async fn release(
+pub(super) async fn decide(
     crew: &Crew,
     status: &Status,
     records: &[RecordId],
@@ -70,15 +70,15 @@ pub(super) async fn release(
                         let (Some(field), Some((_, ours))) = (field, ours) else {
                             continue;
                         };
-                        let before = ledger.kept(id).is_some_and(|at| at != NEVER);
-                        settlement.kept += i64::from(!before);
+                        let before = ledger.kept_since(id).is_some_and(|at| at != NEVER);
+                        settlement.kept_fields += i64::from(!before);
                         ledger.fingerprints.retain(|(f, _)| *f != id);
                         ledger.fingerprints.push((id, field.fingerprint(ours)));
-                        ledger.kept.retain(|(f, _)| *f != id);
-                        ledger.kept.push((id, conflict.edited));
+                        ledger.kept_fields.retain(|(f, _)| *f != id);
+                        ledger.kept_fields.push((id, conflict.edited));
                     }
                     ledger.fingerprints.sort_unstable_by_key(|(f, _)| *f);
-                    ledger.kept.sort_unstable_by_key(|(f, _)| *f);
+                    ledger.kept_fields.sort_unstable_by_key(|(f, _)| *f);
                     settlement.ledger.push((record.clone(), ledger));
                 }
                 operation.fields.retain(|(name, _)| !names(name));

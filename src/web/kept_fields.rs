@@ -28,7 +28,7 @@ pub(super) struct Asked {
 
 /// A field that is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeptReport {
+pub struct KeptFieldReport {
     /// The CRM object.
     pub object: String,
     /// The record.
@@ -41,20 +41,20 @@ pub struct KeptReport {
 
 /// A page of them, in the order of their records.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeptListing {
+pub struct KeptFields {
     /// All there are.
     pub total: u64,
     /// Those of this page.
-    pub kept: Vec<KeptReport>,
+    pub kept_fields: Vec<KeptFieldReport>,
     /// Where the next page begins; null when there is none.
     pub next: Option<String>,
 }
 
-/// `GET /kept`
+/// `GET /kept/fields`
 pub(super) async fn list(
     State(seen): State<Arc<Seen>>,
     Query(asked): Query<Asked>,
-) -> Result<Json<KeptListing>, Refusal> {
+) -> Result<Json<KeptFields>, Refusal> {
     let limit = asked.limit.unwrap_or(100).clamp(1, 10_000);
     let after = asked.after.filter(|a| !a.is_empty());
     let after = after.map(|a| {
@@ -69,10 +69,10 @@ pub(super) async fn list(
         .map(|(object, field)| (ObjectId::new(object, field), object.as_str()))
         .collect();
     objects.sort_unstable();
-    let total = seen.store.kept_count().await?;
-    let mut listing = KeptListing {
+    let total = seen.store.kept_fields().await?;
+    let mut listing = KeptFields {
         total,
-        kept: Vec::new(),
+        kept_fields: Vec::new(),
         next: None,
     };
     let mut looked = 0;
@@ -90,9 +90,9 @@ pub(super) async fn list(
             key = Some(last.key.clone());
             looked += page.len();
             for (record, entry) in page {
-                let edits = entry.kept.iter().filter(|(_, at)| *at != NEVER);
-                listing.kept.extend(edits.map(|(field, at)| {
-                    KeptReport {
+                let edits = entry.kept_fields.iter().filter(|(_, at)| *at != NEVER);
+                listing.kept_fields.extend(edits.map(|(field, at)| {
+                    KeptFieldReport {
                         object: name.to_owned(),
                         external_id: record.key.to_string(),
                         field: names
@@ -102,7 +102,7 @@ pub(super) async fn list(
                         edited: at.to_string(),
                     }
                 }));
-                if listing.kept.len() >= limit {
+                if listing.kept_fields.len() >= limit {
                     listing.next = Some(mark(&record));
                     return Ok(Json(listing));
                 }
