@@ -62,7 +62,7 @@ impl Entry {
         let known = self.ledger.as_ref().filter(|l| l.exists());
         match self.operation.action {
             // It was found, by whomever it was made.
-            Action::Upsert if self.aside.guard.is_some() => BatchAction::Update,
+            Action::Upsert if self.aside.crm_id.is_some() => BatchAction::Update,
             // Only what changed is sent: were the record gone, an upsert would make a new one of it.
             Action::Upsert if known.is_some_and(|l| l.crm_id.is_some()) => BatchAction::Update,
             Action::Upsert => BatchAction::Upsert,

@@ -15,6 +15,16 @@
 //! if nobody has changed the record since ([`crate::planning::Write::guard`]); where somebody has, it is
 //! looked at again. The CRM tells times by the second: of a record that was changed in the very second
 //! of the look, that cannot be told, and one looks again when the second is over.
+//!
+//! ```text
+//!  brake ─► [find] ─► look ─► ordered ─► send ─► write ◄──► look again (overtaken, out of the bin)
+//! ```
+//!
+//! A step that *finds* a record the ledger does not know (adoption by a match field) goes into
+//! [`Crew::look`], before [`Crew::look_at`]: it puts the CRM's id into [`crate::planning::Aside::crm_id`]
+//! of the entry. From there on the record counts as one that is there: it is read by that id, its owners
+//! are asked, and it is changed by that id instead of made by its external id. It stands before
+//! `planning::ordered`, so what it decides (hold, wait, send) is ordered with the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -284,7 +294,8 @@ fn groups(entries: &[Entry], which: &[usize]) -> BTreeMap<ObjectId, Group> {
             .get_or_insert_with(|| Arc::clone(&operation.target));
         group.slots.extend(slots);
         let known = entry.ledger.as_ref().filter(|l| l.exists());
-        match (known.and_then(|l| l.crm_id.clone()), &operation.action) {
+        let id = known.and_then(|l| l.crm_id.clone());
+        match (id.or_else(|| entry.aside.crm_id.clone()), &operation.action) {
             (Some(id), _) => group.ids.push((index, id)),
             (None, Action::ReKey { from }) => group.keys.push((index, from.clone())),
             (None, _) => group.keys.push((index, operation.key.clone())),

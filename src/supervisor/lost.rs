@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::flight::{Crew, set, stopped};
-use super::settle::{Fate, edits};
+use super::settle::Fate;
+use super::settle::ledger::edits;
 use crate::config::OnCrmDelete;
 use crate::fault::{Class, Result};
 use crate::mapping::{Action, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};

@@ -14,7 +14,7 @@ use super::shelf::{self, Filter, MOST, Name};
 use super::{Refusal, Seen};
 use crate::fault::Result as OurResult;
 use crate::mapping::{ColumnMapping, RecordId};
-use crate::planning::{Existence, RecordState};
+use crate::planning::{CONFLICT, Existence, Reason, RecordState};
 use crate::store::Ledger as _;
 use crate::supervisor::command::{Command, Held, MOST_RELEASED};
 use crate::supervisor::decide::Side;
@@ -45,7 +45,7 @@ pub struct Wish {
 }
 
 /// What came of it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Granted {
     /// Records that it reached.
     pub records: usize,
@@ -56,6 +56,14 @@ pub struct Granted {
     /// What to write into the configuration so that it says what was decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
+    /// Of what is held, records that are left: both sides have changed a field, and a decision needs a
+    /// side.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub conflicts: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A decision on conflicts.
@@ -106,6 +114,9 @@ pub(super) async fn decide(
     } = decision;
     // What is held for another reason has no two sides.
     wish.reason.get_or_insert_with(|| "held".to_owned());
+    if wish.all {
+        wish.code.get_or_insert_with(|| CONFLICT.to_owned());
+    }
     let (mut always, mut lines) = (Vec::new(), Vec::new());
     if rule {
         for name in &wish.records {
@@ -167,16 +178,21 @@ pub(super) async fn release(
             "only what is held can be released",
         ));
     }
+    let conflicts = conflicts(&seen, &wish).await?;
     if !wish.all {
         let wish = Wish {
             reason: Some("held".into()),
             ..wish
         };
-        return grant(&seen, wish, |records, reply| Command::Release {
+        let granted = grant(&seen, wish, |records, reply| Command::Release {
             which: Held::Records(records),
             reply,
-        })
-        .await;
+        });
+        let Json(granted) = granted.await?;
+        return Ok(Json(Granted {
+            conflicts,
+            ..granted
+        }));
     }
     let handle = seen.handle.get().ok_or_else(Refusal::starting)?;
     let (table, code) = (wish.table, wish.code);
@@ -189,8 +205,31 @@ pub(super) async fn release(
         records,
         missing: Vec::new(),
         more: records >= MOST_RELEASED,
-        lines: Vec::new(),
+        conflicts,
+        ..Granted::default()
     }))
+}
+
+/// Records of a wish that a release leaves: their fields need a decision.
+async fn conflicts(seen: &Seen, wish: &Wish) -> Result<usize, Refusal> {
+    if !wish.all {
+        let mut found = 0;
+        for name in &wish.records {
+            let pending = shelf::find(&*seen.store, &seen.objects, name).await?;
+            let fault = pending.and_then(|p| p.fault);
+            found += usize::from(fault.is_some_and(|f| f.code == CONFLICT));
+        }
+        return Ok(found);
+    }
+    if wish.code.as_ref().is_some_and(|code| code != CONFLICT) {
+        return Ok(0);
+    }
+    let filter = Filter {
+        reason: Some(Reason::Held),
+        table: wish.table.clone(),
+        code: Some(CONFLICT.to_owned()),
+    };
+    Ok(shelf::all(&*seen.store, &filter).await?.0.len())
 }
 
 /// Makes records again that people deleted in the CRM.
@@ -228,7 +267,7 @@ pub(super) async fn recreate(
         records: count,
         missing,
         more: false,
-        lines: Vec::new(),
+        ..Granted::default()
     }))
 }
 
@@ -270,7 +309,7 @@ async fn grant(
             records,
             missing,
             more,
-            lines: Vec::new(),
+            ..Granted::default()
         }));
     }
     let answered = asked(handle, |reply| command(records, reply)).await?;
@@ -278,7 +317,7 @@ async fn grant(
         records: answered,
         missing,
         more,
-        lines: Vec::new(),
+        ..Granted::default()
     }))
 }
 

@@ -42,6 +42,16 @@ fn p5_both_values_wait_for_a_person() {
     assert_eq!(json["code"], "conflict");
     assert_eq!(json["fields"], json!({"Tier__c": "ours"}));
     assert_eq!(json["conflicts"][0]["crm"], "theirs");
+    // A release takes a side.
+    for which in [&["--all"][..], &["Contact", "1"]] {
+        let output = world
+            .sidecar
+            .cli(&[&["pending", "release"], which].concat());
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{told}");
+        assert!(told.contains("1 record stays held"), "{told}");
+    }
+    assert_eq!(world.shows(1, "Tier__c"), "theirs");
     world.end();
 }
 

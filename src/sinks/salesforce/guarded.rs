@@ -253,7 +253,7 @@ mod tests {
         let long = r#"[{"errorCode":"STRING_TOO_LONG","message":"x","fields":["Name"]}]"#;
         assert_eq!(class(answer(400, long)), Some(Class::Record));
         let locked = r#"[{"errorCode":"UNABLE_TO_LOCK_ROW","message":"x"}]"#;
-        assert_eq!(class(answer(400, locked)), Some(Class::RecordTransient));
+        assert_eq!(class(answer(400, locked)), Some(Class::Locked));
         assert_eq!(class(answer(503, "null")), Some(Class::Service));
     }
 

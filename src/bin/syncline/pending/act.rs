@@ -158,7 +158,7 @@ pub(super) async fn discard(
             records: 0,
             missing: which.names(),
             more: false,
-            lines: Vec::new(),
+            ..Granted::default()
         },
     };
     tell(&granted, json, |n| match n {
@@ -194,7 +194,7 @@ async fn discard_stored(
         records: found,
         missing,
         more,
-        lines: Vec::new(),
+        ..Granted::default()
     })
 }
 
@@ -232,18 +232,35 @@ fn agreed(which: &Which, reason: ReasonArg) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
 }
 
+fn left(conflicts: usize) -> String {
+    let which = match conflicts {
+        1 => "1 record stays held: both sides have changed a field of it".to_owned(),
+        n => format!("{n} records stay held: both sides have changed a field of each"),
+    };
+    format!(
+        "{which}. Decide with --take source or --take crm; `syncline pending show` has both values."
+    )
+}
+
 /// A name that is not there is a mistake, and is told as one; the others were served.
 fn tell(granted: &Granted, json: bool, words: impl Fn(usize) -> String) -> Result<ExitCode> {
     if json {
         out::json(granted)?;
     } else if granted.records > 0 || granted.missing.is_empty() {
         match granted.records {
+            0 if granted.conflicts > 0 => {}
             0 => out::line("Nothing is pending.")?,
             n => out::line(&words(n))?,
         }
         if granted.more {
             out::line("There are more: run it again when these are done.")?;
         }
+        if granted.conflicts > 0 {
+            out::line(&left(granted.conflicts))?;
+        }
+    }
+    if granted.conflicts > 0 && granted.missing.is_empty() {
+        return Ok(ExitCode::from(exit::ATTENTION));
     }
     if granted.missing.is_empty() {
         return Ok(ExitCode::SUCCESS);
