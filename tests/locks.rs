@@ -29,6 +29,7 @@ use syncline::sinks::{
 };
 use syncline::store::{Memory, Store};
 use syncline::supervisor::brakes::Guard;
+use syncline::supervisor::bulk::{Journal, OldJobs};
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::settle::{Delivered, Extent, Fate};
 
@@ -251,8 +252,12 @@ async fn run(grouped: bool, wait_ms: u64, windows: usize) -> Seen {
         objects: Arc::new(Objects::default()),
         clocks: Arc::default(),
         origin: Origin::default(),
+        old_jobs: OldJobs::default(),
     };
-    let send = async |entries: Vec<Entry>| crew.send(plan(entries), Extent::default()).await;
+    let send = async |entries: Vec<Entry>| {
+        crew.send(plan(entries), Extent::default(), Journal::default())
+            .await
+    };
     let accounts = accounts();
     let parents = (0..PARENTS).map(|parent| {
         let name = vec![set(0, FieldValue::Text("P".into()))];

@@ -40,6 +40,9 @@ pub struct Config {
     /// How existing rows are read.
     #[serde(default)]
     pub backfill: Backfill,
+    /// When the CRM's bulk jobs are used.
+    #[serde(default)]
+    pub bulk: Bulk,
     /// How often the schemas of both sides are looked at.
     #[serde(default)]
     pub watch: Watch,
@@ -727,6 +730,7 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod bulk;
 mod check;
 mod glob;
 mod load;
@@ -739,6 +743,7 @@ mod show;
 mod tests;
 mod units;
 
+pub use bulk::{Bulk, BulkMode};
 pub use glob::matches;
 pub use load::{Loaded, Origin};
 pub use nearest::nearest;

@@ -6,6 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
 use super::brakes::Guard;
+use super::bulk::{Journal, OldJobs};
 use super::clocks::Clocks;
 use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
@@ -17,7 +18,7 @@ use crate::planning::{
 };
 use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
-use crate::store::{Progress, Settlement, ShelfQuery, Store};
+use crate::store::{BulkPage, Progress, Settlement, ShelfQuery, Store};
 
 /// What a flight works with.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Crew {
     pub origin: Origin,
     /// Holds what is too much.
     pub guard: Arc<Guard>,
+    /// Bulk jobs of an earlier life.
+    pub old_jobs: OldJobs,
 }
 
 impl Crew {
@@ -45,7 +48,11 @@ impl Crew {
         progress: Progress,
         shelf_in_use: bool,
     ) -> Result<Delivered> {
-        let intent = window.page.as_ref().map(|_| intent(&window, progress));
+        let intent = intent(&window, progress);
+        let page = window.page.as_ref().map(|page| BulkPage {
+            table: page.table.to_string(),
+            rows: page.rows,
+        });
         let extent = Extent {
             until: window.until,
             checkpoint: window.checkpoint,
@@ -66,7 +73,7 @@ impl Crew {
         planning::ordered(&mut plan, &states, &self.objects);
         // What breaks a circle is taken from the shelf.
         self.look(&mut plan, looked).await?;
-        if intent.is_some() {
+        if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
             // claims nothing of what is sent with the page.
@@ -75,13 +82,19 @@ impl Crew {
                 let doubt = Settlement {
                     progress,
                     ledger,
-                    intent,
+                    intent: Some(intent.clone()),
                     ..Settlement::default()
                 };
                 self.store.settle(doubt).await?;
             }
         }
-        self.send(plan, extent).await
+        let journal = Journal {
+            progress,
+            intent: Some(intent),
+            page,
+            ..Journal::default()
+        };
+        self.send(plan, extent, journal).await
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -97,8 +110,13 @@ impl Crew {
         }
     }
 
-    /// Sends a plan.
-    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
+    /// Sends a plan. `journal`: what is on disk of it.
+    pub async fn send(
+        &self,
+        mut plan: Plan,
+        extent: Extent,
+        mut journal: Journal,
+    ) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
@@ -111,8 +129,11 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
+            let rest = self.by_jobs(&plan, &ready, &mut fates, &mut journal);
+            let rest = rest.await?;
+            self.send_stage(&mut plan, &rest, &mut fates, &mut lost, &mut renewed)
                 .await?;
+            journal.stage += 1;
         }
         self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
             .await?;
@@ -121,6 +142,7 @@ impl Crew {
             plan,
             fates,
             lost,
+            jobs: journal.ended,
         })
     }
 
@@ -183,7 +205,7 @@ impl Crew {
     }
 
     /// Writes the position along, where a field is there for it.
-    fn stamp(&self, mut cuts: Vec<Cut>, entries: &[Entry]) -> Vec<Cut> {
+    pub(super) fn stamp(&self, mut cuts: Vec<Cut>, entries: &[Entry]) -> Vec<Cut> {
         for cut in &mut cuts {
             let removes = matches!(cut.batch.action, BatchAction::Delete { .. });
             let Some(slot) = cut.batch.target.version.filter(|_| !removes) else {

@@ -39,6 +39,7 @@ pub mod token;
 
 pub mod ask;
 pub mod backfill;
+mod jobs;
 pub mod kept_fields;
 mod look;
 mod progression;
