@@ -399,7 +399,7 @@ fn the_format_has_not_changed() {
         hash: 3,
         since: Timestamp(-1),
     };
-    let mut expected = vec![1, 1, b'j', 1, b'O', 1, b'a', 0xAC, 0x02, 2];
+    let mut expected = vec![2, 1, b'j', 1, b'O', 1, b'a', 0xAC, 0x02, 2];
     expected.extend([1, 1, b't', 0xAC, 0x02, 1, 2, 3]);
     expected.extend([0; 15]);
     expected.push(1);
