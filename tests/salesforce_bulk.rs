@@ -819,6 +819,7 @@ async fn the_batches_of_a_job_do_not_contend_for_parents() {
     let plan = planning::plan(side.window(&contacts), &States::new(), &schema.objects());
     let room = Room {
         records: 200,
+        guarded: 0,
         bytes: 16 << 20,
         locks: &|_| true,
     };
