@@ -104,6 +104,7 @@ fn target(object: &str, fields: Vec<TargetField>) -> Arc<Target> {
         removal: Removal::Delete { hard: false },
         halted: None,
         on_crm_delete: OnCrmDelete::default(),
+        once: false,
         fields,
     })
 }

@@ -38,6 +38,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
         on_crm_delete: syncline::config::OnCrmDelete::default(),
+        once: false,
         halted: None,
         fields: vec![plain("Name"), plain("Phone")],
     })
@@ -58,6 +59,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
         on_crm_delete: syncline::config::OnCrmDelete::default(),
+        once: false,
         halted: None,
         fields: vec![
             plain("LastName"),

@@ -28,6 +28,8 @@ pub enum Course {
     Unchanged,
     /// A person deleted the record in the CRM, and it stays so.
     Kept,
+    /// The record is there, and is only made ([`Target::once`]).
+    Ignored,
     /// It stays on the shelf, or goes there, untried.
     Shelve {
         /// Why.
@@ -251,6 +253,9 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     };
     if stale {
         return Course::Stale;
+    }
+    if operation.target.once && matches!(origin, Origin::Change { .. }) {
+        return Course::Ignored;
     }
     if ledger.existence == Existence::Kept {
         return match operation.action {

@@ -127,6 +127,7 @@ mod tests {
             removal: Removal::Delete { hard: false },
             halted: None,
             on_crm_delete: crate::config::OnCrmDelete::default(),
+            once: false,
             fields: vec![
                 field("LastName", None),
                 field("AccountId", Some("Account")),

@@ -184,7 +184,9 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged | Course::Kept, _) | (_, Fate::Kept) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::Kept | Course::Ignored, _) | (_, Fate::Kept) => {
+                    &mut self.rows.unchanged
+                }
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -192,6 +194,7 @@ impl Desk<'_> {
         match (course, fate) {
             (Course::Drop, _) => self.verdict(&entry, None),
             (Course::Stale, _) => self.verdict(&entry, Some(Verdict::Stale)),
+            (Course::Ignored, _) => self.verdict(&entry, Some(Verdict::Ignored)),
             (Course::Unchanged, _) => {
                 self.write_ledger(&entry, &[], None);
                 self.verdict(&entry, Some(Verdict::Unchanged));
