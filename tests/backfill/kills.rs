@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use syncline::store::{Job, JobKind};
 
 use crate::audit::Audit;
 use crate::pages::{Lives, PageRead, logged};
@@ -77,7 +78,8 @@ fn kills_lose_double_and_turn_back_nothing_and_cost_a_page() {
     audit.read(&crm);
 
     let stored = sidecar.stored();
-    let job = stored.loads[0].last.clone().unwrap();
+    let first = |job: &&Job| job.kind == JobKind::FirstLoad;
+    let job = stored.loads[0].ended.iter().find(first).unwrap();
     let changes = Changes::count(&postgres);
     let again = read_again(&pages, &settled);
     let all: Vec<&PageRead> = pages.iter().flatten().collect();

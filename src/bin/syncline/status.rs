@@ -309,7 +309,7 @@ fn verdicts(report: &Report) -> String {
 
 /// Existing rows: a line a table of which any were read or are to be.
 fn rows_text(report: &Report) -> String {
-    let known = |b: &&BackfillReport| b.state != Reading::None || b.last.is_some();
+    let known = |b: &&BackfillReport| b.state != Reading::None || !b.ended.is_empty();
     let known: Vec<&BackfillReport> = report.backfills.iter().filter(known).collect();
     if known.is_empty() {
         return String::new();

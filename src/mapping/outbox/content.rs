@@ -9,31 +9,31 @@ use serde_json::value::RawValue;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// It is not JSON: what is wrong and where, without the text itself.
-    NotJson(String),
+    Unreadable(String),
     /// It is JSON, and no object.
-    NotAnObject,
+    NoObject,
     /// A record is named by a text or a whole number.
-    NotAName,
+    BadName,
     /// A list of values has texts, numbers and booleans only.
-    NotAList,
+    BadList,
 }
 
 impl Trouble {
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Trouble::NotJson(_) | Trouble::NotAnObject => "outbox_not_json",
-            Trouble::NotAName => "outbox_bad_key",
-            Trouble::NotAList => "bad_list",
+            Trouble::Unreadable(_) | Trouble::NoObject => "outbox_not_json",
+            Trouble::BadName => "outbox_bad_key",
+            Trouble::BadList => "bad_list",
         }
     }
 
     /// What is wrong, in words that follow what it is about.
     pub(super) fn words(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Trouble::NotJson(why) => return Cow::Owned(format!("is not JSON: {why}")),
-            Trouble::NotAnObject => "is not a JSON object: {\"member\": …}",
-            Trouble::NotAName => "names a record, and is neither a text nor a whole number",
-            Trouble::NotAList => "is a list with elements that are lists or objects",
+            Trouble::Unreadable(why) => return Cow::Owned(format!("is not JSON: {why}")),
+            Trouble::NoObject => "is not a JSON object: {\"member\": …}",
+            Trouble::BadName => "names a record, and is neither a text nor a whole number",
+            Trouble::BadList => "is a list with elements that are lists or objects",
         })
     }
 
@@ -43,7 +43,7 @@ impl Trouble {
             serde_json::error::Category::Eof => "it ends too early",
             _ => "a mistake",
         };
-        Trouble::NotJson(format!(
+        Trouble::Unreadable(format!(
             "{what} in line {}, column {}",
             error.line(),
             error.column()
@@ -60,11 +60,12 @@ type Text<'c> = Option<Cow<'c, str>>;
 
 impl<'c> Members<'c> {
     pub(super) fn read(content: &'c [u8]) -> Result<Self, Trouble> {
-        let text = std::str::from_utf8(content)
-            .map_err(|e| Trouble::NotJson(format!("no UTF-8 from byte {} on", e.valid_up_to())))?;
+        let text = std::str::from_utf8(content).map_err(|e| {
+            Trouble::Unreadable(format!("no UTF-8 from byte {} on", e.valid_up_to()))
+        })?;
         let whole: &RawValue = serde_json::from_str(text).map_err(|e| Trouble::of(&e))?;
         if !whole.get().starts_with('{') {
-            return Err(Trouble::NotAnObject);
+            return Err(Trouble::NoObject);
         }
         let members = serde_json::from_str(whole.get()).map_err(|e| Trouble::of(&e))?;
         Ok(Members(members))
@@ -101,7 +102,7 @@ impl<'c> Members<'c> {
             _ => Cow::Borrowed(raw),
         };
         if names && !(kind == b'"' || text.bytes().all(|b| b.is_ascii_digit() || b == b'-')) {
-            return Err(Trouble::NotAName);
+            return Err(Trouble::BadName);
         }
         if !list {
             return Ok(Some(Some(text)));
@@ -113,7 +114,7 @@ impl<'c> Members<'c> {
                 let elements = elements.into_iter().map(|e| element(e.get()));
                 elements.collect::<Result<_, _>>()?
             }
-            b'{' => return Err(Trouble::NotAList),
+            b'{' => return Err(Trouble::BadList),
             // As the CRM writes it.
             _ => text.split(';').map(Cow::Borrowed).collect(),
         };
@@ -146,7 +147,7 @@ fn string(raw: &str) -> Result<String, Trouble> {
 fn element(raw: &str) -> Result<Cow<'_, str>, Trouble> {
     match raw.as_bytes().first() {
         Some(b'"') => string(raw).map(Cow::Owned),
-        Some(b'[' | b'{' | b'n') | None => Err(Trouble::NotAList),
+        Some(b'[' | b'{' | b'n') | None => Err(Trouble::BadList),
         Some(_) => Ok(Cow::Borrowed(raw)),
     }
 }
@@ -242,11 +243,11 @@ mod tests {
         ] {
             assert_eq!(at(missing, false, false), Ok(None));
         }
-        assert_eq!(at(&["a"], true, false), Err(Trouble::NotAName));
+        assert_eq!(at(&["a"], true, false), Err(Trouble::BadName));
         assert_eq!(at(&["l"], false, true), text(r#"{"p;q","1"}"#));
         assert_eq!(at(&["s"], false, true), text(r#"{"p","q"}"#));
-        assert_eq!(at(&["a"], false, true), Err(Trouble::NotAList));
-        assert_eq!(at(&["a", "b"], false, true), Err(Trouble::NotAList));
+        assert_eq!(at(&["a"], false, true), Err(Trouble::BadList));
+        assert_eq!(at(&["a", "b"], false, true), Err(Trouble::BadList));
     }
 
     #[test]

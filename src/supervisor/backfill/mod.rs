@@ -471,7 +471,7 @@ impl Backfill {
                 job.kind.word()
             );
             load.loaded |= job.kind == JobKind::FirstLoad;
-            load.last = Some(load.jobs.remove(0));
+            load.end_job();
         }
         Some(load.clone())
     }
