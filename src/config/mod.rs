@@ -40,6 +40,9 @@ pub struct Config {
     /// How existing rows are read.
     #[serde(default)]
     pub backfill: Backfill,
+    /// When the CRM's bulk jobs are used.
+    #[serde(default)]
+    pub bulk: Bulk,
     /// How often the schemas of both sides are looked at.
     #[serde(default)]
     pub watch: Watch,
@@ -561,6 +564,7 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod bulk;
 mod check;
 mod column;
 mod glob;
@@ -575,6 +579,7 @@ mod show;
 mod tests;
 mod units;
 
+pub use bulk::{Bulk, BulkMode};
 pub use column::{
     Column, ColumnRule, Controls, Empty, NullRule, OnInvalid, Otherwise, Trim, Unicode,
 };

@@ -44,7 +44,7 @@ mod waits;
 mod waits_tests;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut};
+pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut, cut_for_jobs};
 pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
 pub use entry::{Course, Entry, Plan, States, is_drift, parents, passes};
 pub use lanes::Lanes;

@@ -57,6 +57,14 @@ impl Gates {
         Arc::clone(gate.or_insert_with(|| Arc::new(Gate::new(self.records, self.requests))))
     }
 
+    /// Records that a request may have now, and requests that may be under way at once; `None` if there
+    /// was none yet.
+    pub(super) fn now(&self, object: &str, action: BatchAction) -> Option<(usize, usize)> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = all.get(&(object.into(), word(action)))?.lock();
+        Some((gate.pace.records(), gate.pace.requests()))
+    }
+
     pub(super) fn report(&self) -> Vec<PaceReport> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let reports = all.iter().map(|((object, kind), gate)| {

@@ -12,6 +12,7 @@
 //! ```
 
 mod breaker;
+pub mod bulk;
 mod deliver;
 mod discard;
 mod gate;
@@ -129,6 +130,11 @@ pub trait Sink: Send + Sync + 'static {
         object: &'a str,
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
+
+    /// Its jobs, if it takes any.
+    fn bulk(&self) -> Option<&dyn bulk::Bulk> {
+        None
+    }
 
     /// Whether the CRM locks records of this object while records that refer to them are written, so
     /// that two requests with children of one parent stand in each other's way.

@@ -56,6 +56,7 @@ pub(super) fn settle<R: Rows>(rows: &R, settlement: &Settlement) -> Result<Chang
         changes.put_short(key, to_value(&(table.clone(), total)));
     }
     super::load::change(rows, settlement, &mut changes)?;
+    super::bulk::change(rows, settlement, &mut changes)?;
     let mut latest = None;
     for version in &settlement.schemas {
         let key = keys::schema(version.table.oid, version.from);

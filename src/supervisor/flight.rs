@@ -6,6 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
 use super::brakes::Guard;
+use super::bulk::{Journal, OldJobs};
 use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Error, ErrorKind, Fault, Result};
@@ -16,7 +17,7 @@ use crate::planning::{
 };
 use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
-use crate::store::{Progress, Settlement, ShelfQuery, Store};
+use crate::store::{BulkPage, Progress, Settlement, ShelfQuery, Store};
 
 /// What a flight works with.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Crew {
     pub objects: Arc<Objects>,
     /// Holds what is too much.
     pub guard: Arc<Guard>,
+    /// Bulk jobs of an earlier life.
+    pub old_jobs: OldJobs,
 }
 
 impl Crew {
@@ -40,7 +43,11 @@ impl Crew {
         progress: Progress,
         shelf_in_use: bool,
     ) -> Result<Delivered> {
-        let intent = window.page.as_ref().map(|_| intent(&window, progress));
+        let intent = intent(&window, progress);
+        let page = window.page.as_ref().map(|page| BulkPage {
+            table: page.table.to_string(),
+            rows: page.rows,
+        });
         let extent = Extent {
             until: window.until,
             checkpoint: window.checkpoint,
@@ -57,7 +64,7 @@ impl Crew {
         planning::wait_for_commit(&mut plan, &self.objects, through);
         self.brake(&mut plan, again).await?;
         planning::ordered(&mut plan, &states, &self.objects);
-        if intent.is_some() {
+        if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
             // claims nothing of what is sent with the page.
@@ -66,13 +73,19 @@ impl Crew {
                 let doubt = Settlement {
                     progress,
                     ledger,
-                    intent,
+                    intent: Some(intent.clone()),
                     ..Settlement::default()
                 };
                 self.store.settle(doubt).await?;
             }
         }
-        self.send(plan, extent).await
+        let journal = Journal {
+            progress,
+            intent: Some(intent),
+            page,
+            ..Journal::default()
+        };
+        self.send(plan, extent, journal).await
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -88,8 +101,13 @@ impl Crew {
         }
     }
 
-    /// Sends a plan.
-    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
+    /// Sends a plan. `journal`: what is on disk of it.
+    pub async fn send(
+        &self,
+        mut plan: Plan,
+        extent: Extent,
+        mut journal: Journal,
+    ) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
@@ -102,8 +120,11 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
+            let rest = self.by_jobs(&plan, &ready, &mut fates, &mut journal);
+            let rest = rest.await?;
+            self.send_stage(&mut plan, &rest, &mut fates, &mut lost, &mut renewed)
                 .await?;
+            journal.stage += 1;
         }
         self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
             .await?;
@@ -112,6 +133,7 @@ impl Crew {
             plan,
             fates,
             lost,
+            jobs: journal.ended,
         })
     }
 

@@ -26,6 +26,8 @@ pub struct Intake {
     decoder: Decoder,
     mapping: Arc<Mapping>,
     bounds: Bounds,
+    /// What the window may grow to instead, for now.
+    roomy: Option<Bounds>,
     /// By table oid, as last described.
     tables: HashMap<u32, Table>,
     frames: VecDeque<Frame>,
@@ -118,6 +120,7 @@ impl Intake {
             decoder,
             mapping,
             bounds,
+            roomy: None,
             tables: HashMap::new(),
             frames: VecDeque::new(),
             later: VecDeque::new(),
@@ -156,6 +159,11 @@ impl Intake {
     /// The window has to end here.
     pub fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// It has all that a window holds while none is under way.
+    pub fn would_be_full(&self, window: &Window) -> bool {
+        window.items.len() >= self.bounds.rows || window.bytes() >= self.bounds.bytes
     }
 
     /// The first window after a restart has not yet reached the place where it was cut.
@@ -285,7 +293,9 @@ impl Intake {
     }
 
     /// Works frames into the window until they are used up or the window has to end.
-    pub fn fill(&mut self, window: &mut Window) -> Result<()> {
+    /// `roomy`: the window may grow to this, as another one is under way.
+    pub fn fill(&mut self, window: &mut Window, roomy: Option<Bounds>) -> Result<()> {
+        self.roomy = roomy;
         while !self.full {
             if let Some(change) = self.later.pop_front() {
                 self.change(change, window)?;
@@ -534,7 +544,7 @@ impl Intake {
         let bounds = if self.replay.is_some() {
             None
         } else {
-            Some(self.bounds)
+            Some(self.roomy.unwrap_or(self.bounds))
         };
         match window.push(item, bounds) {
             Pushed::Taken => self.took(position, time),

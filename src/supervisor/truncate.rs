@@ -5,6 +5,7 @@
 //! to do.
 
 use super::apply::only_progress;
+use super::bulk::Journal;
 use super::flight::Crew;
 use super::intake::Emptied;
 use super::settle::{Extent, settle};
@@ -110,7 +111,12 @@ async fn remove(
         // The truncate is the change, not each of its removals.
         entry.change = false;
     }
-    let delivered = crew.send(plan, Extent::default()).await?;
+    // Nothing else is under way, so there is no intent: the truncate itself comes again.
+    let journal = Journal {
+        progress,
+        ..Journal::default()
+    };
+    let delivered = crew.send(plan, Extent::default(), journal).await?;
     let settled = settle(delivered, progress, &crew.objects, clock.now());
     status.settled(&settled.settlement);
     crew.store.settle(settled.settlement).await

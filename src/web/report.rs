@@ -11,11 +11,13 @@ use crate::fault::{Finding, Result};
 use crate::planning::{Alarm, Reason};
 use crate::sinks::BreakerState;
 use crate::store::{
-    Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
+    BulkJobs as _, Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore,
+    Stats, Verdicts,
 };
 use crate::supervisor::start::Handle;
 use crate::supervisor::{brakes, status};
 
+pub use super::jobs::BulkReport;
 pub use super::progression::{BackfillReport, JobReport, severity};
 
 /// What a process is doing.
@@ -82,6 +84,9 @@ pub struct Report {
     pub unknown_members: BTreeMap<String, BTreeMap<String, u64>>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
+    /// Bulk jobs that are at work, or were when the process ended.
+    #[serde(default)]
+    pub bulk_jobs: Vec<BulkReport>,
     /// The store; null when there is none yet.
     pub store: Option<StoreReport>,
 }
@@ -151,6 +156,12 @@ pub struct CrmReport {
     pub operations: u64,
     /// Requests of the day by all clients of the org, and their limit.
     pub daily: Option<Daily>,
+    /// Bulk jobs that ended since the start.
+    #[serde(default)]
+    pub bulk_jobs: u64,
+    /// Records in them.
+    #[serde(default)]
+    pub bulk_records: u64,
     /// How large requests are and how many go at once, by object and kind.
     pub pace: Vec<Pace>,
 }
@@ -229,6 +240,7 @@ impl Basics {
             brakes: Vec::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
+            bulk_jobs: Vec::new(),
             store: None,
         }
     }
@@ -287,7 +299,12 @@ impl Basics {
         }
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();
+        let jobs = handle.delivery.jobs();
+        report.bulk_jobs = jobs.under_way().map(BulkReport::from).into_iter().collect();
+        let (bulk_jobs, bulk_records) = jobs.finished();
         report.crm = Some(CrmReport {
+            bulk_jobs,
+            bulk_records,
             breaker: breaker(health.breaker).into(),
             failing_seconds: health.failing_for.map(|d| d.as_secs_f64()),
             last_fault: health.last_fault.map(|(code, _)| code),
@@ -351,6 +368,8 @@ impl Basics {
             .iter()
             .map(|load| BackfillReport::new(&status::stored(load)));
         report.backfills = far.collect();
+        let left = store.bulk_jobs().await?;
+        report.bulk_jobs = left.into_iter().map(BulkReport::from).collect();
         report.store = Some(self.store(store.stats()));
         Ok(report)
     }

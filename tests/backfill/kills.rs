@@ -10,7 +10,9 @@ use syncline::store::{Job, JobKind};
 
 use crate::audit::Audit;
 use crate::pages::{Lives, PageRead, logged};
-use crate::sides::{self, COLUMNS, PATIENCE, compare, is_loaded, load, number, read, settle};
+use crate::sides::{
+    self, COLUMNS, PATIENCE, SMALL_PAGES, compare, is_loaded, load, number, read, settle,
+};
 use crate::support::postgres::Postgres;
 use crate::support::sidecar::Sidecar;
 use crate::writer::Writer;
@@ -31,7 +33,11 @@ fn kills_lose_double_and_turn_back_nothing_and_cost_a_page() {
     let items = kills * ROWS;
     let postgres = sides::postgres(items);
     let crm = sides::crm(Some(&format!("{FAULTS}{seed}")));
-    let mut sidecar = sides::sidecar(&logged(&postgres), &crm, &format!("page_rows = {PAGE}"));
+    let mut sidecar = sides::sidecar(
+        &logged(&postgres),
+        &crm,
+        &format!("page_rows = {PAGE}\n{SMALL_PAGES}"),
+    );
     sidecar.start();
     sidecar.wait_until("it runs", PATIENCE, |s| s["state"] == "running");
     // What was there before belongs to the backfill, what comes now to both slots.

@@ -225,6 +225,12 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
             "; since the start {} requests ({} repeated), {} operations",
             crm.attempts, crm.retries, crm.operations
         ));
+        if crm.bulk_jobs > 0 {
+            text.push_str(&format!(
+                ", of them {} in {} bulk jobs",
+                crm.bulk_records, crm.bulk_jobs
+            ));
+        }
         rows.push(("CRM", text));
         if let Some(daily) = crm.daily {
             rows.push((
@@ -232,6 +238,9 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
                 format!("{} of {} requests of the day used", daily.used, daily.limit),
             ));
         }
+    }
+    for job in &report.bulk_jobs {
+        rows.push(("bulk", job.to_string()));
     }
     if let Some(store) = &report.store {
         rows.push((
