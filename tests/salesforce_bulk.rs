@@ -43,6 +43,9 @@ fn plain(name: &str) -> TargetField {
         reference: None,
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     }
 }
 
@@ -54,7 +57,9 @@ fn target(object: &str, removal: Removal, fields: Vec<TargetField>) -> Arc<Targe
         key_field: "Ext_Id__c".into(),
         removal,
         on_crm_delete: OnCrmDelete::default(),
+        once: false,
         halted: None,
+        version: None,
         fields,
     })
 }
@@ -144,6 +149,7 @@ fn upsert(target: &Arc<Target>, key: impl AsRef<str>, fields: Vec<Assigned>) -> 
         position: Position::default(),
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     }
 }
 
@@ -226,6 +232,8 @@ impl Side {
             objects: Arc::new(schema.objects()),
             guard: Arc::clone(guard),
             old_jobs: OldJobs::default(),
+            clocks: Arc::default(),
+            origin: Default::default(),
         }
     }
 
@@ -296,6 +304,7 @@ fn class(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Written { created, .. } => format!("written {created}"),
         Outcome::Absent => "absent".into(),
+        Outcome::Overtaken => "overtaken".into(),
         Outcome::Refused(fault) => {
             format!(
                 "{:?} {} {:?} {}",

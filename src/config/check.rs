@@ -5,8 +5,8 @@ use toml::{Table, Value};
 use super::load::{Layers, dotted};
 use super::nearest::nearest;
 use super::schema::{
-    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, SECTIONS, Shape,
-    TABLE_KEYS, choice, names,
+    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, OWNER, SECTIONS,
+    Shape, TABLE_KEYS, choice, names,
 };
 use super::units;
 
@@ -188,6 +188,9 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
             layers.mistake(&at, format!("{at} is {}", choice(&words)));
         }
     }
+    if let Some(value) = table.get("version_field") {
+        text(layers, &dotted(at, "version_field"), value);
+    }
     match table.get("columns") {
         None => {}
         Some(Value::Table(columns)) => {
@@ -337,6 +340,7 @@ fn column(layers: &mut Layers, at: &str, value: &Value) {
                 );
             }
             "ignore" => {}
+            "owner" => scalar(layers, &key, Shape::Choice(&OWNER), value),
             "null" => null(layers, &key, value),
             _ if super::normal::check(layers, &key, name, value) => {}
             _ => unknown(layers, at, name, COLUMN_KEYS),

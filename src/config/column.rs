@@ -24,6 +24,8 @@ pub struct ColumnRule {
     pub references: Option<String>,
     /// Left out on purpose.
     pub ignore: bool,
+    /// Who has the last word on the field.
+    pub owner: Owner,
     /// What a NULL does.
     pub null: NullRule,
     /// Which white space of a text goes.
@@ -56,6 +58,41 @@ pub enum OnInvalid {
     Truncate,
     /// The field is emptied.
     Clear,
+}
+
+/// Who has the last word on a field.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The database.
+    #[default]
+    Source,
+    /// People, once the record is there: it is written when the record is created.
+    Crm,
+    /// Whoever changed it last.
+    Newest,
+    /// A person decides, each time that both sides have changed it.
+    Ask,
+}
+
+impl Owner {
+    /// All of them.
+    pub const ALL: [Owner; 4] = [Owner::Source, Owner::Crm, Owner::Newest, Owner::Ask];
+
+    /// The word for it, in the configuration and everywhere else.
+    pub fn word(self) -> &'static str {
+        match self {
+            Owner::Source => "source",
+            Owner::Crm => "crm",
+            Owner::Newest => "newest",
+            Owner::Ask => "ask",
+        }
+    }
+
+    /// What the CRM holds has a say in what is written.
+    pub fn is_contested(self) -> bool {
+        matches!(self, Owner::Newest | Owner::Ask)
+    }
 }
 
 /// Which white space of a text goes.

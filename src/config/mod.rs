@@ -404,6 +404,10 @@ pub struct Table {
     /// What a truncate does.
     #[serde(default)]
     pub on_truncate: OnTruncate,
+    /// A text field of the object that holds which change was written last: what is older is never
+    /// written over it, whoever sends it.
+    #[serde(default)]
+    pub version_field: Option<String>,
     /// What becomes of a record that a person deleted in the CRM.
     #[serde(default)]
     pub on_crm_delete: OnCrmDelete,
@@ -581,7 +585,7 @@ mod units;
 
 pub use bulk::{Bulk, BulkMode};
 pub use column::{
-    Column, ColumnRule, Controls, Empty, NullRule, OnInvalid, Otherwise, Trim, Unicode,
+    Column, ColumnRule, Controls, Empty, NullRule, OnInvalid, Otherwise, Owner, Trim, Unicode,
 };
 pub use glob::matches;
 pub use load::{Loaded, Origin};

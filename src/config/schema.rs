@@ -174,11 +174,12 @@ pub(super) const SECTIONS: [&str; 13] = [
     "outbox",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 7] = [
+pub(super) const TABLE_KEYS: [&str; 8] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
+    "version_field",
     "on_crm_delete",
     "columns",
     "constants",
@@ -196,10 +197,11 @@ pub(super) const OUTBOX_KEY_KEYS: [&str; 2] = ["member", "field"];
 pub(super) const ON_REPEAT: [&str; 2] = ["update", "ignore"];
 pub(super) const UNKNOWN_MEMBERS: [&str; 2] = ["ignore", "reject"];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 12] = [
+pub(super) const COLUMN_KEYS: [&str; 13] = [
     "field",
     "references",
     "ignore",
+    "owner",
     "null",
     "trim",
     "empty",
@@ -210,6 +212,7 @@ pub(super) const COLUMN_KEYS: [&str; 12] = [
     "time_zone",
     "on_invalid",
 ];
+pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 
@@ -220,17 +223,8 @@ pub(super) const LATER: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys that are known and not to be had yet, and what holds meanwhile.
-pub(super) const LATER_KEYS: &[(&str, &str)] = &[
-    (
-        "owner",
-        "until then the database wins in every mapped field; leave out of the mapping what people own",
-    ),
-    (
-        "version_field",
-        "until then the order of writes rests on the state directory",
-    ),
-    ("on_gap", "until then a gap stops the start, with a message"),
-];
+pub(super) const LATER_KEYS: &[(&str, &str)] =
+    &[("on_gap", "until then a gap stops the start, with a message")];
 
 /// The key of that section and name.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static KeyInfo> {

@@ -20,6 +20,7 @@ fn target(object: &str) -> Arc<Target> {
         once: false,
         fields: Vec::new(),
         halted: None,
+        version: None,
     })
 }
 
@@ -30,6 +31,7 @@ fn live() -> LedgerEntry {
         crm_id: None,
         fingerprints: Vec::new(),
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     }
 }
 
@@ -49,6 +51,7 @@ fn plan(target: &Arc<Target>, action: &Action, keys: std::ops::Range<u64>) -> Pl
                 },
                 commit_time: Timestamp(0),
                 xid: 1,
+                changed: Vec::new(),
             },
             ledger: Some(live()),
             pending: None,
@@ -59,6 +62,7 @@ fn plan(target: &Arc<Target>, action: &Action, keys: std::ops::Range<u64>) -> Pl
             row: false,
             course: Course::Send(Fields::default()),
             completes: Vec::new(),
+            aside: Aside::default(),
         });
     }
     plan
@@ -218,6 +222,7 @@ fn p9_what_is_held_turns_the_brake_on_again_after_a_restart() {
         since: at(0),
         tried: None,
         counted: true,
+        conflicts: Vec::new(),
     };
     let mut after = brakes(DeleteLimit::Count(1), 0);
     after.remember(&pending);

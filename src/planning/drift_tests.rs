@@ -27,6 +27,9 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         reference: None,
         unique: false,
         broken,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     };
     Arc::new(Target {
         id: ObjectId::new("Account", "Id__c"),
@@ -37,6 +40,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         on_crm_delete: crate::config::OnCrmDelete::default(),
         once: false,
         fields: vec![field("Name", None), field("City", broken)],
+        version: None,
         halted,
     })
 }
@@ -65,6 +69,7 @@ fn operation(target: &Arc<Target>, at: u64, fields: &[(u16, &str)]) -> Operation
         },
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     }
 }
 
@@ -82,6 +87,7 @@ fn shelved(operation: &Operation, reason: Reason, fault: Option<Fault>) -> Pendi
         since: Timestamp(0),
         tried: None,
         counted: true,
+        conflicts: Vec::new(),
     }
 }
 
@@ -104,6 +110,7 @@ fn course(
         crm_id: None,
         fingerprints,
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     });
     let mut states = States::default();
     let pending = pending.map(Box::new);

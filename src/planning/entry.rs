@@ -5,13 +5,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::brake::{BRAKE_DELETES, is_braked};
+use super::conflict::{Aside, CONFLICT, leave_to_crm};
 use super::plan::TRANSACTION_OPEN;
 use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
     Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId,
-    Operation, RecordId, TABLE_HALTED, Target,
+    Operation, Owner, RecordId, TABLE_HALTED, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -26,10 +27,14 @@ pub enum Course {
     Stale,
     /// The CRM has it all already.
     Unchanged,
+    /// People have changed all of its fields since, and keep them.
+    KeepFields,
+    /// All of it belongs to the CRM: by its owners, or as records are only made ([`Target::once`]).
+    Ignore,
+    /// A person has to decide on all of it.
+    Ask,
     /// A person deleted the record in the CRM, and it stays so.
     Kept,
-    /// The record is there, and is only made ([`Target::once`]).
-    Ignored,
     /// It stays on the shelf, or goes there, untried.
     Shelve {
         /// Why.
@@ -66,6 +71,8 @@ pub struct Entry {
     pub course: Course,
     /// References left out to break a cycle: the next operation of this record.
     pub completes: Vec<Assigned>,
+    /// Fields that are not written, and why.
+    pub aside: Aside,
 }
 
 impl Entry {
@@ -92,7 +99,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) fn add(&mut self, entry: Entry) {
+    pub(super) fn add(&mut self, mut entry: Entry) {
+        leave_to_crm(&mut entry);
         self.places
             .insert(entry.operation.record(), self.entries.len());
         self.entries.push(entry);
@@ -144,6 +152,8 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
         return None;
     }
     let fault = match pending.fault.clone() {
+        // Only the fields in conflict are held, and they are looked at again.
+        Some(fault) if fault.code == CONFLICT => return None,
         Some(fault) if fault.code == FIELD_BROKEN || fault.code == OBJECT_CLOSED => return None,
         // The row is back: nothing is deleted any more.
         Some(fault)
@@ -191,6 +201,7 @@ pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
         && !is_drift(fault)
         && fault.code != DELETE_INCOMPLETE
+        && fault.code != CONFLICT
         && !passes(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
@@ -255,7 +266,7 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
         return Course::Stale;
     }
     if operation.target.once && matches!(origin, Origin::Change { .. }) {
-        return Course::Ignored;
+        return Course::Ignore;
     }
     if ledger.existence == Existence::Kept {
         return match operation.action {
@@ -277,8 +288,16 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
                 if rereferred && field.is_some_and(|field| field.reference.is_some()) {
                     return true;
                 }
-                let last = field.and_then(|field| ledger.fingerprint(field.id));
-                last != Some(f.assignment.fingerprint())
+                let Some(field) = field else { return true };
+                // It may have changed to and fro since, and somebody else in between.
+                if field.owner.is_contested() && operation.changed(f.slot).sure {
+                    return true;
+                }
+                // The database owns it by now, and the CRM was not given what it has.
+                if field.owner == Owner::Source && ledger.kept_since(field.id).is_some() {
+                    return true;
+                }
+                ledger.fingerprint(field.id) != Some(field.fingerprint(&f.assignment))
             };
             let mut changed: Vec<Assigned> =
                 operation.fields.iter().filter(differs).cloned().collect();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::conflict::Aside;
 use super::entry::{
     Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
     stuck, waiting,
@@ -152,6 +153,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
             row: item.row.is_some(),
             course,
             completes: Vec::new(),
+            aside: Aside::default(),
         });
     };
     let older = before.to_operation(&item.operation.target);
@@ -189,6 +191,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         row,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }
 
@@ -243,5 +246,6 @@ pub(super) fn enter_from_shelf(
         row: false,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }

@@ -195,6 +195,7 @@ impl Window {
                     position,
                     commit_time: item.operation.commit_time,
                     xid: 0,
+                    changed: Vec::new(),
                 };
                 self.bytes = self.bytes.saturating_sub(older.size());
                 let before = std::mem::replace(&mut older.operation, placeholder);

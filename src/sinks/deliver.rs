@@ -28,8 +28,9 @@ use super::gate::{Gate, Gates, PaceReport};
 use super::limiter::Limiter;
 use super::pace::Came;
 use super::retry::{Next, Part, Tries};
-use super::{CrmRecord, Limits, Outcome, Sink, Usage, is_load};
+use super::{CrmRecord, HistoryQuery, HistoryRow, Limits, Named, Outcome, Sink, Usage, is_load};
 use crate::backoff::Backoff;
+use crate::clock::Lead;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
 use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
@@ -344,7 +345,7 @@ impl Delivery {
         }
     }
 
-    /// The records with these external ids; see [`Sink::read`]. Asks for fewer at a time where the
+    /// These records; see [`Sink::read`]. Asks for fewer at a time where the
     /// CRM wants that.
     ///
     /// # Errors
@@ -352,11 +353,11 @@ impl Delivery {
     pub async fn read(
         &self,
         target: &Target,
-        keys: &[Key],
+        named: Named<'_>,
         fields: &[u16],
     ) -> Result<Vec<Option<CrmRecord>>, Fault> {
-        let mut records = Vec::with_capacity(keys.len());
-        let mut parts = vec![keys];
+        let mut records = Vec::with_capacity(named.len());
+        let mut parts = vec![named];
         while let Some(part) = parts.pop() {
             match self.persist(|| self.sink.read(target, part, fields)).await {
                 Ok(found) if found.len() == part.len() => records.extend(found),
@@ -375,6 +376,23 @@ impl Delivery {
             }
         }
         Ok(records)
+    }
+
+    /// Who changed fields, and when; see [`Sink::history`].
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn history(
+        &self,
+        target: &Target,
+        query: &HistoryQuery,
+    ) -> Result<Vec<HistoryRow>, Fault> {
+        self.persist(|| self.sink.history(target, query)).await
+    }
+
+    /// How far the CRM's clock is ahead of ours.
+    pub fn lead(&self) -> Option<Lead> {
+        self.sink.lead()
     }
 
     /// Takes records out of the recycle bin; see [`Sink::undelete`].
@@ -516,7 +534,7 @@ impl Delivery {
             return Ok(false);
         }
         let keys: Vec<Key> = part.batch.writes.iter().map(|w| w.key.clone()).collect();
-        let asked = self.attempt(|| self.sink.read(&part.batch.target, &keys, &[]));
+        let asked = self.attempt(|| self.sink.read(&part.batch.target, Named::Keys(&keys), &[]));
         match asked.await.0 {
             Ok(_) => Ok(true),
             Err(fault) if stops(fault.class) => Err(fault),

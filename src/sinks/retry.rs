@@ -186,7 +186,7 @@ impl Part {
         for ((place, write), outcome) in self.records().into_iter().zip(outcomes) {
             let mut fault = match outcome {
                 Outcome::Refused(fault) => fault,
-                Outcome::Written { .. } | Outcome::Absent => {
+                Outcome::Written { .. } | Outcome::Absent | Outcome::Overtaken => {
                     done.push((place, outcome));
                     continue;
                 }

@@ -7,13 +7,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::apply::intent;
 use super::brakes::Guard;
 use super::bulk::{Journal, OldJobs};
+use super::clocks::Clocks;
 use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Error, ErrorKind, Fault, Result};
-use crate::mapping::{Action, Key, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    self, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Pending, Plan, Reason, Room,
-    States, Window,
+    self, BatchAction, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Origin, Pending,
+    Plan, Reason, Room, States, Window,
 };
 use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
@@ -28,6 +29,10 @@ pub struct Crew {
     pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
+    /// The clocks of both sides.
+    pub clocks: Arc<Clocks>,
+    /// The database that positions are of.
+    pub origin: Origin,
     /// Holds what is too much.
     pub guard: Arc<Guard>,
     /// Bulk jobs of an earlier life.
@@ -63,7 +68,11 @@ impl Crew {
         let mut plan = planning::decided(window, &states, &self.objects);
         planning::wait_for_commit(&mut plan, &self.objects, through);
         self.brake(&mut plan, again).await?;
+        self.look(&mut plan, 0).await?;
+        let looked = plan.entries.len();
         planning::ordered(&mut plan, &states, &self.objects);
+        // What breaks a circle is taken from the shelf.
+        self.look(&mut plan, looked).await?;
         if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
@@ -146,8 +155,7 @@ impl Crew {
         renewed: &mut Vec<usize>,
     ) -> Result<()> {
         let mut absent = Vec::new();
-        let cuts = self.cut(&plan.entries, stage);
-        self.send_batches(cuts, |index, outcome| {
+        for (index, outcome) in self.write(plan, stage).await? {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
             if outcome == Outcome::Absent && arrives {
@@ -155,19 +163,71 @@ impl Crew {
             } else {
                 set(fates, index, Fate::Answered(outcome));
             }
-        })
-        .await?;
+        }
         self.restore(plan, &absent, fates, lost, renewed).await
+    }
+
+    /// Writes these entries. Where a person was faster, it is judged by what that person wrote.
+    pub(super) async fn write(
+        &self,
+        plan: &mut Plan,
+        which: &[usize],
+    ) -> Result<Vec<(usize, Outcome)>> {
+        let mut answers = Vec::with_capacity(which.len());
+        let mut sending = which.to_vec();
+        for round in 1..=ROUNDS {
+            let mut overtaken = Vec::new();
+            let cuts = self.cut(&plan.entries, &sending);
+            self.send_batches(cuts, |index, outcome| match outcome {
+                Outcome::Overtaken if round < ROUNDS => overtaken.push(index),
+                outcome => answers.push((index, outcome)),
+            })
+            .await?;
+            if overtaken.is_empty() {
+                break;
+            }
+            overtaken.sort_unstable();
+            self.look_at(plan, overtaken.clone()).await?;
+            sending = overtaken;
+        }
+        Ok(answers)
     }
 
     pub(super) fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
         let limits = self.delivery.limits();
         let room = Room {
             records: limits.records,
+            guarded: limits.guarded,
             bytes: limits.bytes,
             locks: &|object| self.delivery.locks_parents(object),
         };
-        planning::cut(entries, stage, &room)
+        self.stamp(planning::cut(entries, stage, &room), entries)
+    }
+
+    /// Writes the position along, where a field is there for it.
+    pub(super) fn stamp(&self, mut cuts: Vec<Cut>, entries: &[Entry]) -> Vec<Cut> {
+        for cut in &mut cuts {
+            let removes = matches!(cut.batch.action, BatchAction::Delete { .. });
+            let Some(slot) = cut.batch.target.version.filter(|_| !removes) else {
+                continue;
+            };
+            for (write, place) in cut.batch.writes.iter_mut().zip(&cut.places) {
+                let Some(entry) = entries.get(*place) else {
+                    continue;
+                };
+                let version = self.origin.version(entry.operation.position);
+                let fields = Arc::make_mut(&mut write.fields);
+                let at = fields.partition_point(|f| f.slot < slot);
+                fields.insert(
+                    at,
+                    Assigned {
+                        slot,
+                        assignment: Assignment::Set(FieldValue::Text(version.into())),
+                    },
+                );
+            }
+        }
+        cuts
     }
 
     /// Sends batches at once, but for those that lock a record in common.
@@ -224,6 +284,8 @@ pub struct Due {
     pub reread: Vec<(Box<str>, Key)>,
 }
 
+/// Most times that a write is tried whose record people change again and again meanwhile.
+const ROUNDS: usize = 10;
 /// Most shelf records that are kept in memory as due.
 const MOST_DUE: usize = 10_000;
 /// Shelf entries looked at in one go.
@@ -361,6 +423,7 @@ fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
         crm_id: None,
         fingerprints: Vec::new(),
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     };
     let position = entry.ledger.as_ref().map(|l| l.position);
     let position = position.unwrap_or_default();

@@ -19,11 +19,12 @@ use std::sync::Arc;
 
 use super::flight::{Crew, set, stopped};
 use super::settle::Fate;
+use super::settle::ledger::edits;
 use crate::config::OnCrmDelete;
 use crate::fault::{Class, Result};
 use crate::mapping::{Action, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
-use crate::planning::{self, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
-use crate::sinks::Outcome;
+use crate::planning::{self, Aside, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
+use crate::sinks::{Named, Outcome};
 
 /// A record that turned out to be gone in the CRM, beside what became of the window's own records.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,6 +33,8 @@ pub struct Lost {
     pub record: RecordId,
     /// What the ledger says of it from now on; `None`: what its own entry comes to.
     pub ledger: Option<LedgerEntry>,
+    /// So many of its fields held what people wrote.
+    pub kept_fields: i64,
     /// Its row is to be read again.
     pub reread: bool,
 }
@@ -164,15 +167,19 @@ impl Crew {
             // One that is not in the bin may have come back with its parent, or by an attempt whose
             // answer was lost: its CRM id tells.
             entry.course = Course::Send(whole(entry));
+            // With all that people wrote on it: it is looked at as it is now.
+            entry.aside = Aside::default();
+            planning::leave_to_crm(entry);
             again.push(index);
         }
-        let cuts = self.cut(&plan.entries, &again);
-        self.send_batches(cuts, |index, outcome| match outcome {
-            // It has left the bin.
-            Outcome::Absent => anew.push(index),
-            outcome => set(fates, index, Fate::Answered(outcome)),
-        })
-        .await?;
+        self.look_at(plan, again.clone()).await?;
+        for (index, outcome) in self.write(plan, &again).await? {
+            match outcome {
+                // It has left the bin.
+                Outcome::Absent => anew.push(index),
+                outcome => set(fates, index, Fate::Answered(outcome)),
+            }
+        }
         Ok(anew)
     }
 
@@ -185,6 +192,8 @@ impl Crew {
             Outcome::Written { .. } => Back::Live,
             Outcome::Absent => Back::Gone,
             Outcome::Refused(fault) => Back::Refused(fault),
+            // An undelete has no guard.
+            Outcome::Overtaken => Back::Gone,
         });
         Ok(backs.collect())
     }
@@ -247,7 +256,7 @@ impl Crew {
             let keys: Vec<Key> = known.iter().map(|(key, _)| key.clone()).collect();
             let found = self
                 .delivery
-                .read(target, &keys, &[])
+                .read(target, Named::Keys(&keys), &[])
                 .await
                 .map_err(stopped)?;
             for ((key, ledger), found) in known.into_iter().zip(found) {
@@ -270,19 +279,19 @@ impl Crew {
                     "a person deleted this record in the CRM, and others refer to it"
                 );
                 wait(&children, &parent, fates);
-                lost.push(gone(parent, ledger.position, target.on_crm_delete));
+                lost.push(gone(parent, &ledger, target.on_crm_delete));
             }
         }
         again.sort_unstable();
         let (mut anew, again): (Vec<usize>, Vec<usize>) =
             again.into_iter().partition(|index| renewed.contains(index));
-        let cuts = self.cut(&plan.entries, &again);
         let mut absent = Vec::new();
-        self.send_batches(cuts, |index, outcome| match outcome {
-            Outcome::Absent => absent.push(index),
-            outcome => set(fates, index, Fate::Answered(outcome)),
-        })
-        .await?;
+        for (index, outcome) in self.write(plan, &again).await? {
+            match outcome {
+                Outcome::Absent => absent.push(index),
+                outcome => set(fates, index, Fate::Answered(outcome)),
+            }
+        }
         for &index in &absent {
             if let Some(entry) = plan.entries.get_mut(index) {
                 lost.extend(renew(entry));
@@ -300,12 +309,12 @@ fn wait(children: &BTreeMap<RecordId, Vec<usize>>, parent: &RecordId, fates: &mu
 }
 
 /// What the ledger says of a parent that is gone.
-fn gone(record: RecordId, position: crate::change::Position, rule: OnCrmDelete) -> Lost {
+fn gone(record: RecordId, known: &LedgerEntry, rule: OnCrmDelete) -> Lost {
     let kept = rule == OnCrmDelete::KeepDeleted;
     Lost {
         record,
         ledger: Some(LedgerEntry {
-            position,
+            position: known.position,
             existence: if kept {
                 Existence::Kept
             } else {
@@ -314,7 +323,9 @@ fn gone(record: RecordId, position: crate::change::Position, rule: OnCrmDelete) 
             crm_id: None,
             fingerprints: Vec::new(),
             parents: Vec::new(),
+            kept_fields: Vec::new(),
         }),
+        kept_fields: edits(&known.kept_fields),
         reread: !kept,
     }
 }
@@ -363,6 +374,11 @@ fn renew(entry: &mut Entry) -> Option<Lost> {
     let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
     let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
     entry.course = Course::Send(Arc::new(fields.cloned().collect()));
+    // What people wrote has gone with it.
+    entry.aside = Aside {
+        forgotten: entry.ledger.as_ref().map_or(0, |l| edits(&l.kept_fields)),
+        ..Aside::default()
+    };
     let known = entry.ledger.take().filter(LedgerEntry::exists)?;
     tracing::warn!(
         object = %entry.operation.target.object,
@@ -379,6 +395,7 @@ fn renew(entry: &mut Entry) -> Option<Lost> {
     partial.then_some(Lost {
         record: own,
         ledger: None,
+        kept_fields: 0,
         reread: true,
     })
 }

@@ -171,6 +171,7 @@ mod tests {
             once: false,
             halted: None,
             fields: Vec::new(),
+            version: None,
         };
         Operation {
             target: Arc::new(target),
@@ -188,6 +189,7 @@ mod tests {
             position: Position::default(),
             commit_time: Timestamp(0),
             xid,
+            changed: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
 use super::brakes::Guard;
 use super::bulk::OldJobs;
+use super::clocks::Clocks;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -33,7 +34,7 @@ use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
-use crate::planning::Bounds;
+use crate::planning::{Bounds, Origin};
 use crate::sinks::salesforce::{Salesforce, advice};
 use crate::sinks::{Delivery, Discard, Settings, Sink, bulk};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
@@ -67,6 +68,8 @@ pub struct Handle {
     pub reader: Arc<dyn Reader>,
     /// The rules at the start.
     pub adapter: Arc<Adapter>,
+    /// The clocks of both sides.
+    pub clocks: Arc<Clocks>,
 }
 
 /// Both sides, looked at.
@@ -183,6 +186,8 @@ pub async fn run(
         progress.settled,
         recovered.intent.as_ref(),
     );
+    let clocks = Arc::new(Clocks::default());
+    clocks.read(&survey.sql).await?;
     let shelf = store.shelf_counts().await?;
     let any = ShelfQuery {
         limit: 1,
@@ -195,10 +200,13 @@ pub async fn run(
         shelf,
         in_use,
     ));
+    status.kept_fields_before(store.kept_fields().await?);
     let crew = Crew {
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        clocks: Arc::clone(&clocks),
+        origin: Origin::new(&prepared.identity.system, &prepared.identity.database),
         guard: Arc::new(Guard::new(&config.brake, Clock::System, &*store).await?),
         old_jobs: OldJobs::default(),
     };
@@ -245,6 +253,7 @@ pub async fn run(
         store: Arc::clone(&store),
         reader: Arc::clone(&reader),
         adapter: Arc::clone(&adapter),
+        clocks: Arc::clone(&clocks),
     });
     if config.backfill.first_load {
         let bounds = CostBounds::now(&config, &delivery);
@@ -255,7 +264,7 @@ pub async fn run(
         }
     }
     // Alarms are told by the log; the loop does not wait for them.
-    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
+    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone(), clocks));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
     let ended = apply.run(&mut source, &mut receiver, stop).await;
     wal.abort();
@@ -388,8 +397,10 @@ async fn watch_schemas(
 }
 
 /// Says so while the slot keeps more WAL than it may.
-async fn watch_wal(mut sql: Sql, source: config::Source) {
+async fn watch_wal(mut sql: Sql, source: config::Source, clocks: Arc<Clocks>) {
     loop {
+        // What is wrong with the source the replication connection tells.
+        let _ = clocks.read(&sql).await;
         tokio::time::sleep(WAL_WATCH).await;
         if sql.is_closed() {
             match Sql::connect(sql.conninfo()).await {

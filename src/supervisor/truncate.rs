@@ -100,12 +100,14 @@ async fn remove(
             position: emptied.position,
             commit_time: emptied.commit_time,
             xid: emptied.xid,
+            changed: Vec::new(),
         };
         window.push(Item::new(operation, None), None);
     }
     let states = crew.states(&window, true).await?;
     let mut plan = planning::decided(window, &states, &crew.objects);
     crew.brake(&mut plan, false).await?;
+    crew.look(&mut plan, 0).await?;
     planning::ordered(&mut plan, &states, &crew.objects);
     for entry in &mut plan.entries {
         // The truncate is the change, not each of its removals.

@@ -17,7 +17,7 @@ use syncline::config::{Brake, BulkMode, DeleteLimit};
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
-use syncline::planning::Bounds;
+use syncline::planning::{Bounds, Origin};
 use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
@@ -313,6 +313,8 @@ impl Simulation {
             store: Arc::new(store.clone()),
             delivery,
             objects: Arc::clone(adapter.objects()),
+            clocks: Arc::default(),
+            origin: Origin::default(),
             guard: Arc::new(guard),
             old_jobs: OldJobs::default(),
         };

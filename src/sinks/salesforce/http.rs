@@ -17,6 +17,8 @@ use rustls::pki_types::pem::PemObject;
 use super::codes;
 use super::errors::{self, Refusal};
 use super::limits;
+use crate::change::Timestamp;
+use crate::clock::{Clock, Comparison, Lead};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::sinks::{DailyUse, Usage};
 
@@ -158,6 +160,8 @@ pub(super) struct Http {
     client: reqwest::Client,
     calls: [AtomicU64; Call::ALL.len()],
     daily: Mutex<Option<DailyUse>>,
+    /// Salesforce's clock, by the dates of its answers.
+    clock: Mutex<Comparison>,
 }
 
 impl Http {
@@ -185,6 +189,7 @@ impl Http {
             client,
             calls: Default::default(),
             daily: Mutex::new(None),
+            clock: Mutex::default(),
         })
     }
 
@@ -202,6 +207,12 @@ impl Http {
             calls: calls.collect(),
             daily: *self.daily.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    /// How far Salesforce's clock is ahead of ours.
+    pub(super) fn lead(&self) -> Option<Lead> {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.lead()
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -224,9 +235,21 @@ impl Http {
         if let Some(count) = place.and_then(|i| self.calls.get(i)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        let sent = Clock::System.now();
         let mut response = request.send().await.map_err(|e| network_fault(call, &e))?;
+        let received = Clock::System.now();
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        if let Some(date) = text(DATE).and_then(date) {
+            let since = date
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            let date = Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+            // The header names the second; the clock was somewhere in it.
+            let end = Timestamp(date.0.saturating_add(1_000_000));
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            clock.read(date, end, sent, received);
+        }
         if let Some(daily) = headers
             .get("sforce-limit-info")
             .and_then(|v| v.to_str().ok())

@@ -331,6 +331,7 @@ impl Apply {
             asked @ (Command::Discard { .. }
             | Command::Release { .. }
             | Command::Recreate { .. }) => self.discards.push(asked),
+            decision @ Command::Decide { .. } => self.decide(decision),
         }
     }
 
@@ -486,9 +487,11 @@ impl Apply {
             let Settled {
                 settlement,
                 released,
+                kept_fields,
                 ..
             } = settled;
             let progress = settlement.progress;
+            status.kept_fields(kept_fields);
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
             crew.store.settle(settlement).await?;
