@@ -169,7 +169,7 @@ pub(super) fn re_key_base(
     };
     let state = states.get(&old);
     let ledger = state.and_then(|s| s.ledger.clone());
-    if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
+    if !goes || !is_in_the_way(own.as_ref(), ledger.as_ref()) {
         return (ledger, None);
     }
     if matches!(operation.target.removal, Removal::Delete { .. }) {
@@ -188,6 +188,16 @@ pub(super) fn re_key_base(
         plan.add(entry);
     }
     (own, None)
+}
+
+/// Another record bears the new external id. Of one that may be there and may not, it is told apart from
+/// this very re-key, of which nobody knows whether it was carried out, by the CRM's id.
+fn is_in_the_way(own: Option<&LedgerEntry>, old: Option<&LedgerEntry>) -> bool {
+    let Some(own) = own.filter(|own| own.may_exist()) else {
+        return false;
+    };
+    let id = old.and_then(|old| old.crm_id.as_ref());
+    own.exists() || id.is_some_and(|id| own.crm_id.as_ref() != Some(id))
 }
 
 /// What becomes of the record under the old key when a re-key is not possible.

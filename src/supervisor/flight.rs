@@ -434,10 +434,13 @@ fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
                 object: record.object,
                 key: from.clone(),
             };
+            // Under either id it is this one.
+            let new = LedgerEntry {
+                crm_id: known.as_ref().and_then(|known| known.crm_id.clone()),
+                ..unknown(position)
+            };
             let old = known.map(|known| (old, known));
-            old.into_iter()
-                .chain([(record, unknown(position))])
-                .collect()
+            old.into_iter().chain([(record, new)]).collect()
         }
         Action::Upsert | Action::Archive { .. } => {
             vec![(record, known.unwrap_or_else(|| unknown(position)))]
