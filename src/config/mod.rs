@@ -37,6 +37,9 @@ pub struct Config {
     /// How changes are grouped and sent.
     #[serde(default)]
     pub delivery: Delivery,
+    /// What may be used of the CRM's daily limit.
+    #[serde(default)]
+    pub budget: Budget,
     /// How existing rows are read.
     #[serde(default)]
     pub backfill: Backfill,
@@ -75,7 +78,8 @@ pub struct Source {
     /// The publication. Created when missing and permitted.
     #[serde(default = "syncline")]
     pub publication: String,
-    /// WAL that the slot may keep before an alarm is raised.
+    /// WAL that the slot may keep. Before that, while the CRM is slow or down, changes go to the shelf
+    /// and the slot moves on; past it an alarm is raised.
     #[serde(default = "one_gib")]
     pub wal_budget: ByteSize,
     /// Longest frame that is accepted from Postgres. A row can have 1 GB; most have not.
@@ -179,6 +183,58 @@ impl Default for Delivery {
             max_bytes: ByteSize(8 << 20),
         }
     }
+}
+
+/// What may be used of the limit that the CRM sets for the requests of a day, by all its clients.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Our part of the limit.
+    pub share: Portion,
+    /// What is left for others: no request is made once no more than this is left of the limit.
+    pub floor: Portion,
+    /// How late what has `priority = "high"` may be while the rest is deferred.
+    pub deadline: Span,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget {
+            share: Portion::Part(0.5),
+            floor: Portion::Part(0.2),
+            deadline: Span(Duration::from_secs(15 * 60)),
+        }
+    }
+}
+
+/// A part of a whole: `0.5`, `"20%"`, or so many as a whole number.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Portion {
+    /// From 0 to 1 of it.
+    Part(f64),
+    /// So many.
+    Count(u64),
+}
+
+impl Portion {
+    /// So many of `whole`.
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Portion::Part(part) => (whole as f64 * part).round() as u64,
+            Portion::Count(count) => count.min(whole),
+        }
+    }
+}
+
+/// What goes first when not all can go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// It waits with the rest.
+    #[default]
+    Normal,
+    /// It goes on while the rest is deferred, at most `budget.deadline` late.
+    High,
 }
 
 /// How existing rows are read.
@@ -356,6 +412,9 @@ pub struct Table {
     /// What a truncate does.
     #[serde(default)]
     pub on_truncate: OnTruncate,
+    /// Whether its changes go on while others are deferred.
+    #[serde(default)]
+    pub priority: Priority,
     /// The columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Column>,
@@ -445,6 +504,8 @@ pub struct ColumnRule {
     pub references: Option<String>,
     /// Left out on purpose.
     pub ignore: bool,
+    /// Whether changes of it go on while others are deferred.
+    pub priority: Priority,
     /// What a NULL does.
     pub null: NullRule,
     /// Which white space of a text goes.

@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Size,
     /// A length of time.
     Span,
+    /// A part of a whole, or a number.
+    Portion,
     /// True or false.
     Switch,
     /// One of these words.
@@ -34,6 +36,7 @@ impl Shape {
             Shape::Count(least, most) => format!("a whole number from {least} to {most}"),
             Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
+            Shape::Portion => "a part such as 0.5 or \"50%\", or a whole number of requests".into(),
             Shape::Switch => "true or false".into(),
             Shape::Choice(words) => choice(words),
             Shape::Rules => "sections, each headed [[routing.rules]], in the file".into(),
@@ -108,6 +111,9 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("delivery", "linger", Shape::Span),
     key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
     key("delivery", "max_bytes", Shape::Size),
+    key("budget", "share", Shape::Portion),
+    key("budget", "floor", Shape::Portion),
+    key("budget", "deadline", Shape::Span),
     key("backfill", "first_load", Shape::Switch),
     key(
         "backfill",
@@ -146,11 +152,12 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 10] = [
+pub(super) const SECTIONS: [&str; 11] = [
     "source",
     "state",
     "destination",
     "delivery",
+    "budget",
     "backfill",
     "watch",
     "admin",
@@ -159,19 +166,21 @@ pub(super) const SECTIONS: [&str; 10] = [
     "tables",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 6] = [
+pub(super) const TABLE_KEYS: [&str; 7] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
+    "priority",
     "columns",
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 11] = [
+pub(super) const COLUMN_KEYS: [&str; 12] = [
     "field",
     "references",
     "ignore",
+    "priority",
     "null",
     "trim",
     "empty",
@@ -181,6 +190,7 @@ pub(super) const COLUMN_KEYS: [&str; 11] = [
     "otherwise",
     "time_zone",
 ];
+pub(super) const PRIORITY: [&str; 2] = ["normal", "high"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.

@@ -355,6 +355,7 @@ impl Binder {
                     value_type: column.value_type.clone(),
                     automatic: true,
                     backfill: false,
+                    high: false,
                 }));
             }
         }

@@ -150,6 +150,8 @@ pub struct TableMapping {
     pub constants: Vec<Assigned>,
     /// What a truncate does.
     pub on_truncate: OnTruncate,
+    /// Its changes go on while others are deferred.
+    pub high: bool,
     /// What a column without an explicit rule means.
     pub routing: Arc<Routing>,
     /// Columns of the catalog that go nowhere, and why: counted, never silent.
@@ -230,6 +232,8 @@ pub struct FieldRule {
     pub automatic: bool,
     /// Its routing rule says that a column that arrives later is filled for old rows, too.
     pub backfill: bool,
+    /// Changes of it go on while others are deferred.
+    pub high: bool,
 }
 
 /// What a NULL (or what the CRM holds as null) does to its field.

@@ -68,6 +68,13 @@ impl Entry {
         self.ledger.as_ref().is_some_and(LedgerEntry::exists)
     }
 
+    /// The same, with these fields to be sent.
+    #[must_use]
+    pub fn sending(mut self, fields: Fields) -> Self {
+        self.course = Course::Send(fields);
+        self
+    }
+
     /// It will be sent.
     pub fn is_sent(&self) -> bool {
         matches!(self.course, Course::Send(_))
@@ -83,6 +90,12 @@ pub struct Plan {
     pub stages: Vec<Vec<usize>>,
     /// Where a record's entry is, by the external id that it has afterwards.
     pub places: HashMap<RecordId, usize>,
+    /// What remains certain of records whose operation is deferred and may have been sent.
+    pub doubts: Vec<(RecordId, LedgerEntry)>,
+    /// Records with a high priority that were not sent.
+    pub urgent: Vec<RecordId>,
+    /// Records on the shelf that such wait for.
+    pub asked: Vec<RecordId>,
 }
 
 impl Plan {

@@ -6,7 +6,7 @@
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
 //! [`plan()`] compares each with what the ledger and the shelf say of its record, and decides: send,
-//! leave, shelve. What is sent is ordered into stages and cut into batches.
+//! leave, shelve; [`defer()`] takes out what may not be sent now. What is sent is ordered into stages and cut into batches.
 //!
 //! What holds, and is checked against a plain sequential model in `tests/planning.rs`:
 //!
@@ -19,6 +19,9 @@
 //!   be sent again.
 
 mod batch;
+mod defer;
+#[cfg(test)]
+mod defer_tests;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
@@ -31,9 +34,10 @@ mod stages;
 mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
 pub use entry::{Course, Entry, Plan, States, is_drift, parents};
 pub use merge::merge;
-pub use objects::Objects;
+pub use objects::{High, Objects};
 pub use plan::{needed, plan};
 pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};

@@ -247,7 +247,7 @@ fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
 }
 
 /// A record whose parent is not in the CRM and will not be sent waits for it.
-fn block_orphans(plan: &mut Plan, states: &States) {
+pub(super) fn block_orphans(plan: &mut Plan, states: &States) {
     // The external id is still borne by another record: a reference would find the wrong one.
     let taken = |pending: &Pending| {
         let re_key = |p: &PendingOperation| matches!(p.action, Action::ReKey { .. });

@@ -159,10 +159,16 @@ pub(super) fn re_key_base(
     };
     let state = states.get(&old);
     let ledger = state.and_then(|s| s.ledger.clone());
-    if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
+    // Where rows take their records with them, one that may be there is in the way as well.
+    let removes = matches!(operation.target.removal, Removal::Delete { .. });
+    let there = own.as_ref().is_some_and(|own| match removes {
+        true => own.may_exist(),
+        false => own.exists(),
+    });
+    if !goes || !there {
         return (ledger, None);
     }
-    if matches!(operation.target.removal, Removal::Delete { .. }) {
+    if removes {
         // Its row is gone, or it would not share the key: it goes first, and the re-key is next.
         let own_id = operation.record();
         if let Some(entry) = removal(operation, own_id.clone(), own) {

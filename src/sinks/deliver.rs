@@ -12,24 +12,37 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::{Breaker, BreakerState, Pass};
+use super::budget::Budget;
+use super::gate::Gate;
 use super::limiter::Limiter;
 use super::retry::{Next, Part, Tries};
-use super::{CrmRecord, Limits, Outcome, Sink, Usage};
+use super::{CrmRecord, Limits, Outcome, Sink, Usage, is_crowded, is_used_up};
 use crate::backoff::Backoff;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
 use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::Batch;
+use crate::planning::{Batch, Leave};
+
+/// Most requests that may be under way at once.
+const MOST_PERMITS: usize = 1_024;
+/// Requests that go well before there may be more at once again.
+const CALM: u32 = 100;
+
+/// Leave to make one attempt.
+struct Entered<'a> {
+    pass: Pass<'a>,
+    permit: SemaphorePermit<'a>,
+}
 
 /// How to deliver.
 #[derive(Clone, Debug)]
@@ -100,6 +113,13 @@ pub struct Delivery {
     tries: Tries,
     backoff: Backoff,
     permits: Semaphore,
+    concurrency: u32,
+    /// Permits that a request takes: more than one after the CRM said that there were too many at
+    /// once.
+    weight: AtomicU32,
+    /// Requests answered since the weight last changed.
+    calm: AtomicU32,
+    gate: Gate,
     limiter: Limiter,
     breaker: Breaker,
     random: Mutex<SmallRng>,
@@ -121,6 +141,7 @@ impl std::fmt::Debug for Delivery {
 impl Delivery {
     /// Delivery to `sink`. `seed`: of the delays' jitter.
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
+        let concurrency = settings.concurrency.clamp(1, MOST_PERMITS);
         Delivery {
             sink,
             tries: Tries {
@@ -128,7 +149,11 @@ impl Delivery {
                 unknown: settings.unknown_tries.max(1),
             },
             backoff: settings.backoff,
-            permits: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            permits: Semaphore::new(concurrency),
+            concurrency: u32::try_from(concurrency).unwrap_or(1),
+            weight: AtomicU32::new(1),
+            calm: AtomicU32::new(0),
+            gate: Gate::new(Budget::usual()),
             limiter: Limiter::new(settings.requests_per_second),
             breaker: Breaker::new(settings.breaker_threshold),
             random: Mutex::new(SmallRng::seed_from_u64(seed)),
@@ -137,6 +162,32 @@ impl Delivery {
             accepted: AtomicU64::new(0),
             last_fault: Mutex::new(None),
         }
+    }
+
+    /// The same, within this budget.
+    #[must_use]
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.gate = Gate::new(budget);
+        self
+    }
+
+    /// What may be sent now.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The budget of requests.
+    pub fn budget(&self) -> &Budget {
+        self.gate.budget()
+    }
+
+    /// Asks the CRM, in the cheapest way and once, whether it takes requests, and what is left of the
+    /// limit.
+    ///
+    /// # Errors
+    /// What it says instead.
+    pub async fn look(&self) -> Result<(), Fault> {
+        self.attempt(|| self.sink.look()).await
     }
 
     /// What one request of this CRM can carry.
@@ -157,29 +208,49 @@ impl Delivery {
         }
     }
 
-    /// Writes a batch: one outcome a record, in the batch's order. Takes as long as it takes; drop
-    /// the future to give up.
+    /// Writes a batch: one outcome a record, in the batch's order. Takes as long as it takes, or until
+    /// nothing may be sent any more: what waits to be sent then is [`Outcome::Deferred`]. A request
+    /// under way is waited for. Re-keys whose answer was lost are not given up, and wait until they may
+    /// be sent.
     ///
     /// # Errors
     /// What stops delivery until a person acts: [`Class::Configuration`] and
     /// [`Class::Authentication`]. Some records may have been written.
     pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
+        self.carry(batch, false).await
+    }
+
+    /// The same for a batch that an earlier process may have sent.
+    ///
+    /// # Errors
+    /// As [`Delivery::deliver`].
+    pub async fn deliver_again(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
+        self.carry(batch, true).await
+    }
+
+    async fn carry(&self, batch: Batch, again: bool) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         // Parts, and until when they wait.
         let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
         if count > 0 {
-            parts.push_back((None, Part::whole(batch)));
+            parts.push_back((None, Part::whole(batch, again)));
         }
         let mut first = true;
         while let Some((until, part)) = parts.pop_front() {
-            if let Some(until) = until {
-                sleep_until(until).await;
-            }
+            let Some(entered) = self.turn(until, &part).await else {
+                let doubt = part.doubt;
+                for place in part.places {
+                    put(&mut outcomes, place, Outcome::Deferred { doubt });
+                }
+                continue;
+            };
+            let entered = entered?;
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let next = match self.attempt(|| self.sink.write(&part.batch)).await {
+            let answer = self.attempted(entered, self.sink.write(&part.batch)).await;
+            let next = match answer {
                 Ok(results) if results.len() == part.places.len() => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
                     part.answered(results, self.tries)
@@ -351,31 +422,88 @@ impl Delivery {
         }
     }
 
+    /// Waits for a part's turn; `None`: it is given up, because nothing may be sent.
+    async fn turn(
+        &self,
+        until: Option<Instant>,
+        part: &Part,
+    ) -> Option<Result<Entered<'_>, Fault>> {
+        let turn = async {
+            if let Some(until) = until {
+                sleep_until(until).await;
+            }
+            self.enter().await
+        };
+        if part.clings() {
+            self.gate.affordable().await;
+            return Some(turn.await);
+        }
+        // Asked for first: as time goes by it closes without a word.
+        if self.gate.leave() == Leave::Nothing {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = self.gate.closed() => None,
+            entered = turn => Some(entered),
+        }
+    }
+
     /// One attempt, when the breaker, the limiter and the number of requests under way allow it.
     async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let (pass, permit) = loop {
+        let entered = self.enter().await?;
+        self.attempted(entered, call()).await
+    }
+
+    /// Waits until an attempt may be made.
+    async fn enter(&self) -> Result<Entered<'_>, Fault> {
+        loop {
             self.breaker.ready().await;
             self.limiter.take().await;
-            let Ok(permit) = self.permits.acquire().await else {
+            let weight = self.weight.load(Ordering::Relaxed);
+            let Ok(permit) = self.permits.acquire_many(weight).await else {
                 // Only closed semaphores refuse, and nobody closes this one.
                 return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
             };
             // It may have opened while we waited.
             match self.breaker.enter() {
-                Some(pass) => break (pass, permit),
+                Some(pass) => return Ok(Entered { pass, permit }),
                 None => drop(permit),
             }
-        };
+        }
+    }
+
+    /// Makes it.
+    async fn attempted<T>(
+        &self,
+        entered: Entered<'_>,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let Entered { pass, permit } = entered;
         self.attempts.fetch_add(1, Ordering::Relaxed);
-        let result = call().await;
+        let mut result = call.await;
         drop(permit);
+        let usage = self.sink.usage();
+        self.budget().observe(usage.counted, usage.heard);
+        match &mut result {
+            Err(fault) if is_used_up(fault) => {
+                // The CRM is well; it only counts.
+                fault.retry_after = Some(self.budget().exhausted());
+            }
+            Err(fault) => self.crowd(is_crowded(fault)),
+            Ok(_) => {
+                self.budget().accepted();
+                self.crowd(false);
+            }
+        }
         let fault = result.as_ref().err();
         match fault {
             // The CRM works, even if it does not like the request.
             None => pass.success(),
+            Some(fault) if is_used_up(fault) => pass.success(),
             Some(fault) if is_outage(fault.class) => {
                 let at_least = fault.retry_after.unwrap_or_default();
                 pass.failure(!at_least.is_zero(), |failures| {
@@ -392,6 +520,19 @@ impl Delivery {
             tracing::warn!(%fault, class = ?fault.class, "a request to the CRM failed");
         }
         result
+    }
+
+    /// Fewer requests at once after the CRM said that there were too many, and more again by and by.
+    fn crowd(&self, crowded: bool) {
+        let weight = self.weight.load(Ordering::Relaxed);
+        if crowded {
+            self.weight
+                .store((weight * 2).min(self.concurrency), Ordering::Relaxed);
+            self.calm.store(0, Ordering::Relaxed);
+        } else if weight > 1 && self.calm.fetch_add(1, Ordering::Relaxed) + 1 >= CALM {
+            self.weight.store(weight / 2, Ordering::Relaxed);
+            self.calm.store(0, Ordering::Relaxed);
+        }
     }
 
     /// When the part may be sent.

@@ -6,13 +6,20 @@
 //!
 //! ```text
 //! supervisor ─► deliver ──► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
-//!                 ▲   (waits, holding nothing, between attempts)   │
-//!                 └── retry: what to send again, how, and when ◄───┘
+//!      ▲          ▲   (waits, holding nothing, between attempts)   │
+//!      │          ├── retry: what to send again, how, and when ◄───┤
+//!      └── gate ──┘                                                │
+//!           └── budget: the CRM's daily limit ◄────────────────────┘
 //! ```
+//!
+//! While the gate is closed nothing is sent: what waits to be sent is given up, and the supervisor
+//! defers it.
 
 mod breaker;
+pub mod budget;
 mod deliver;
 mod discard;
+mod gate;
 mod limiter;
 mod retry;
 pub mod salesforce;
@@ -27,6 +34,7 @@ use crate::planning::{Batch, CrmId};
 pub use breaker::BreakerState;
 pub use deliver::{Delivery, Health, Settings};
 pub use discard::Discard;
+pub use gate::Gate;
 
 /// A future on the heap: sinks and stores are used as trait objects, once a batch.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -45,6 +53,11 @@ pub enum Outcome {
     Absent,
     /// It is not written.
     Refused(Fault),
+    /// It was given up for now: nothing may be sent (see [`Gate`]). A sink never says so.
+    Deferred {
+        /// It may have been written all the same.
+        doubt: bool,
+    },
 }
 
 /// What one request of this CRM can carry.
@@ -79,8 +92,12 @@ pub struct DailyUse {
 pub struct Usage {
     /// Requests sent since the start, by kind.
     pub calls: Vec<(&'static str, u64)>,
+    /// Requests sent since the start that count against the limit.
+    pub counted: u64,
     /// What the CRM last said of its daily limit, if it has one.
     pub daily: Option<DailyUse>,
+    /// The same, with what of ours it counts.
+    pub heard: Option<budget::Heard>,
 }
 
 /// A CRM.
@@ -120,6 +137,11 @@ pub trait Sink: Send + Sync + 'static {
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
 
+    /// The cheapest request: whether the CRM answers, and what it says of its limit.
+    fn look(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// What it has cost so far.
     fn usage(&self) -> Usage {
         Usage::default()
@@ -130,4 +152,14 @@ pub trait Sink: Send + Sync + 'static {
 /// were described: a reason to describe them anew.
 pub fn hints_at_schema(fault: &Fault) -> bool {
     salesforce::hints_at_schema(fault)
+}
+
+/// Whether the fault says that the CRM's daily limit is used up.
+pub(crate) fn is_used_up(fault: &Fault) -> bool {
+    salesforce::is_used_up(fault)
+}
+
+/// Whether the fault says that too many requests are under way at once.
+pub(crate) fn is_crowded(fault: &Fault) -> bool {
+    salesforce::is_crowded(fault)
 }

@@ -164,6 +164,7 @@ impl Adapter {
         let mut changes = Vec::new();
         let mut types = Vec::new();
         let mut looked = false;
+        let merely = matches!(trigger, Trigger::Crm);
         match trigger {
             Trigger::News(news) => {
                 let catalog = self.catalog(&[news.relation.oid]).await?;
@@ -221,7 +222,16 @@ impl Adapter {
             tracing::info!(table, "{change}");
         }
         // Its fields may have changed together with the columns.
-        let drifted = self.look_at_crm(&mut world).await?;
+        let look = self.look_at_crm(&mut world);
+        let drifted = match merely {
+            false => look.await?,
+            // A look that can wait holds nothing up when nothing may be sent any more: a CRM that is
+            // down must not keep the slot.
+            true => match self.delivery.gate().unless_closed(look).await {
+                Some(drifted) => drifted?,
+                None => return Ok(None),
+            },
+        };
         if versions.is_empty() && !drifted && !looked {
             return Ok(None);
         }

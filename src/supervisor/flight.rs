@@ -9,7 +9,7 @@ use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
 use crate::planning::{
-    self, Batch, Course, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason, States,
+    self, Batch, Course, Deferral, Entry, LedgerEntry, Objects, Pending, Plan, Reason, States,
     Window,
 };
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
@@ -34,6 +34,7 @@ impl Crew {
         mut window: Window,
         progress: Progress,
         shelf_in_use: bool,
+        deferral: Deferral,
     ) -> Result<Delivered> {
         let intent = window.page.as_ref().map(|_| intent(&window, progress));
         let extent = Extent {
@@ -43,7 +44,8 @@ impl Crew {
             page: window.page.take(),
         };
         let states = self.states(&window, shelf_in_use).await?;
-        let plan = planning::plan(window, &states, &self.objects);
+        let mut plan = planning::plan(window, &states, &self.objects);
+        planning::defer(&mut plan, &states, &self.objects, &deferral);
         if intent.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew, and a row may
             // be gone by then. Until this window is settled, the ledger claims nothing of its rows.
@@ -58,7 +60,7 @@ impl Crew {
                 self.store.settle(doubt).await?;
             }
         }
-        self.send(plan, extent).await
+        self.send(plan, extent, deferral.again).await
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -74,8 +76,8 @@ impl Crew {
         }
     }
 
-    /// Sends a plan.
-    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
+    /// Sends a plan. `again`: an earlier process may have sent it.
+    pub async fn send(&self, mut plan: Plan, extent: Extent, again: bool) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         for stage in std::mem::take(&mut plan.stages) {
@@ -86,9 +88,18 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates).await?;
+            self.send_stage(&mut plan, &ready, &mut fates, again)
+                .await?;
         }
         self.name_missing_parents(&plan, &mut fates).await?;
+        let high = plan.entries.iter().zip(&fates).filter(|(entry, fate)| {
+            let Course::Send(fields) = &entry.course else {
+                return false;
+            };
+            let sent = !matches!(fate, Fate::Answered(Outcome::Deferred { .. }));
+            sent && self.objects.is_high(entry.operation.target.id, fields)
+        });
+        self.delivery.budget().sent_high(high.count());
         Ok(Delivered {
             extent,
             plan,
@@ -96,11 +107,17 @@ impl Crew {
         })
     }
 
-    async fn send_stage(&self, plan: &mut Plan, stage: &[usize], fates: &mut [Fate]) -> Result<()> {
+    async fn send_stage(
+        &self,
+        plan: &mut Plan,
+        stage: &[usize],
+        fates: &mut [Fate],
+        again: bool,
+    ) -> Result<()> {
         let limits = self.delivery.limits();
         let mut absent = Vec::new();
         let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        self.send_batches(batches, again, |index, outcome| {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
             if outcome == Outcome::Absent && arrives {
@@ -145,7 +162,7 @@ impl Crew {
             }
         }
         let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
-        self.send_batches(batches, |index, outcome| {
+        self.send_batches(batches, again, |index, outcome| {
             set(fates, index, Fate::Answered(outcome))
         })
         .await
@@ -154,13 +171,18 @@ impl Crew {
     async fn send_batches(
         &self,
         batches: Vec<(Batch, Vec<usize>)>,
+        again: bool,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
         let mut requests: FuturesUnordered<_> = batches
             .into_iter()
             .map(|(batch, places)| async move {
                 let sent = places.len();
-                (self.delivery.deliver(batch).await, places, sent)
+                let answer = match again {
+                    true => self.delivery.deliver_again(batch).await,
+                    false => self.delivery.deliver(batch).await,
+                };
+                (answer, places, sent)
             })
             .collect();
         while let Some((answer, places, sent)) = requests.next().await {
@@ -224,23 +246,19 @@ pub struct Due {
 }
 
 /// Most shelf records that are kept in memory as due.
-const MOST_DUE: usize = 10_000;
+pub(super) const MOST_DUE: usize = 10_000;
 /// Shelf entries looked at in one go.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 
 impl Crew {
-    /// All shelf records whose turn it is: deferred ones, those that wait for nothing that is still to
-    /// come, and, where a schema may have been `mended`, those that were held or refused for it.
+    /// All shelf records whose turn it is: those that wait for nothing that is still to come, and, where
+    /// a schema may have been `mended`, those that were held or refused for it. (Deferred ones are
+    /// drained: see [`super::drain`].)
     pub async fn due(&self, mended: bool) -> Result<Due> {
         let mut due = Due::default();
         let reasons: &[Reason] = match mended {
-            true => &[
-                Reason::Deferred,
-                Reason::Waiting,
-                Reason::Held,
-                Reason::DeadLetter,
-            ],
-            false => &[Reason::Deferred, Reason::Waiting],
+            true => &[Reason::Waiting, Reason::Held, Reason::DeadLetter],
+            false => &[Reason::Waiting],
         };
         for reason in reasons.iter().copied() {
             let mut after = None;
@@ -321,7 +339,9 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
             return None;
         }
         match fates.get(place)? {
-            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) => Some(parent),
+            Fate::Answered(Outcome::Refused(_) | Outcome::Deferred { .. }) | Fate::Waits(_) => {
+                Some(parent)
+            }
             _ => None,
         }
     })
@@ -329,36 +349,8 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
 
 /// What is certain of a record while an existing row of it is being sent.
 fn uncertain(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
-    let (Course::Send(fields), true) = (&entry.course, entry.row) else {
-        return None;
-    };
-    if entry.operation.action != Action::Upsert {
-        return None;
-    }
-    let known = entry.ledger.clone();
-    let ledger = match known.filter(LedgerEntry::exists) {
-        Some(mut known) => {
-            let target = &entry.operation.target;
-            let sent = |id| {
-                let mut slots = fields.iter().map(|f| usize::from(f.slot));
-                slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
-            };
-            known.fingerprints.retain(|(id, _)| !sent(*id));
-            known
-        }
-        None => LedgerEntry {
-            position: entry
-                .ledger
-                .as_ref()
-                .map(|l| l.position)
-                .unwrap_or_default(),
-            existence: Existence::Uncertain,
-            crm_id: None,
-            fingerprints: Vec::new(),
-            parents: Vec::new(),
-        },
-    };
-    Some((entry.operation.record(), ledger))
+    let upsert = entry.operation.action == Action::Upsert;
+    (entry.row && upsert).then(|| planning::doubtful(entry))?
 }
 
 /// It is on the shelf because of the schema of either side.

@@ -26,6 +26,8 @@ pub struct Intake {
     decoder: Decoder,
     mapping: Arc<Mapping>,
     bounds: Bounds,
+    /// Operations that a window usually holds at most.
+    rows: usize,
     /// By table oid, as last described.
     tables: HashMap<u32, Table>,
     frames: VecDeque<Frame>,
@@ -116,6 +118,7 @@ impl Intake {
             decoder,
             mapping,
             bounds,
+            rows: bounds.rows,
             tables: HashMap::new(),
             frames: VecDeque::new(),
             later: VecDeque::new(),
@@ -163,6 +166,11 @@ impl Intake {
     /// The window that fills (or is full) has been sent before, at least in part.
     pub fn is_again(&self) -> bool {
         self.replay.is_some()
+    }
+
+    /// Windows may hold so many times as many operations as they usually do (and no more bytes).
+    pub fn stretch(&mut self, times: usize) {
+        self.bounds.rows = self.rows.saturating_mul(times);
     }
 
     /// The last change taken.

@@ -5,7 +5,7 @@
 //! it into one settlement, and is the only place where progress is made. [`backfill`] reads existing
 //! rows beside the stream; [`overlay`] knows which of them the stream has overtaken, [`rows`] makes them
 //! operations, [`cost`] says what they will cost. [`adapt`] makes new rules when a schema changes.
-//! [`status`] is how it goes, [`command`] what a person asks.
+//! [`drain`] brings back what was deferred. [`status`] is how it goes, [`command`] what a person asks.
 //!
 //! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
 //! [`crate::capture::Source`], [`crate::capture::Reader`], [`crate::sinks::Sink`],
@@ -17,9 +17,11 @@ pub mod backfill;
 pub mod command;
 pub mod contracts;
 pub mod cost;
+pub mod drain;
 pub mod flight;
 pub mod intake;
 pub mod overlay;
+pub mod pressure;
 pub mod rows;
 pub mod settle;
 pub mod start;

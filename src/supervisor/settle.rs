@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage,
+    WindowPage, doubtful,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -61,6 +61,10 @@ pub struct Settled {
     pub page: Option<(WindowPage, Rowcount)>,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
+    /// Records with a high priority that went to the shelf because nothing could be sent.
+    pub urgent: Vec<RecordId>,
+    /// Records on the shelf that such wait for.
+    pub asked: Vec<RecordId>,
 }
 
 /// Turns what became of a window into a settlement.
@@ -81,10 +85,14 @@ pub fn settle(
         shelf: HashMap::new(),
         bearers: Vec::new(),
         refused_removals: HashMap::new(),
+        deferred_removals: HashSet::new(),
         rows: Rowcount::default(),
         settled: Settled::default(),
     };
     let page = extent.page;
+    desk.settled.settlement.ledger.extend(plan.doubts);
+    desk.settled.urgent = plan.urgent;
+    desk.settled.asked = plan.asked;
     for (table, verdicts) in extent.verdicts {
         for (verdict, count) in verdicts {
             desk.count(&table, verdict, i64::try_from(count).unwrap_or(i64::MAX));
@@ -133,6 +141,8 @@ struct Desk<'a> {
     bearers: Vec<(RecordId, RecordId, Option<Pending>)>,
     /// Records that were to make room for a re-key, and why they are still there.
     refused_removals: HashMap<RecordId, Fault>,
+    /// Those of them that were given up for now.
+    deferred_removals: HashSet<RecordId>,
     /// What became of the rows of a backfill.
     rows: Rowcount,
     settled: Settled,
@@ -193,9 +203,12 @@ impl Desk<'_> {
             ) => {
                 // It waited for the record in its place to go, and that did not.
                 let stuck = self.refused_removals.remove(&record);
-                let reason = match stuck {
-                    Some(_) => Reason::DeadLetter,
-                    None => reason,
+                let deferred = self.deferred_removals.remove(&record);
+                let (reason, waits_for) = match stuck {
+                    Some(_) => (Reason::DeadLetter, waits_for),
+                    // Planned again, it goes again.
+                    None if deferred => (Reason::Deferred, None),
+                    None => (reason, waits_for),
                 };
                 self.shelve(entry, reason, waits_for, fault.or(stuck), false);
             }
@@ -216,12 +229,32 @@ impl Desk<'_> {
                 self.settled.released.push(record);
                 self.verdict(&entry, Some(Verdict::Applied));
             }
-            (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
+            (Course::Send(fields), Fate::Answered(Outcome::Refused(fault))) => {
                 self.settled.schema_hint |= hints_at_schema(&fault);
-                if !entry.change && !entry.row && entry.pending.is_none() {
+                if is_removal(&entry) {
                     self.refused_removals.insert(record, fault.clone());
                 }
+                let entry = entry.sending(fields);
+                if is_silence(&fault) {
+                    // It failed without an answer that says that it was not written.
+                    self.settled.settlement.ledger.extend(doubtful(&entry));
+                }
                 self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+            }
+            (Course::Send(fields), Fate::Answered(Outcome::Deferred { doubt })) => {
+                let object = entry.operation.target.id;
+                if self.objects.is_high(object, &fields) {
+                    self.settled.urgent.push(record.clone());
+                }
+                let entry = entry.sending(fields);
+                if doubt {
+                    self.settled.settlement.ledger.extend(doubtful(&entry));
+                }
+                if is_removal(&entry) {
+                    // What wanted its place brings it along again.
+                    self.deferred_removals.insert(record);
+                }
+                self.shelve(entry, Reason::Deferred, None, None, false);
             }
             (Course::Send(_), Fate::Waits(parent)) => {
                 let fault = Fault::new(
@@ -447,6 +480,16 @@ impl Desk<'_> {
             .ledger
             .push((entry.operation.record(), gone));
     }
+}
+
+/// It makes room for a re-key, and stands for no change.
+fn is_removal(entry: &Entry) -> bool {
+    !entry.change && !entry.row && entry.pending.is_none()
+}
+
+/// The CRM never said what became of the record: the code is ours.
+fn is_silence(fault: &Fault) -> bool {
+    !fault.code.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn parent_of(entry: &Entry, field: &Assigned) -> Option<RecordId> {

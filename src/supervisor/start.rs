@@ -19,6 +19,7 @@ use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
 use super::flight::Crew;
 use super::intake::Intake;
+use super::pressure::{watch_crm, watch_wal};
 use super::status::Status;
 use crate::backoff::Backoff;
 use crate::capture::{
@@ -26,12 +27,13 @@ use crate::capture::{
 };
 use crate::change::Position;
 use crate::clock::Clock;
-use crate::config::{self, Config, DestinationKind};
+use crate::config::{Config, DestinationKind};
 use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::Bounds;
+use crate::sinks::budget::Budget;
 use crate::sinks::salesforce::Salesforce;
 use crate::sinks::{Delivery, Discard, Settings, Sink};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
@@ -41,9 +43,6 @@ const COMMANDS: usize = 64;
 
 /// How often a wait for the CRM is explained at the start.
 const EXPLAIN: Duration = Duration::from_secs(3);
-
-/// How often the WAL kept by the slot is looked at.
-const WAL_WATCH: Duration = Duration::from_secs(30);
 
 /// Schemas are not looked at more often than this.
 const LEAST_WATCH: Duration = Duration::from_millis(200);
@@ -92,7 +91,8 @@ pub async fn run(
 ) -> Result<()> {
     let recovered = store.recover().await?;
     let contracts = contracts::configured(config)?;
-    let delivery = Arc::new(connect(config)?);
+    let budget = Budget::new(config.budget, Clock::System, store.spent().await?);
+    let delivery = Arc::new(connect(config)?.within(budget));
     let survey = tokio::select! {
         survey = survey_patiently(config, &delivery) => survey?,
         _ = stop.wait_for(|stop| *stop) => return store.close().await,
@@ -246,10 +246,13 @@ pub async fn run(
         }
     }
     // Alarms are told by the log; the loop does not wait for them.
-    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone()));
+    let source_config = config.source.clone();
+    let wal = tokio::spawn(watch_wal(survey.sql, source_config, Arc::clone(&delivery)));
+    let crm = tokio::spawn(watch_crm(Arc::clone(&delivery), Clock::System));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
     let ended = apply.run(&mut source, &mut receiver, stop).await;
     wal.abort();
+    crm.abort();
     schemas.abort();
     source.stop().await;
     // After an error of the store there is nothing left to close.
@@ -374,30 +377,6 @@ async fn watch_schemas(
         };
         if commands.send(command).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Says so while the slot keeps more WAL than it may.
-async fn watch_wal(mut sql: Sql, source: config::Source) {
-    loop {
-        tokio::time::sleep(WAL_WATCH).await;
-        if sql.is_closed() {
-            match Sql::connect(sql.conninfo()).await {
-                Ok(again) => sql = again,
-                // The replication connection tells what is wrong with the source.
-                Err(_) => continue,
-            }
-        }
-        let Ok(Some(slot)) = sql.slot(&source.slot).await else {
-            continue;
-        };
-        if let Some(kept) = slot.retained.filter(|kept| *kept > source.wal_budget.0) {
-            tracing::error!(
-                slot = %slot.name, kept_mib = kept >> 20, budget_mib = source.wal_budget.0 >> 20,
-                "the slot keeps more WAL than source.wal_budget: see why delivery is behind \
-                 (`syncline status`) before the database's disk is full"
-            );
         }
     }
 }

@@ -102,7 +102,7 @@ async fn remove(
         // The truncate is the change, not each of its removals.
         entry.change = false;
     }
-    let delivered = crew.send(plan, Extent::default()).await?;
+    let delivered = crew.send(plan, Extent::default(), true).await?;
     let settled = settle(delivered, progress, &crew.objects, clock.now());
     status.settled(&settled.settlement);
     crew.store.settle(settled.settlement).await

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
-use crate::planning::Reason;
+use crate::planning::{Leave, Reason};
 use crate::sinks::BreakerState;
+use crate::sinks::budget::BudgetReport;
 use crate::store::{
     Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
 };
@@ -123,6 +124,10 @@ pub struct CrmReport {
     pub operations: u64,
     /// Requests of the day by all clients of the org, and their limit.
     pub daily: Option<Daily>,
+    /// What of them we may use, and for how long that lasts; null while no limit is known.
+    pub budget: Option<BudgetReport>,
+    /// Everything goes to the shelf, because the database would keep too much WAL otherwise.
+    pub deferring_for_wal: bool,
 }
 
 /// Requests of a day.
@@ -243,6 +248,8 @@ impl Basics {
                 used: d.used,
                 limit: d.max,
             }),
+            budget: handle.delivery.budget().report(),
+            deferring_for_wal: handle.delivery.gate().held() == Leave::Nothing,
         });
         report.state = match (capture.connected, failing) {
             (false, _) => State::SourceDown,

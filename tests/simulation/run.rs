@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use syncline::backoff::Backoff;
 use syncline::capture::Reader;
@@ -16,7 +17,7 @@ use syncline::clock::Clock;
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
-use syncline::planning::Bounds;
+use syncline::planning::{Bounds, Leave};
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
@@ -25,14 +26,15 @@ use syncline::supervisor::backfill::{self, Backfill};
 use syncline::supervisor::command::Command;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
+use syncline::supervisor::pressure::watch_crm;
 use syncline::supervisor::status::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::crm::{Crm, Troubles};
 use crate::database::Database;
+use crate::schema::{self, High, Table};
 use crate::script::{Script, Slot};
 use crate::world::{self, History};
-use crate::{schema, schema::Table};
 
 /// What a run (or many) came to.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +71,9 @@ struct Simulation {
     slot: Arc<Slot>,
     crm: Crm,
     losses: u32,
+    high: High,
+    /// The gate to the CRM opens and closes.
+    gated: bool,
 }
 
 /// Runs one seed. Panics when a promise is broken.
@@ -89,6 +94,7 @@ pub fn simulate(seed: u64) -> Outcome {
             down: if kind > 0 { 30 } else { 0 },
             lost_before: if kind > 0 { 20 } else { 0 },
             lost_after: if kind > 0 { 40 } else { 0 },
+            limited: kind > 0 && random.random_bool(0.2),
             locked: if kind > 0 { 30 } else { 0 },
             refused: if kind > 1 {
                 random.random_range(1..15)
@@ -97,7 +103,10 @@ pub fn simulate(seed: u64) -> Outcome {
             },
         };
         let crm = Crm::new(random.random(), troubles);
+        let highs = [High::Nothing, High::Company, High::Contact, High::Note];
         let simulation = Simulation {
+            high: *highs.choose(&mut random).expect("one of them"),
+            gated: random.random_bool(0.6),
             losses: random.random_range(0..40),
             database: Database::new(
                 Arc::clone(&history),
@@ -218,7 +227,7 @@ impl Simulation {
             unmade: BTreeMap::new(),
         };
         let adapter = Adapter::new(
-            Arc::new(schema::config()),
+            Arc::new(schema::config(self.high)),
             Arc::clone(&reader),
             Arc::clone(&delivery),
             world,
@@ -263,6 +272,39 @@ impl Simulation {
             .is_empty();
         let verdicts = store.verdicts().await?;
         let status = Arc::new(Status::new(recovered.progress, verdicts, shelf, any));
+        // The gate: left as it is for a while, then something else; open in the end.
+        let keeper = Arc::clone(&delivery);
+        let mut dice = SmallRng::seed_from_u64(self.random.random());
+        let (gated, ends) = (self.gated, until_done.is_some());
+        let gatekeeper = async move {
+            let mut left = dice.random_range(1..40);
+            while gated && left > 0 {
+                let most = match dice.random_range(0..5) {
+                    0 | 1 => Leave::Nothing,
+                    2 => Leave::High,
+                    _ => Leave::All,
+                };
+                keeper.gate().hold(most);
+                let most = if dice.random_bool(0.1) { 30_000 } else { 800 };
+                let pause = dice.random_range(0..most);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                if ends {
+                    left -= 1;
+                }
+            }
+            keeper.gate().hold(Leave::All);
+        };
+        let prober = watch_crm(
+            Arc::clone(&delivery),
+            Clock::simulated(Timestamp(1_700_000_000_000_000)),
+        );
+        let limited = self.crm.is_limited();
+        let prober = async move {
+            match limited {
+                true => prober.await,
+                false => std::future::pending().await,
+            }
+        };
         let crew = Crew {
             store: Arc::new(store.clone()),
             delivery,
@@ -323,7 +365,15 @@ impl Simulation {
         };
         let life = async {
             let run = apply.run(&mut source, &mut receiver, stopped);
-            let (watched, ran) = tokio::join!(watcher, run);
+            let beside = async {
+                tokio::join!(gatekeeper, prober);
+            };
+            let lives = async { tokio::join!(watcher, run) };
+            tokio::pin!(beside, lives);
+            let (watched, ran) = tokio::select! {
+                ended = &mut lives => ended,
+                () = &mut beside => lives.await,
+            };
             watched?;
             ran
         };

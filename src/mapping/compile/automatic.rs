@@ -232,6 +232,7 @@ impl<'a> Compiler<'a> {
             value_type: wanted.value_type,
             automatic: true,
             backfill: wanted.rule.is_some_and(|r| r.backfill),
+            high: false,
         };
         draft
             .columns
@@ -295,6 +296,7 @@ impl<'a> Compiler<'a> {
                 value_type,
                 automatic: true,
                 backfill: false,
+                high: false,
             });
             let hidden = attnum != 0
                 && !table.source.dropped.is_empty()

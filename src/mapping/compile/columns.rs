@@ -10,7 +10,7 @@ use super::keys::longest;
 use super::normal::zoned;
 use super::{Compiler, Prepared};
 use crate::capture::{CatalogColumn, CatalogTable};
-use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop};
+use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop, Priority};
 use crate::fault::Severity;
 use crate::mapping::bind::null_by_default;
 use crate::mapping::coerce::{Fit, fit};
@@ -200,6 +200,7 @@ impl<'a> Compiler<'a> {
             value_type,
             automatic: false,
             backfill: false,
+            high: rule.priority == Priority::High,
         })
     }
 

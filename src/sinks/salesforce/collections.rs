@@ -378,7 +378,7 @@ impl Rights {
                         return;
                     }
                 }
-                Outcome::Refused(_) | Outcome::Absent => {}
+                Outcome::Refused(_) | Outcome::Absent | Outcome::Deferred { .. } => {}
             }
         }
     }

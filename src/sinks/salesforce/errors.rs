@@ -59,6 +59,16 @@ pub(crate) fn hints_at_schema(fault: &Fault) -> bool {
     codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.schema)
 }
 
+/// Whether the fault says that the day's requests are used up.
+pub(crate) fn is_used_up(fault: &Fault) -> bool {
+    fault.code == "REQUEST_LIMIT_EXCEEDED" && fault.message.contains("TotalRequests")
+}
+
+/// Whether the fault says that too many long requests are under way.
+pub(crate) fn is_crowded(fault: &Fault) -> bool {
+    fault.code == "REQUEST_LIMIT_EXCEEDED" && !is_used_up(fault)
+}
+
 /// Whether the refusal is about fields that are not there, or not writable, for our user.
 pub(super) fn is_field(fault: &Fault) -> bool {
     match fault.code.as_ref() {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use super::errors::{self, Refusal};
 use super::limits;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
+use crate::sinks::budget::Heard;
 use crate::sinks::{DailyUse, Usage};
 
 /// Most bytes of an answer, unpacked. The largest descriptions have some 5 MiB; a read whose answer
@@ -42,10 +43,12 @@ pub(super) enum Call {
     Field,
     /// Giving our user rights.
     Grant,
+    /// What the org says of its limits.
+    Limits,
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 10] = [
+    const ALL: [(Call, &'static str); 11] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -56,7 +59,13 @@ impl Call {
         (Call::Check, "check"),
         (Call::Field, "field"),
         (Call::Grant, "grant"),
+        (Call::Limits, "limits"),
     ];
+
+    /// The org counts it against its daily limit.
+    fn counts(self) -> bool {
+        !matches!(self, Call::Token | Call::Versions)
+    }
 
     pub(super) fn writes(self) -> bool {
         matches!(
@@ -118,7 +127,15 @@ pub(super) fn unreadable(call: Call, what: &'static str) -> Fault {
 pub(super) struct Http {
     client: reqwest::Client,
     calls: [AtomicU64; Call::ALL.len()],
-    daily: Mutex<Option<DailyUse>>,
+    meter: Mutex<Meter>,
+}
+
+/// Requests that count against the daily limit, and what was last said of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    sent: u64,
+    answered: u64,
+    heard: Option<Heard>,
 }
 
 impl Http {
@@ -145,7 +162,7 @@ impl Http {
         Ok(Http {
             client,
             calls: Default::default(),
-            daily: Mutex::new(None),
+            meter: Mutex::default(),
         })
     }
 
@@ -159,10 +176,20 @@ impl Http {
             .iter()
             .zip(&self.calls)
             .map(|((_, word), count)| (*word, count.load(Ordering::Relaxed)));
+        let meter = *self.meter();
         Usage {
             calls: calls.collect(),
-            daily: *self.daily.lock().unwrap_or_else(PoisonError::into_inner),
+            counted: meter.sent,
+            daily: meter.heard.map(|heard| DailyUse {
+                used: heard.used,
+                max: heard.max,
+            }),
+            heard: meter.heard,
         }
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -175,15 +202,26 @@ impl Http {
         if let Some(count) = place.and_then(|i| self.calls.get(i)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let mut response = request.send().await.map_err(|e| network_fault(call, &e))?;
+        if call.counts() {
+            self.meter().sent += 1;
+        }
+        let sent = request.send().await;
+        // One without an answer may have been counted; it is taken to have been.
+        if call.counts() {
+            self.meter().answered += 1;
+        }
+        let mut response = sent.map_err(|e| network_fault(call, &e))?;
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
-        if let Some(daily) = headers
-            .get("sforce-limit-info")
-            .and_then(|v| v.to_str().ok())
-            .and_then(limits::parse)
-        {
-            *self.daily.lock().unwrap_or_else(PoisonError::into_inner) = Some(daily);
+        let daily = headers.get("sforce-limit-info");
+        if let Some(daily) = daily.and_then(|v| v.to_str().ok()).and_then(limits::parse) {
+            let mut meter = self.meter();
+            meter.heard = Some(Heard {
+                used: daily.used,
+                max: daily.max,
+                answered: meter.answered,
+                sent: meter.sent,
+            });
         }
         let mut answer = Answer {
             status: response.status().as_u16(),

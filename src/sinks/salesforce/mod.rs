@@ -66,7 +66,7 @@ use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescript
 use crate::planning::Batch;
 
 pub use self::errors::advice;
-pub(crate) use self::errors::hints_at_schema;
+pub(crate) use self::errors::{hints_at_schema, is_crowded, is_used_up};
 
 /// Bytes of one request that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;
@@ -387,6 +387,16 @@ impl Sink for Salesforce {
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
         Box::pin(self.make_fields(object, specs))
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            // Its headers say all that we want; the body needs a right that we may not have.
+            match self.get(Call::Limits, "/limits").await {
+                Err(fault) if fault.class != Class::Configuration => Err(fault),
+                _ => Ok(()),
+            }
+        })
     }
 
     fn usage(&self) -> Usage {

@@ -13,6 +13,7 @@ use super::super::truncate::empty;
 use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
+use crate::planning::Leave;
 use crate::sinks::BoxFuture;
 
 impl Apply {
@@ -27,6 +28,8 @@ impl Apply {
     pub(super) fn follow(&mut self) {
         let (mapping, objects) = (self.adapter.mapping(), self.adapter.objects());
         self.crew.objects = Arc::clone(objects);
+        let high = objects.high.len();
+        self.crew.delivery.budget().high_objects(high);
         if self.backfill.follow(mapping, objects, self.clock.now()) {
             self.intake.untrack();
         }
@@ -36,7 +39,8 @@ impl Apply {
 
     /// Live changes are not late: existing rows may be read.
     pub(super) fn is_calm(&self) -> bool {
-        if !self.intake.is_hungry() || self.intake.is_again() {
+        let free = self.deferring.leave == Leave::All;
+        if !self.intake.is_hungry() || self.intake.is_again() || !free {
             return false;
         }
         let now = self.clock.now();
@@ -62,7 +66,9 @@ impl Apply {
     pub(super) fn is_due(&self, trigger: &Trigger) -> bool {
         match trigger {
             Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
-            Trigger::News(_) | Trigger::Crm => true,
+            Trigger::News(_) => true,
+            // While nothing may be sent, nothing is asked either.
+            Trigger::Crm => self.deferring.leave == Leave::All,
         }
     }
 
@@ -98,6 +104,7 @@ impl Apply {
                 None => Landed::Settled {
                     progress,
                     due: Due::default(),
+                    piece: None,
                     next: None,
                 },
             })
@@ -139,6 +146,7 @@ impl Apply {
             self.tell();
         }
         settled.settlement.loads.extend(self.backfill.unsaved());
+        self.defer(settled);
         if settled.schema_hint {
             self.look_at_crm();
         }
@@ -153,6 +161,7 @@ impl Apply {
             Ok(Landed::Settled {
                 progress,
                 due: Due::default(),
+                piece: None,
                 next: None,
             })
         })
@@ -167,6 +176,7 @@ impl Apply {
             Ok(Landed::Settled {
                 progress,
                 due: crew.due(mended).await?,
+                piece: None,
                 next: None,
             })
         })
@@ -181,6 +191,7 @@ impl Apply {
             Ok(Landed::Settled {
                 progress,
                 due,
+                piece: None,
                 next: None,
             })
         })

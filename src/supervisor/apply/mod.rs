@@ -18,6 +18,7 @@
 //! - One window is under way at a time; the next one's plan is made from the ledger after it.
 
 mod between;
+mod deferring;
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -28,18 +29,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::deferring::Deferring;
 use super::adapt::{Adapted, Adapter, Trigger};
 use super::backfill::{Answer, Backfill, job};
 use super::command::Command;
+use super::drain::Piece;
 use super::flight::{Crew, Due};
 use super::intake::Intake;
 use super::settle::{Delivered, Extent, Settled, settle};
 use super::status::Status;
 use crate::capture::{Event, Source};
+use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
-use crate::planning::Window;
+use crate::planning::{Leave, Window};
 use crate::sinks::BoxFuture;
 use crate::store::{Intent, Job, JobKind, Progress, Recovered, Settlement, ShelfQuery};
 
@@ -68,6 +72,8 @@ enum Landed {
     Settled {
         progress: Progress,
         due: Due,
+        /// More of what was deferred, if it was looked for.
+        piece: Option<Piece>,
         next: Option<Window>,
     },
     /// A window has been delivered; this is what it comes to.
@@ -127,7 +133,7 @@ pub struct Apply {
     adapting: bool,
     window: Window,
     /// When the first change of the window arrived.
-    filling_since: Option<Instant>,
+    filling_since: Option<Timestamp>,
     /// When progress was last made durable.
     settled_at: Instant,
     /// Postgres waits for an answer.
@@ -139,6 +145,9 @@ pub struct Apply {
     /// What was held for a schema may go by now.
     mended: bool,
     discards: Vec<Command>,
+    deferring: Deferring,
+    /// A window may have been sent before the process ended.
+    recovered: bool,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
     /// Those who asked for a backfill, until it is stored.
@@ -182,6 +191,8 @@ impl Apply {
             rescan: false,
             mended: false,
             discards: Vec::new(),
+            deferring: Deferring::default(),
+            recovered: recovered.intent.is_some(),
             triggers: VecDeque::new(),
             askers: Vec::new(),
             told: Instant::now(),
@@ -197,6 +208,8 @@ impl Apply {
         mut stop: watch::Receiver<bool>,
     ) -> Result<()> {
         self.receive(self.crew.due(true).await?);
+        let urgent = self.crew.urgent().await?;
+        self.deferring.begin(urgent, self.recovered);
         let mut flight: Option<BoxFuture<'static, Result<Landed>>> = None;
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
@@ -205,11 +218,12 @@ impl Apply {
                 self.intake.fill(&mut self.window)?;
             }
             if !self.window.is_quiet() {
-                self.filling_since.get_or_insert_with(Instant::now);
+                self.filling_since.get_or_insert_with(|| self.clock.now());
             }
             if *stop.borrow() {
                 return self.drain(source, flight).await;
             }
+            self.look_at_gate();
             if flight.is_none() {
                 flight = self.launch(None).map(|work| self.begin(work));
             }
@@ -220,6 +234,8 @@ impl Apply {
                 reading = step.map(|step| self.begin(step));
             }
             let wake = self.wake(flight.is_some(), reading.is_some());
+            let later = self.later(flight.is_some());
+            let clock = self.clock.clone();
             let hungry = self.intake.is_hungry();
             tokio::select! {
                 biased;
@@ -244,6 +260,10 @@ impl Apply {
                 event = source.next(), if hungry => self.take(event?),
                 () = async { match wake {
                     Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                } } => {}
+                () = async { match later {
+                    Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 } } => {}
             }
@@ -302,6 +322,8 @@ impl Apply {
                     self.triggers.push_back(Trigger::Catalog(catalog));
                 }
             }
+            // It costs requests that others may need more.
+            Command::LookAtCrm if self.deferring.leave < Leave::All => {}
             Command::LookAtCrm => self.look_at_crm(),
             discard @ Command::Discard { .. } => self.discards.push(discard),
         }
@@ -316,9 +338,8 @@ impl Apply {
         if flying || self.intake.is_replaying() {
             return page;
         }
-        let linger = self.filling_since.map(|since| since + self.pace.linger);
         let idle = (!self.window.is_empty()).then(|| self.settled_at + IDLE);
-        [linger, idle, page].into_iter().flatten().min()
+        [idle, page].into_iter().flatten().min()
     }
 
     /// The window has to go, or may.
@@ -329,14 +350,11 @@ impl Apply {
         if self.intake.is_replaying() {
             return false;
         }
-        let now = Instant::now();
-        if !self.window.is_quiet() || !self.due.is_empty() {
-            let lingered = self
-                .filling_since
-                .is_some_and(|s| now >= s + self.pace.linger);
-            return lingered || !self.due.is_empty();
+        if self.has_lingered() || self.takes_from_shelf() {
+            return true;
         }
-        !self.window.is_empty() && (self.urgent || now >= self.settled_at + IDLE)
+        let idle = Instant::now() >= self.settled_at + IDLE;
+        self.window.is_quiet() && !self.window.is_empty() && (self.urgent || idle)
     }
 
     /// Starts what can be started: settles what came in, together with the intent of the window that
@@ -372,7 +390,7 @@ impl Apply {
                 if self.rescan && self.due.is_empty() {
                     return Some(self.run_rescan());
                 }
-                return None;
+                return self.run_round();
             }
         }
         let mut settled = came_in.unwrap_or_else(|| Settled {
@@ -424,10 +442,9 @@ impl Apply {
     fn rotate(&mut self) -> Window {
         let mut window = std::mem::take(&mut self.window);
         // A window that is sent again has nothing more in it than the first time.
-        let again = self.intake.is_again();
-        let room = if again { 0 } else { self.pace.shelf_rows };
-        let taken = self.due.len().min(room.saturating_sub(window.shelf.len()));
-        window.shelf.extend(self.due.drain(..taken));
+        self.deferring.next = self.deferral();
+        self.take_from_shelf(&mut window);
+        self.deferring.again = false;
         window.shelf.sort();
         window.shelf.dedup();
         self.status.window(&window, self.intake.oldest);
@@ -437,7 +454,7 @@ impl Apply {
         self.filling_since = None;
         self.intake.begin(&mut self.window);
         if !self.window.is_quiet() {
-            self.filling_since = Some(Instant::now());
+            self.filling_since = Some(self.clock.now());
         }
         window
     }
@@ -451,12 +468,14 @@ impl Apply {
         let askers = std::mem::take(&mut self.askers);
         let crew = self.crew.clone();
         let status = Arc::clone(&self.status);
+        let round = self.next_piece();
         Box::pin(async move {
             let Settled {
-                settlement,
+                mut settlement,
                 released,
                 ..
             } = settled;
+            settlement.spent = crew.delivery.budget().unsaved();
             let progress = settlement.progress;
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
@@ -477,9 +496,14 @@ impl Apply {
                 true => crew.released_by(&released).await?,
                 false => Due::default(),
             };
+            let piece = match round {
+                Some(round) => Some(crew.deferred(round).await?),
+                None => None,
+            };
             Ok(Landed::Settled {
                 progress,
                 due,
+                piece,
                 next,
             })
         })
@@ -507,18 +531,22 @@ impl Apply {
             Landed::Settled {
                 progress,
                 due,
+                piece,
                 next,
             } => {
                 self.confirm(progress, source);
+                self.released(&due);
                 self.receive(due);
+                self.drained(piece);
                 let window = next?;
+                let deferral = std::mem::take(&mut self.deferring.next);
                 let crew = self.crew.clone();
                 let shelf_in_use = self.status.shelf_in_use();
                 // Nothing else is under way: it stays what it is until this comes in.
                 let progress = self.progress;
                 let clock = self.clock.clone();
                 Some(Box::pin(async move {
-                    let delivered = crew.fly(window, progress, shelf_in_use).await?;
+                    let delivered = crew.fly(window, progress, shelf_in_use, deferral).await?;
                     let settled = settle(delivered, progress, &crew.objects, clock.now());
                     Ok(Landed::Delivered(settled))
                 }))
