@@ -1,25 +1,24 @@
 //! The running org: everything a request may reach.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use crate::clock::{Clock, Millis, Pace};
+use crate::counters::Counters;
 use crate::faults::Faults;
+use crate::http::Instance;
 use crate::ids::Id;
 use crate::locks::RowLocks;
+use crate::running::Running;
 use crate::sessions::Sessions;
 use crate::soql::Cursor;
 use crate::store::{People, Store};
-use crate::{Config, Error, clock};
-
-/// The daily limit and what has been used of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max: u64,
-    pub(crate) used: u64,
-}
+use crate::usage::Usage;
+use crate::{Config, Error};
 
 /// What a user was last told of an object (or of all objects): a hash of it, and from when
 /// on it counts as changed.
@@ -33,17 +32,56 @@ struct Described {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) config: Config,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) people: People,
+    pub(crate) usage: Usage,
+    pub(crate) tally: Counters,
     pub(crate) sessions: Sessions,
     pub(crate) faults: Faults,
     pub(crate) locks: RowLocks,
+    pub(crate) running: Running,
+    /// Where the org lives, if it has moved.
+    instance: Mutex<Option<Instance>>,
     store: Mutex<Store>,
-    limits: Mutex<Limits>,
+    /// Shut while a transaction is at work.
+    gate: RwLock<()>,
     counters: Mutex<BTreeMap<&'static str, u64>>,
-    cursors: Mutex<HashMap<String, (Instant, Cursor)>>,
+    cursors: Mutex<HashMap<String, (Millis, Cursor)>>,
     described: Mutex<HashMap<(Id, Option<usize>), Described>>,
     requests: AtomicU64,
     failures: AtomicU64,
+}
+
+/// What a thread is at work on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    Transaction,
+    Rehearsal,
+}
+
+thread_local! {
+    static WITHIN: Cell<Within> = const { Cell::new(Within::Nothing) };
+}
+
+/// The store, held.
+pub(crate) struct StoreGuard<'a> {
+    store: MutexGuard<'a, Store>,
+    _gate: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl Deref for StoreGuard<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl DerefMut for StoreGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,27 +91,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl App {
     /// Opens the org of a configuration.
     pub(crate) fn new(config: Config) -> Result<App, Error> {
+        let clock = Arc::new(Clock::new(Pace::ahead(config.clock_offset_ms)));
         let mut store = match &config.data {
-            Some(dir) => Store::open(dir)?,
-            None => Store::new(),
+            Some(dir) => Store::open(dir, clock.clone())?,
+            None => Store::new(clock.clone()),
         };
-        let people = store.fill(&config, clock::now());
+        let people = store.fill(&config, clock.now());
         store.commit()?;
         let faults = Faults::default();
         if let Some(spec) = &config.faults {
             faults.set_spec(spec).map_err(Error::Faults)?;
         }
-        let limits = Limits {
-            max: config.api_limit,
-            used: 0,
-        };
+        let usage = Usage::new(config.api_limit);
+        let secret = config.client_secret.clone();
+        usage.connect(&config.client_id, Some(secret), None);
+        let tally = Counters::default();
+        tally.reset(clock.now());
         Ok(App {
+            clock,
+            usage,
+            tally,
             people,
             sessions: Sessions::default(),
             faults,
-            locks: RowLocks::default(),
+            locks: RowLocks::new(config.lock_wait),
+            running: Running::default(),
+            instance: Mutex::default(),
             store: Mutex::new(store),
-            limits: Mutex::new(limits),
+            gate: RwLock::default(),
             counters: Mutex::default(),
             cursors: Mutex::default(),
             described: Mutex::default(),
@@ -84,8 +129,41 @@ impl App {
     }
 
     /// The store. Never held over an await.
-    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
-        lock(&self.store)
+    pub(crate) fn store(&self) -> StoreGuard<'_> {
+        let gate =
+            (!self.is_within()).then(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
+        let mut store = lock(&self.store);
+        if let Err(error) = store.empty_old_bin() {
+            self.report(&error);
+        }
+        StoreGuard { store, _gate: gate }
+    }
+
+    /// Does some work while no other thread reaches the store. The work must not wait.
+    pub(crate) fn exclusively<T>(&self, rehearsal: bool, work: impl FnOnce() -> T) -> T {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                WITHIN.set(Within::Nothing);
+            }
+        }
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _leave = Leave;
+        WITHIN.set(match rehearsal {
+            true => Within::Rehearsal,
+            false => Within::Transaction,
+        });
+        work()
+    }
+
+    /// Whether this thread is at work within [`App::exclusively`].
+    pub(crate) fn is_within(&self) -> bool {
+        WITHIN.get() != Within::Nothing
+    }
+
+    /// Whether what this thread does is taken back in any case.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        WITHIN.get() == Within::Rehearsal
     }
 
     /// A number for the next request.
@@ -95,32 +173,14 @@ impl App {
 
     /// Counts a request by its kind.
     pub(crate) fn count(&self, kind: &'static str) {
-        *lock(&self.counters).entry(kind).or_default() += 1;
+        if !self.is_rehearsal() {
+            *lock(&self.counters).entry(kind).or_default() += 1;
+        }
     }
 
     /// The counters by kind.
     pub(crate) fn counters(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.counters).clone()
-    }
-
-    /// The daily limit as it stands.
-    pub(crate) fn limits(&self) -> Limits {
-        *lock(&self.limits)
-    }
-
-    /// Changes the daily limit.
-    pub(crate) fn edit_limits(&self, edit: impl FnOnce(&mut Limits)) {
-        edit(&mut lock(&self.limits));
-    }
-
-    /// Takes one API call from the daily limit, unless it is used up.
-    pub(crate) fn take_call(&self) -> bool {
-        let mut limits = lock(&self.limits);
-        let left = limits.used < limits.max;
-        if left {
-            limits.used += 1;
-        }
-        left
     }
 
     /// When a description changed, in whole seconds. Dates on the wire have no finer
@@ -130,7 +190,7 @@ impl App {
         let mut hasher = DefaultHasher::new();
         shown.to_string().hash(&mut hasher);
         let hash = hasher.finish();
-        let second = clock::now().div_euclid(1_000) * 1_000;
+        let second = self.clock.now().div_euclid(1_000) * 1_000;
         let mut known = lock(&self.described);
         let changed = match known.get(&of) {
             Some(before) if before.hash == hash => before.changed,
@@ -144,8 +204,9 @@ impl App {
     /// Keeps a query whose rows do not fit one page. Two days old ones go.
     pub(crate) fn keep_cursor(&self, locator: String, cursor: Cursor) {
         let mut cursors = lock(&self.cursors);
-        cursors.retain(|_, (born, _)| born.elapsed().as_secs() < 2 * 86_400);
-        cursors.insert(locator, (Instant::now(), cursor));
+        let now = self.clock.now();
+        cursors.retain(|_, (born, _)| now - *born < 2 * 86_400_000);
+        cursors.insert(locator, (now, cursor));
     }
 
     /// The query kept under a locator.
@@ -153,6 +214,16 @@ impl App {
         lock(&self.cursors)
             .get(locator)
             .map(|(_, cursor)| cursor.clone())
+    }
+
+    /// Where the org lives, if it has moved.
+    pub(crate) fn instance(&self) -> Option<Instance> {
+        lock(&self.instance).clone()
+    }
+
+    /// Moves the org, or brings it back to where it is called.
+    pub(crate) fn move_to(&self, instance: Option<Instance>) {
+        *lock(&self.instance) = instance;
     }
 
     /// Remembers that the journal could not be written; shown by `GET /sandbox/requests`.

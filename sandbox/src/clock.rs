@@ -1,7 +1,15 @@
-//! Points in time as Salesforce shows them.
+//! The org's time, and points in time as Salesforce shows them.
+//!
+//! An org has a [`Clock`] of its own, which tests set, hurry and let run on. It never runs
+//! backwards: audit fields, rolling limits and history rely on that.
 //!
 //! Audit fields have a resolution of one second and are written `…T12:10:35.000+0000`,
 //! without a colon in the offset. Dates lie between the years 1700 and 4000.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
@@ -10,9 +18,85 @@ use jiff::{Timestamp, ToSpan};
 /// Milliseconds since 1970.
 pub(crate) type Millis = i64;
 
-/// Now.
-pub(crate) fn now() -> Millis {
+/// The machine's time.
+pub(crate) fn machine() -> Millis {
     Timestamp::now().as_millisecond()
+}
+
+/// How the org's time follows from the machine's. Kept in the journal, so that the org's
+/// time goes on over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pace {
+    /// The machine's time at the last setting.
+    machine: Millis,
+    /// The org's time then.
+    org: Millis,
+    /// How many seconds pass in the org while one passes on the machine.
+    pub(crate) rate: f64,
+}
+
+impl Pace {
+    /// The machine's own time, so many milliseconds ahead (or, negative, behind).
+    pub(crate) fn ahead(millis: Millis) -> Pace {
+        let machine = machine();
+        Pace {
+            machine,
+            org: machine.saturating_add(millis),
+            rate: 1.0,
+        }
+    }
+
+    /// Another pace from a moment of the org's on.
+    pub(crate) fn from(org: Millis, rate: f64) -> Pace {
+        Pace {
+            machine: machine(),
+            org,
+            rate,
+        }
+    }
+
+    fn at(&self, machine: Millis) -> Millis {
+        let passed = machine.saturating_sub(self.machine).max(0) as f64 * self.rate;
+        self.org.saturating_add(passed as Millis)
+    }
+}
+
+/// The time of an org.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    pace: Mutex<Pace>,
+    /// The latest time given out: the machine's clock may be set back, ours may not.
+    latest: AtomicI64,
+}
+
+impl Clock {
+    pub(crate) fn new(pace: Pace) -> Clock {
+        Clock {
+            pace: Mutex::new(pace),
+            latest: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> Millis {
+        let now = self.pace().at(machine());
+        self.latest.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on at another pace. The caller made sure that it does not lead back.
+    pub(crate) fn set(&self, pace: Pace) {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
+    }
+
+    /// The same, also to the past: only for an org that has seen nothing yet.
+    pub(crate) fn reset(&self, pace: Pace) {
+        self.set(pace);
+        self.latest.store(pace.org, Ordering::Relaxed);
+    }
 }
 
 fn civil(at: Millis) -> DateTime {
@@ -151,6 +235,20 @@ mod tests {
         ] {
             assert_eq!(parse_datetime(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_clock_hurries_and_never_runs_back() {
+        let clock = Clock::new(Pace::ahead(0));
+        let start = clock.now();
+        clock.set(Pace::from(start + 10_000, 1_000.0));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let later = clock.now();
+        assert!(later >= start + 10_000 + 15_000, "{}", later - start);
+        clock.set(Pace::ahead(0));
+        assert!(clock.now() >= later);
+        clock.reset(Pace::from(1_000, 0.0));
+        assert_eq!((clock.now(), clock.now()), (1_000, 1_000));
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub struct Config {
     pub session: Duration,
     /// The daily limit of API calls.
     pub api_limit: u64,
+    /// How far the org's clock is ahead of the machine's (negative: behind), in
+    /// milliseconds, unless the data folder knows better.
+    pub clock_offset_ms: i64,
     /// How long a write waits for a locked row before `UNABLE_TO_LOCK_ROW`.
     pub lock_wait: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for Config {
             jwt_key: None,
             session: Duration::from_secs(2 * 60 * 60),
             api_limit: 100_000,
+            clock_offset_ms: 0,
             lock_wait: Duration::from_millis(200),
         }
     }

@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const CHECKS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
 
@@ -80,6 +83,19 @@ impl Id {
             let digit = DIGITS.iter().position(|d| d == c).unwrap_or(0) as u64;
             sum.wrapping_mul(62).wrapping_add(digit)
         })
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.short())
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Id, D::Error> {
+        let text = String::deserialize(from)?;
+        Id::parse(&text).ok_or_else(|| D::Error::custom("not a record id"))
     }
 }
 

@@ -11,6 +11,8 @@
 //! - `write/`: the one path of every write
 //! - `soql/`: queries
 //! - `http/`: the wire: OAuth, SOAP login, REST, Tooling, the control interface, the page
+//! - `clock.rs`, `usage.rs`, `counters.rs`: the org's time, limits of a day, calls by kind
+//! - `running.rs`: the limit on requests that run long
 //! - `faults/`, `locks.rs`, `writelog.rs`, `sessions.rs`: what their names say
 //!
 //! The endpoints, the control interface and the faults are described in this crate's
@@ -22,15 +24,18 @@
 mod app;
 mod clock;
 mod config;
+mod counters;
 mod faults;
 mod http;
 mod ids;
 mod locks;
+mod running;
 mod schema;
 mod server;
 mod sessions;
 mod soql;
 mod store;
+mod usage;
 mod write;
 mod writelog;
 

@@ -109,6 +109,23 @@ impl WriteLog {
         &self.entries
     }
 
+    /// Forgets what came after the first entries, numbers too.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if let Some(first) = self.entries.get(len) {
+            self.next = first.seq - 1;
+            self.entries.truncate(len);
+        }
+    }
+
+    /// What came after the first entries was taken back.
+    pub(crate) fn halt(&mut self, len: usize) {
+        let since = self.entries.iter_mut().skip(len);
+        for entry in since.filter(|entry| entry.outcome == "accepted") {
+            entry.outcome = "PROCESSING_HALTED".to_owned();
+            entry.message = Some("rolled back with its transaction".to_owned());
+        }
+    }
+
     /// Forgets the entries. Numbers go on, so that a reader's `after` stays right.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();

@@ -6,6 +6,10 @@
 //! | `throttle_429` | 429 with `Retry-After` (the rule's delay in seconds, default 1) |
 //! | `unavailable` | 503 with an error array |
 //! | `bad_gateway` | 502 with HTML |
+//! | `maintenance` | 503 with HTML, for logins too |
+//! | `false_ok` | 200 with an error array (`code`, `message`); nothing was done |
+//! | `html_ok` | 200 with an HTML page; nothing was done |
+//! | `redirect` | `status` (default 302) to the same path at `location` |
 //! | `timeout_before` | the connection is held for the delay (default 5 s), then dropped; nothing was written |
 //! | `lost` | the request is done, then the connection is dropped without an answer |
 //! | `cut` | the request is done, half of the answer is sent, the connection is closed |
@@ -44,6 +48,10 @@ pub(crate) enum Kind {
     Throttle429,
     Unavailable,
     BadGateway,
+    Maintenance,
+    FalseOk,
+    HtmlOk,
+    Redirect,
     TimeoutBefore,
     Lost,
     Cut,
@@ -93,6 +101,10 @@ pub(crate) struct Rule {
     pub(crate) code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
     /// How often it fitted, and how often it struck. Output only.
     #[serde(default, skip_deserializing)]
     pub(crate) seen: u64,
@@ -116,6 +128,8 @@ impl Rule {
             amount: None,
             code: None,
             message: None,
+            location: None,
+            status: None,
             seen: 0,
             hits: 0,
         }
@@ -160,8 +174,8 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Struck {
     pub(crate) delay: Duration,
     pub(crate) drained: u64,
-    /// Instead of doing the request.
-    pub(crate) instead: Option<(Kind, Duration)>,
+    /// Instead of doing the request: the rule and its delay.
+    pub(crate) instead: Option<(Box<Rule>, Duration)>,
     /// After doing the request: `lost` or `cut`.
     pub(crate) after: Option<Kind>,
 }
@@ -219,10 +233,14 @@ impl Faults {
                 Kind::Slow => struck.delay += delay(1_000),
                 Kind::Drain => struck.drained += rule.amount.unwrap_or(100),
                 Kind::Lost | Kind::Cut => struck.after = struck.after.or(Some(rule.kind)),
-                Kind::TimeoutBefore => {
-                    struck.instead = struck.instead.or(Some((rule.kind, delay(5_000))))
+                kind if struck.instead.is_none() => {
+                    let default = match kind {
+                        Kind::TimeoutBefore => 5_000,
+                        _ => 1_000,
+                    };
+                    struck.instead = Some((Box::new(rule.clone()), delay(default)));
                 }
-                kind => struck.instead = struck.instead.or(Some((kind, delay(1_000)))),
+                _ => {}
             }
         }
         struck
@@ -266,6 +284,7 @@ fn fits(rule: &Rule, seen: &Seen<'_>) -> bool {
     // Logins and the list of versions are hit only by a rule that names their path.
     let path = match &rule.path {
         Some(part) => seen.path.contains(part.as_str()),
+        None if rule.kind == Kind::Maintenance => true,
         None => seen.segments.len() > 2 && seen.segments.iter().any(|s| s == "data"),
     };
     let method = rule
@@ -314,7 +333,7 @@ fn fits_record(rule: &Rule, store: &Store, change: &Change) -> bool {
                 .is_some_and(|at| object.fields[at].external_id)
                 && holds(v)
         }),
-        Action::Update(id) | Action::Delete(id) => {
+        Action::Update(id) | Action::Delete(id) | Action::Undelete(id) | Action::Purge(id) => {
             let row = crate::ids::Id::parse(id).and_then(|id| store.get(id));
             rule.external_ids.contains(id)
                 || row

@@ -11,6 +11,7 @@ use super::rows;
 use crate::app::App;
 use crate::ids::Id;
 use crate::store::Store;
+use crate::store::grants::Viewer;
 use crate::write::error::RecordError;
 use crate::write::{self, Action, Asked, Change, Context, Outcome};
 
@@ -102,7 +103,7 @@ fn too_many(count: usize) -> Result<(), Reply> {
 }
 
 /// Takes `attributes` out of a record and gives its type.
-fn type_of(store: &Store, record: &mut Map<String, Value>) -> Result<usize, Reply> {
+fn type_of(store: &Store, viewer: Viewer, record: &mut Map<String, Value>) -> Result<usize, Reply> {
     let attributes = record.remove("attributes");
     let stated = attributes
         .as_ref()
@@ -115,14 +116,14 @@ fn type_of(store: &Store, record: &mut Map<String, Value>) -> Result<usize, Repl
             "Include an entity type in the attributes of each record: attributes.type is missing",
         ));
     };
-    store.schema.find(name).ok_or_else(|| {
+    store.find_for(viewer, name).ok_or_else(|| {
         let message = format!("sObject type '{name}' is not supported.");
         Reply::error(400, "INVALID_TYPE", &message)
     })
 }
 
-fn context(request: &Request, caller: Caller, all_or_none: bool) -> Context {
-    rows::context(request, caller, "collections", all_or_none)
+fn context(app: &App, request: &Request, caller: Caller, all_or_none: bool) -> Context {
+    rows::context(app, request, caller, "collections", all_or_none)
 }
 
 async fn change(
@@ -138,7 +139,7 @@ async fn change(
         let store = app.store();
         let mut before = None;
         for mut fields in records {
-            let object = type_of(&store, &mut fields)?;
+            let object = type_of(&store, caller.viewer(), &mut fields)?;
             chunks += usize::from(before != Some(object));
             before = Some(object);
             asked.push(one(object, fields, update));
@@ -150,7 +151,7 @@ async fn change(
     }
     let outcomes = write::write(
         app,
-        &context(request, caller, all_or_none),
+        &context(app, request, caller, all_or_none),
         asked,
         request.delay,
     )
@@ -218,10 +219,10 @@ async fn upsert(
     let mut asked: Vec<Asked> = Vec::with_capacity(records.len());
     {
         let store = app.store();
-        let at = rows::object(&store, object)?;
+        let at = rows::object(&store, caller.viewer(), object)?;
         let key = rows::key_field(&store, caller.viewer(), at, key)?;
         for mut fields in records {
-            let stated = type_of(&store, &mut fields)?;
+            let stated = type_of(&store, caller.viewer(), &mut fields)?;
             if stated != at {
                 let message = format!(
                     "The type of each record must be {}, as in the path",
@@ -238,7 +239,7 @@ async fn upsert(
     }
     let outcomes = write::write(
         app,
-        &context(request, caller, all_or_none),
+        &context(app, request, caller, all_or_none),
         asked,
         request.delay,
     )
@@ -283,7 +284,7 @@ async fn delete(app: &App, request: &Request, caller: Caller) -> Result<Reply, R
     };
     let outcomes = write::write(
         app,
-        &context(request, caller, all_or_none),
+        &context(app, request, caller, all_or_none),
         asked,
         request.delay,
     )
@@ -339,7 +340,7 @@ fn retrieve(
         return Err(Reply::error(400, "EXCEEDED_ID_LIMIT", message));
     }
     let store = app.store();
-    let at = rows::object(&store, object)?;
+    let at = rows::object(&store, caller.viewer(), object)?;
     let fields = rows::columns(
         &store,
         caller.viewer(),

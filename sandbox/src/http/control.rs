@@ -6,14 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::request::Request;
-use super::{definitions, schema};
+use super::{definitions, instance, limits, org_rules, schema};
 use crate::app::App;
 use crate::clock;
 use crate::ids::Id;
 use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
-use crate::write::{self, Action, Change, Context};
+use crate::write::{self, Action, Change, Context, Options};
 use crate::writelog::{Filter, WriteEntry};
 
 pub(super) type Answer = Result<Reply, Reply>;
@@ -31,10 +31,29 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
             app.faults.set(crate::faults::Plan::default());
             Ok(Reply::empty(204))
         }
-        ("GET", "limits") => Ok(limits(app)),
-        ("PUT", "limits") => set_limits(app, request),
+        ("GET", "limits") => Ok(limits::show(app)),
+        ("PUT", "limits") => limits::set(app, request),
+        ("GET", "usage") => Ok(limits::usage(app)),
+        ("POST", "usage") => limits::add_usage(app, request),
+        ("PUT", "apps") => limits::connect(app, request),
+        ("GET", "clock") => Ok(limits::clock(app)),
+        ("PUT", "clock") => limits::set_clock(app, request),
+        ("GET", "counters") => Ok(Reply::json(200, app.tally.show())),
+        ("DELETE", "counters") => {
+            app.tally.reset(app.clock.now());
+            Ok(Reply::empty(204))
+        }
         ("DELETE", "sessions") => Ok(Reply::json(200, json!({"ended": app.sessions.close_all()}))),
-        ("POST", "edit") => edit(app, request).await,
+        ("POST", "edit" | "delete" | "undelete") => edit(app, request, word).await,
+        ("GET" | "PUT", "duplicate_rules") => org_rules::duplicates(app, request),
+        ("GET" | "PUT", "validation_rules") => org_rules::validations(app, request),
+        ("GET" | "PUT" | "DELETE", "instance") => instance::route(app, request),
+        ("GET", "locks") => Ok(Reply::json(200, app.locks.show())),
+        ("PUT", "locks") => limits::set_locks(app, request),
+        ("DELETE", "locks") => {
+            app.locks.reset();
+            Ok(Reply::empty(204))
+        }
         ("DELETE", "data") => wipe(app),
         ("GET", "records") => records(app, request),
         ("GET", "schema") => schema::get(app, request),
@@ -111,11 +130,13 @@ struct Writes<'a> {
 }
 
 fn requests(app: &App) -> Reply {
-    let limits = app.limits();
+    let (used, _) = app.usage.calls(app.clock.now());
+    let (running, long, refused) = app.running.counts();
     Reply::json(
         200,
         json!({
-            "by_kind": app.counters(), "api_calls": limits.used, "journal_failures": app.failures(),
+            "running": running, "long": long, "refused_for_long": refused,
+            "by_kind": app.counters(), "api_calls": used, "journal_failures": app.failures(),
         }),
     )
 }
@@ -133,51 +154,17 @@ fn set_faults(app: &App, request: &Request) -> Answer {
     Ok(Reply::json(200, json!(app.faults.show())))
 }
 
-fn limits(app: &App) -> Reply {
-    let limits = app.limits();
-    let store = app.store();
-    Reply::json(
-        200,
-        json!({
-            "max": limits.max, "used": limits.used,
-            "custom_fields": store.settings.custom_fields,
-            "describe_lag_ms": store.settings.describe_lag,
-        }),
-    )
-}
-
-fn set_limits(app: &App, request: &Request) -> Answer {
-    let body = request.json()?;
-    app.edit_limits(|limits| {
-        limits.max = body
-            .get("max")
-            .and_then(Value::as_u64)
-            .unwrap_or(limits.max);
-        limits.used = body
-            .get("used")
-            .and_then(Value::as_u64)
-            .unwrap_or(limits.used);
-    });
-    let number = |key: &str| body.get(key).and_then(Value::as_u64);
-    let mut store = app.store();
-    if let Some(most) = number("custom_fields").and_then(|n| usize::try_from(n).ok()) {
-        store.settings.custom_fields = most;
-    }
-    if let Some(lag) = number("describe_lag_ms").and_then(|n| i64::try_from(n).ok()) {
-        store.settings.describe_lag = lag.min(86_400_000);
-    }
-    drop(store);
-    Ok(limits(app))
-}
-
-async fn edit(app: &App, request: &Request) -> Answer {
+/// What a person does to one record: `POST /sandbox/edit`, `delete` and `undelete`.
+async fn edit(app: &App, request: &Request, word: &str) -> Answer {
     let body = request.json()?;
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    let Some(fields) = body.get("fields").and_then(Value::as_object) else {
-        return Err(refuse("INVALID_ARGUMENT", "fields must be an object"));
+    let fields = match (word, body.get("fields").and_then(Value::as_object)) {
+        ("edit", None) => return Err(refuse("INVALID_ARGUMENT", "fields must be an object")),
+        ("edit", Some(fields)) => fields.clone(),
+        _ => Map::new(),
     };
     let at = match text("at") {
-        None => clock::now(),
+        None => app.clock.now(),
         Some(at) => clock::parse_datetime(at).ok_or_else(|| {
             refuse(
                 "INVALID_ARGUMENT",
@@ -191,25 +178,31 @@ async fn edit(app: &App, request: &Request) -> Answer {
             .or_else(|| app.user_named(name))
             .ok_or_else(|| refuse("INVALID_ARGUMENT", &format!("there is no user {name}")))?,
     };
-    let (object, id) = {
+    let change = {
         let store = app.store();
         let object = find(&store, text("object").unwrap_or(""))?;
-        (object, record_of(&store, object, &body)?)
+        let action = match word {
+            "undelete" => Action::Undelete(binned_of(&store, object, &body)?.to_string()),
+            "delete" => Action::Delete(record_of(&store, object, &body)?.to_string()),
+            _ => Action::Update(record_of(&store, object, &body)?.to_string()),
+        };
+        Change {
+            object,
+            action,
+            fields,
+        }
     };
-    person(app, request, user, at, "edit", object, id, fields.clone()).await
+    person(app, request, user, at, "edit", change).await
 }
 
 /// Writes as a person does on the page or through the control interface.
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn person(
     app: &App,
     request: &Request,
     user: Id,
     at: i64,
     via: &'static str,
-    object: usize,
-    id: Id,
-    fields: Map<String, Value>,
+    change: Change,
 ) -> Answer {
     let ctx = Context {
         user,
@@ -218,11 +211,11 @@ pub(super) async fn person(
         request: request.number,
         via,
         all_or_none: false,
-    };
-    let change = Change {
-        object,
-        action: Action::Update(id.to_string()),
-        fields,
+        // A person who is warned saves all the same.
+        options: Options {
+            save_alerts: true,
+            ..Options::default()
+        },
     };
     let outcome = write::write(app, &ctx, vec![Ok(change)], request.delay)
         .await
@@ -237,6 +230,33 @@ pub(super) async fn person(
         Some(Err(error)) => Err(Reply::refused(&error)),
         None => Err(Reply::not_found()),
     }
+}
+
+/// The record in the recycle bin that a body names: by `id`, or the one with this
+/// `external_id` that went last.
+fn binned_of(store: &Store, object: usize, body: &Value) -> Result<Id, Reply> {
+    let id = body.get("id").and_then(Value::as_str);
+    if let Some(id) = id.and_then(Id::parse) {
+        return Ok(id);
+    }
+    let wanted = body.get("external_id").cloned().unwrap_or(Value::Null);
+    let definition = store.schema.object(object);
+    let found = store.rows(object).filter(|row| {
+        row.deleted.is_some()
+            && row
+                .external_id(definition)
+                .is_some_and(|(_, key)| *key == wanted)
+    });
+    found
+        .max_by_key(|row| row.deleted)
+        .map(|row| row.id)
+        .ok_or_else(|| {
+            let message = format!(
+                "no deleted {} has the external id {wanted}",
+                definition.name
+            );
+            Reply::error(404, "NOT_FOUND", &message)
+        })
 }
 
 /// The record that `id`, or `external_id` (with `external_id_field` if several fields are

@@ -9,6 +9,7 @@ use super::request::Request;
 use crate::app::App;
 use crate::schema::custom;
 use crate::store::Store;
+use crate::store::grants::Viewer;
 
 fn commit(store: &mut Store) -> Result<(), Reply> {
     store
@@ -89,7 +90,8 @@ pub(super) fn objects(app: &App, request: &Request) -> Answer {
     let store = app.store();
     if let Some(name) = request.path(2) {
         let at = find(&store, name)?;
-        let shown = crate::schema::describe::object(&store.schema, at, "v66.0", |_, f| {
+        let all = store.object_rights(Viewer::Sandbox, at);
+        let shown = crate::schema::describe::object(&store.schema, at, "v66.0", all, |_, f| {
             (!f.gone).then_some(true)
         });
         return Ok(Reply::json(200, shown));

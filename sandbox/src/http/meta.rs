@@ -9,6 +9,7 @@ use super::{oauth, rows};
 use crate::app::App;
 use crate::clock;
 use crate::schema::describe;
+use crate::usage::Daily;
 
 /// `/services/data/vNN.0`
 pub(super) fn root(app: &App, request: &Request, caller: Caller, version: u32) -> Reply {
@@ -54,11 +55,13 @@ fn unless_known(
 /// `…/sobjects`
 pub(super) fn global(app: &App, request: &Request, caller: Caller, version: u32) -> Reply {
     let version = format!("v{version}.0");
+    let viewer = caller.viewer();
     let store = app.store();
     let mut list: Vec<Value> = store
         .schema
         .iter()
-        .map(|(_, o)| describe::summary(o, &version))
+        .filter(|(at, _)| store.object_rights(viewer, *at).read)
+        .map(|(at, o)| describe::summary(o, &version, store.object_rights(viewer, at)))
         .collect();
     drop(store);
     list.sort_by_key(|o| o["name"].as_str().map(str::to_owned));
@@ -69,7 +72,9 @@ pub(super) fn global(app: &App, request: &Request, caller: Caller, version: u32)
 /// `…/sobjects/{object}`
 pub(super) fn object(app: &App, caller: Caller, version: u32, at: usize) -> Reply {
     let store = app.store();
-    let summary = describe::summary(store.schema.object(at), &format!("v{version}.0"));
+    let rights = store.object_rights(caller.viewer(), at);
+    let version_name = format!("v{version}.0");
+    let summary = describe::summary(store.schema.object(at), &version_name, rights);
     let recent: Vec<Value> = store
         .rows(at)
         .rev()
@@ -95,12 +100,13 @@ pub(super) fn describe(
         return Reply::wrong_method(&request.method, "GET,HEAD");
     }
     let store = app.store();
-    let Ok(at) = rows::object(&store, name) else {
+    let Ok(at) = rows::object(&store, caller.viewer(), name) else {
         return Reply::not_found();
     };
     let version = format!("v{version}.0");
     let viewer = caller.viewer();
-    let shown = describe::object(&store.schema, at, &version, |position, field| {
+    let rights = store.object_rights(viewer, at);
+    let shown = describe::object(&store.schema, at, &version, rights, |position, field| {
         store
             .sees(viewer, at, position, field)
             .then(|| store.may_edit(viewer, at, position, field))
@@ -116,16 +122,21 @@ pub(super) fn limits(app: &App, request: &Request, rest: &[&str]) -> Reply {
         [word] if word.eq_ignore_ascii_case("recordcount") => return record_count(app, request),
         _ => return Reply::not_found(),
     }
-    let limits = app.limits();
+    let now = app.clock.now();
+    let (used, max) = app.usage.calls(now);
+    let daily = |daily| {
+        let (max, left) = app.usage.daily(daily, now);
+        json!({"Max": max, "Remaining": left})
+    };
     let pair = |max: u64, left: u64| json!({"Max": max, "Remaining": left});
     Reply::json(
         200,
         json!({
-            "DailyApiRequests": pair(limits.max, limits.max.saturating_sub(limits.used)),
+            "DailyApiRequests": pair(max, max - used),
             "DailyAsyncApexExecutions": pair(250_000, 250_000),
-            "DailyBulkApiBatches": pair(15_000, 15_000),
+            "DailyBulkApiBatches": daily(Daily::BulkBatches),
             "DailyBulkV2QueryFileStorageMB": pair(976_562, 976_562),
-            "DailyBulkV2QueryJobs": pair(10_000, 10_000),
+            "DailyBulkV2QueryJobs": daily(Daily::BulkQueryJobs),
             "DataStorageMB": pair(1_024, 1_024),
             "FileStorageMB": pair(1_024, 1_024),
             "PermissionSets": {"Max": 1_500, "Remaining": 1_498, "CreateCustom": pair(1_000, 998)},

@@ -5,10 +5,15 @@
 
 mod auth;
 mod collections;
+mod composite;
 mod control;
 mod definitions;
+mod instance;
+mod kind;
+mod limits;
 mod meta;
 mod oauth;
+mod org_rules;
 mod pages;
 mod query;
 mod replication;
@@ -29,7 +34,10 @@ use hyper::Response;
 use hyper::http::request::Parts;
 
 use crate::app::App;
-use crate::faults::{Kind, Seen};
+use crate::clock;
+use crate::counters::Counted;
+use crate::faults::{Kind, Rule, Seen};
+pub(crate) use instance::Instance;
 use reply::Reply;
 use request::Request;
 
@@ -59,9 +67,40 @@ pub(crate) async fn handle(
         app.count("control");
         (route_control(app, &request).await, Ending::Whole)
     } else {
-        struck(app, &mut request).await
+        let (reply, ending) = entered(app, &mut request).await;
+        counted(app, &request, &reply);
+        (reply, ending)
     };
+    let date = clock::http_date(app.clock.now());
+    let reply = reply.header("Date", &date);
     (reply.finish(request.pretty(), request.takes_gzip()), ending)
+}
+
+/// Enters a request of the API into the counters.
+fn counted(app: &App, request: &Request, reply: &Reply) {
+    let word = request.path(1).unwrap_or("").to_lowercase();
+    let kind = match word.as_str() {
+        "soap" => soap::operation(request).map(|call| match call {
+            "undelete" => "soap undelete",
+            _ => "soap emptyRecycleBin",
+        }),
+        "data" if request.segments.len() > 2 => Some(kind::of(request)),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        if (word == "soap" || request.path(2) == Some("token")) && reply.status() == 200 {
+            app.tally.login();
+        }
+        return;
+    };
+    app.tally.count(Counted {
+        kind,
+        app: auth::app(app, request)
+            .map(|who| app.usage.name(who))
+            .unwrap_or_default(),
+        records: kind::records(request, kind),
+        status: reply.status(),
+    });
 }
 
 fn is_control(request: &Request) -> bool {
@@ -76,6 +115,26 @@ async fn route_control(app: &Arc<App>, request: &Request) -> Reply {
     }
 }
 
+/// A request of the API, if the org lets it in.
+async fn entered(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
+    if request.path(1) != Some("data") || request.segments.len() == 2 {
+        return struck(app, request).await;
+    }
+    if let Some(reply) = instance::elsewhere(app, request) {
+        return (reply, Ending::Whole);
+    }
+    let Some(_progress) = app.running.enter(request.number) else {
+        let reply = too_many_long();
+        return (rest::with_limits(app, request, reply), Ending::Whole);
+    };
+    struck(app, request).await
+}
+
+fn too_many_long() -> Reply {
+    let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
+    Reply::error(403, "REQUEST_LIMIT_EXCEEDED", message)
+}
+
 /// A request of the API, with the faults that hit it.
 async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
     let struck = app.faults.request(&Seen {
@@ -85,15 +144,16 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
         body: &request.body,
     });
     if struck.drained > 0 {
-        app.edit_limits(|limits| limits.used = limits.max.min(limits.used + struck.drained));
+        let other = app.usage.app("other");
+        app.usage.add(other, app.clock.now(), struck.drained);
     }
-    if let Some((kind, delay)) = struck.instead {
+    if let Some((rule, delay)) = struck.instead {
         app.count("struck by a fault");
-        return instead(app, request, kind, delay).await;
+        return instead(app, request, &rule, delay).await;
     }
     let writes = request.method != "GET"
         && request.method != "HEAD"
-        && request.raw_path.contains("/sobjects");
+        && (request.raw_path.contains("/sobjects") || request.raw_path.contains("/composite"));
     if writes {
         request.delay = struck.delay + app.faults.latency();
     } else if !struck.delay.is_zero() {
@@ -110,13 +170,33 @@ async fn struck(app: &Arc<App>, request: &mut Request) -> (Reply, Ending) {
 async fn instead(
     app: &Arc<App>,
     request: &Request,
-    kind: Kind,
+    rule: &Rule,
     delay: Duration,
 ) -> (Reply, Ending) {
-    let reply = match kind {
-        Kind::Throttle => {
-            let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
-            Reply::error(403, "REQUEST_LIMIT_EXCEEDED", message)
+    let reply = match rule.kind {
+        Kind::Throttle => too_many_long(),
+        Kind::Maintenance => Reply::text(
+            503,
+            "text/html; charset=UTF-8",
+            "<html><head><title>Down for Maintenance</title></head><body><h1>We are down for \
+             maintenance.</h1><p>Sorry for the inconvenience. We'll be back shortly.</p></body></html>",
+        ),
+        Kind::FalseOk => {
+            let code = rule.code.as_deref().unwrap_or("UNKNOWN_EXCEPTION");
+            let message = rule.message.as_deref();
+            Reply::error(
+                200,
+                code,
+                message.unwrap_or("An unexpected error occurred."),
+            )
+        }
+        Kind::HtmlOk => Reply::html(
+            "<html><head><title>Login</title></head><body><h1>Please log in</h1></body></html>",
+        ),
+        Kind::Redirect => {
+            let to = rule.location.as_deref().unwrap_or(&request.base);
+            let status = rule.status.unwrap_or(302);
+            return (instance::redirected(status, to, request), Ending::Whole);
         }
         Kind::Throttle429 => {
             let reply = Reply::error(
@@ -147,5 +227,5 @@ async fn instead(
             "Server is temporarily unavailable. Please try again later.",
         ),
     };
-    (rest::with_limits(app, reply), Ending::Whole)
+    (rest::with_limits(app, request, reply), Ending::Whole)
 }

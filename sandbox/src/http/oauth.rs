@@ -13,7 +13,6 @@ use super::auth;
 use super::reply::Reply;
 use super::request::{Request, form};
 use crate::app::App;
-use crate::clock;
 use crate::ids::Id;
 
 const JWT_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -38,7 +37,7 @@ pub(super) fn identity(app: &App, request: &Request) -> Reply {
         .query("oauth_token")
         .map(str::to_owned)
         .or_else(|| auth::token(request));
-    let caller = token.and_then(|t| app.sessions.user(&t, app.config.session));
+    let caller = token.and_then(|t| auth::of_token(app, &t));
     let asked = request.path(2).and_then(Id::parse);
     match (caller, asked) {
         (Some(_), Some(user)) if app.store().live(user).is_some() => {
@@ -93,8 +92,10 @@ fn token(app: &App, request: &Request) -> Reply {
             field("client_secret").map(str::to_owned),
         ),
     };
-    let known_client = id.as_deref() == Some(app.config.client_id.as_str());
-    let known_secret = secret.as_deref() == Some(app.config.client_secret.as_str());
+    let client = id.unwrap_or_default();
+    let expected = app.usage.secret(&client);
+    let known_client = expected.is_some();
+    let known_secret = known_client && secret == expected;
     app.count("oauth");
     match field("grant_type") {
         Some("client_credentials") => {
@@ -104,7 +105,7 @@ fn token(app: &App, request: &Request) -> Reply {
             if !known_secret {
                 return failed(400, "invalid_client", "invalid client credentials");
             }
-            granted(app, request, app.people.integration)
+            granted(app, request, app.people.integration, &client)
         }
         Some("password") => {
             if !known_client {
@@ -116,12 +117,12 @@ fn token(app: &App, request: &Request) -> Reply {
             match field("username")
                 .and_then(|name| login(app, name, field("password").unwrap_or("")))
             {
-                Some(user) => granted(app, request, user),
+                Some(user) => granted(app, request, user, &client),
                 None => failed(400, "invalid_grant", "authentication failure"),
             }
         }
         Some(JWT_GRANT) => match assertion(app, field("assertion").unwrap_or("")) {
-            Ok(user) => granted(app, request, user),
+            Ok((user, client)) => granted(app, request, user, &client),
             Err((error, description)) => failed(400, error, &description),
         },
         _ => failed(400, "unsupported_grant_type", "grant type not supported"),
@@ -136,7 +137,7 @@ pub(super) fn login(app: &App, username: &str, password: &str) -> Option<Id> {
 
 type Denied = (&'static str, String);
 
-fn assertion(app: &App, text: &str) -> Result<Id, Denied> {
+fn assertion(app: &App, text: &str) -> Result<(Id, String), Denied> {
     let denied = |what: &str| ("invalid_grant", what.to_owned());
     let parts: Vec<&str> = text.split('.').collect();
     let [header, claims, signature] = parts[..] else {
@@ -151,7 +152,8 @@ fn assertion(app: &App, text: &str) -> Result<Id, Denied> {
     if header.get("alg").and_then(Value::as_str) != Some("RS256") || signature.is_empty() {
         return Err(denied("invalid assertion: only RS256 is supported"));
     }
-    if claims.get("iss").and_then(Value::as_str) != Some(app.config.client_id.as_str()) {
+    let client = claims.get("iss").and_then(Value::as_str).unwrap_or("");
+    if app.usage.secret(client).is_none() {
         return Err(("invalid_client_id", "client identifier invalid".to_owned()));
     }
     if let Some(key) = &app.config.jwt_key {
@@ -171,7 +173,7 @@ fn assertion(app: &App, text: &str) -> Result<Id, Denied> {
         None => None,
     };
     let millis = expiry.map(|e| if e > 1e11 { e } else { e * 1_000.0 });
-    if millis.is_none_or(|e| e < clock::now() as f64) {
+    if millis.is_none_or(|e| e < app.clock.now() as f64) {
         return Err(denied("expired authorization code"));
     }
     if claims.get("aud").is_none_or(Value::is_null) {
@@ -183,21 +185,24 @@ fn assertion(app: &App, text: &str) -> Result<Id, Denied> {
         .and_then(Value::as_str)
         .unwrap_or("");
     app.user_named(sub)
+        .map(|user| (user, client.to_owned()))
         .ok_or_else(|| denied("user hasn't approved this consumer"))
 }
 
-fn granted(app: &App, request: &Request, user: Id) -> Reply {
-    let token = app.sessions.open(app.people.organization, user);
+fn granted(app: &App, request: &Request, user: Id, client: &str) -> Reply {
+    let now = app.clock.now();
+    let of = app.usage.app(client);
+    let token = app.sessions.open(app.people.organization, user, of, now);
     Reply::json(
         200,
         json!({
             "access_token": token,
             "signature": "c2FuZGJveA==",
             "scope": "api id",
-            "instance_url": request.base,
+            "instance_url": super::instance::base(app, request),
             "id": identity_url(app, request, user),
             "token_type": "Bearer",
-            "issued_at": clock::now().to_string(),
+            "issued_at": now.to_string(),
         }),
     )
     .header("Cache-Control", "no-store")

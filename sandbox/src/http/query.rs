@@ -7,7 +7,6 @@ use super::auth::Caller;
 use super::reply::Reply;
 use super::request::Request;
 use crate::app::App;
-use crate::clock;
 use crate::soql;
 
 /// Rows on a page unless asked otherwise.
@@ -29,7 +28,7 @@ pub(super) fn run(
         return Reply::error(400, "MALFORMED_QUERY", "A query string has to be specified");
     };
     let mut store = app.store();
-    let cursor = match soql::run(&store, caller.viewer(), query, deleted, clock::now()) {
+    let cursor = match soql::run(&store, caller.viewer(), query, deleted, app.clock.now()) {
         Ok(cursor) => cursor,
         Err(error) => return Reply::error(400, error.code, &error.message),
     };

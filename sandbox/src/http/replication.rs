@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::auth::Caller;
 use super::reply::Reply;
 use super::request::Request;
 use super::rows;
@@ -15,7 +16,7 @@ fn refuse(message: &str) -> Reply {
     Reply::error(400, "INVALID_REPLICATION_DATE", message)
 }
 
-fn window(request: &Request, days: i64) -> Result<(Millis, Millis), Reply> {
+fn window(request: &Request, days: i64, now: Millis) -> Result<(Millis, Millis), Reply> {
     let read = |name: &str| {
         let text = request.query(name).unwrap_or("");
         // Clients send a + unencoded now and then; it arrives as a space.
@@ -30,7 +31,7 @@ fn window(request: &Request, days: i64) -> Result<(Millis, Millis), Reply> {
             "startDate must be at least one minute before endDate",
         ));
     }
-    if start < clock::now() - days * DAY {
+    if start < now - days * DAY {
         return Err(refuse(&format!(
             "startDate before org's last purge date: it is more than {days} days ago"
         )));
@@ -39,20 +40,21 @@ fn window(request: &Request, days: i64) -> Result<(Millis, Millis), Reply> {
 }
 
 /// `…/sobjects/{object}/deleted/?start=&end=` and the like for `updated`.
-pub(super) fn route(app: &App, request: &Request, name: &str, word: &str) -> Reply {
+pub(super) fn route(app: &App, request: &Request, caller: Caller, name: &str, word: &str) -> Reply {
     if request.method != "GET" && request.method != "HEAD" {
         return Reply::wrong_method(&request.method, "GET,HEAD");
     }
     let deleted = word.eq_ignore_ascii_case("deleted");
     let store = app.store();
-    let Ok(at) = rows::object(&store, name) else {
+    let Ok(at) = rows::object(&store, caller.viewer(), name) else {
         return Reply::not_found();
     };
-    let (start, end) = match window(request, if deleted { 15 } else { 30 }) {
+    let now = app.clock.now();
+    let (start, end) = match window(request, if deleted { 15 } else { 30 }, now) {
         Ok(window) => window,
         Err(reply) => return reply,
     };
-    let covered = clock::datetime(end.min(clock::now().div_euclid(MINUTE) * MINUTE));
+    let covered = clock::datetime(end.min(now.div_euclid(MINUTE) * MINUTE));
     let within = |at: Millis| start <= at && at < end;
     if deleted {
         let list: Vec<Value> = store
@@ -65,7 +67,7 @@ pub(super) fn route(app: &App, request: &Request, name: &str, word: &str) -> Rep
             200,
             json!({
                 "deletedRecords": list,
-                "earliestDateAvailable": clock::datetime(clock::now() - 15 * DAY),
+                "earliestDateAvailable": clock::datetime(now - 15 * DAY),
                 "latestDateCovered": covered,
             }),
         );

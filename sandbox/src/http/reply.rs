@@ -85,6 +85,28 @@ impl Reply {
         Reply::error(405, "METHOD_NOT_ALLOWED", &message).header("Allow", allowed)
     }
 
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The headers that tell of what is in the body, as an object.
+    pub(crate) fn shown_headers(&self) -> Value {
+        let headers = self.headers.iter();
+        let shown = headers.filter(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        let pairs = shown.map(|(name, value)| (name.clone(), Value::String(value.clone())));
+        Value::Object(pairs.collect())
+    }
+
+    /// The body as a value: null if there is none.
+    pub(crate) fn into_body(self) -> Value {
+        match self.body {
+            Body::Empty => Value::Null,
+            Body::Json(value) => value,
+            Body::Text(text) => Value::String(text),
+        }
+    }
+
     /// The message of an error array.
     pub(crate) fn first_message(&self) -> Option<String> {
         match &self.body {
@@ -127,6 +149,13 @@ impl Reply {
             response
                 .headers_mut()
                 .insert("content-encoding", HeaderValue::from_static("gzip"));
+            // Another form of the same thing has a tag of its own.
+            let tag = response.headers().get("etag").and_then(|t| t.to_str().ok());
+            let tag = tag.and_then(|t| t.strip_suffix('"'));
+            let tag = tag.and_then(|t| HeaderValue::try_from(format!("{t}--gzip\"")).ok());
+            if let Some(tag) = tag {
+                response.headers_mut().insert("etag", tag);
+            }
         }
         response
     }

@@ -31,6 +31,7 @@ pub(crate) struct Request {
     /// How long a write is to take, with its rows locked.
     pub(crate) delay: Duration,
     pub(crate) base: String,
+    raw_query: String,
     query: Vec<(String, String)>,
     headers: HashMap<String, String>,
 }
@@ -47,6 +48,13 @@ pub(crate) fn form(text: &str) -> Vec<(String, String)> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(name), decode(value))
         })
+        .collect()
+}
+
+fn segments(path: &str) -> Vec<String> {
+    let segments = path.split('/').filter(|s| !s.is_empty());
+    segments
+        .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
         .collect()
 }
 
@@ -78,10 +86,7 @@ impl Request {
             Some(method) if head.method == "POST" => method,
             _ => head.method.as_str().to_uppercase(),
         };
-        let segments = raw_path.split('/').filter(|s| !s.is_empty());
-        let segments = segments
-            .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
-            .collect();
+        let segments = segments(&raw_path);
         let base = match headers.get("host") {
             Some(host) => format!("http://{host}"),
             None => format!("http://{address}"),
@@ -103,9 +108,47 @@ impl Request {
             body,
             delay: Duration::ZERO,
             base,
+            raw_query: raw_query.to_owned(),
             query,
             headers,
         })
+    }
+
+    /// A request that came in the body of this one, with the same caller.
+    pub(crate) fn inner(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        body: &Value,
+    ) -> Request {
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let body = match body {
+            Value::Null => Bytes::new(),
+            body => Bytes::from(body.to_string()),
+        };
+        let mut all = self.headers.clone();
+        for conditional in [
+            "if-match",
+            "if-none-match",
+            "if-modified-since",
+            "if-unmodified-since",
+        ] {
+            all.remove(conditional);
+        }
+        all.extend(headers.iter().cloned());
+        Request {
+            number: self.number,
+            method: method.to_owned(),
+            raw_path: path.to_owned(),
+            segments: segments(path),
+            body,
+            delay: Duration::ZERO,
+            base: self.base.clone(),
+            raw_query: query.to_owned(),
+            query: form(query),
+            headers: all,
+        }
     }
 
     /// A segment of the path.
@@ -135,6 +178,14 @@ impl Request {
     pub(crate) fn takes_gzip(&self) -> bool {
         self.header("accept-encoding")
             .is_some_and(|e| e.contains("gzip"))
+    }
+
+    /// The path with its query, as it came.
+    pub(crate) fn target(&self) -> String {
+        match self.raw_query.is_empty() {
+            true => self.raw_path.clone(),
+            false => format!("{}?{}", self.raw_path, self.raw_query),
+        }
     }
 
     /// The parameters of a form in the body.

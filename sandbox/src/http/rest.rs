@@ -1,5 +1,6 @@
 //! `/services/…`: versions, the session, the daily limit, and which handler answers.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::auth::{self, Caller};
 use super::reply::Reply;
 use super::request::Request;
-use super::{collections, meta, oauth, query, replication, rows, soap, tooling};
+use super::{collections, composite, meta, oauth, query, replication, rows, soap, tooling};
 use crate::app::App;
 
 /// Versions in the list. The CLI takes two-digit ones only.
@@ -26,12 +27,9 @@ const SEASONS: [&str; 7] = [
 ];
 
 /// Adds the header that tells how much of the daily limit is used.
-pub(super) fn with_limits(app: &App, reply: Reply) -> Reply {
-    let limits = app.limits();
-    reply.header(
-        "Sforce-Limit-Info",
-        &format!("api-usage={}/{}", limits.used, limits.max),
-    )
+pub(super) fn with_limits(app: &App, request: &Request, reply: Reply) -> Reply {
+    let who = auth::app(app, request);
+    reply.header("Sforce-Limit-Info", &app.usage.header(who, app.clock.now()))
 }
 
 /// Answers a request below `/services` or `/id`.
@@ -39,9 +37,11 @@ pub(super) async fn route(app: &Arc<App>, request: &Request) -> Reply {
     match (request.path(0), request.path(1)) {
         (Some("id"), _) => oauth::identity(app, request),
         (_, Some("oauth2")) => oauth::route(app, request),
-        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => soap::route(app, request),
+        (_, Some(word)) if word.eq_ignore_ascii_case("soap") => {
+            with_limits(app, request, soap::route(app, request).await)
+        }
         (_, Some("data")) if request.segments.len() == 2 => versions(),
-        (_, Some("data")) => with_limits(app, versioned(app, request).await),
+        (_, Some("data")) => with_limits(app, request, versioned(app, request).await),
         _ => Reply::not_found(),
     }
 }
@@ -86,15 +86,38 @@ async fn versioned(app: &Arc<App>, request: &Request) -> Reply {
             format!("Content-Type header specified in HTTP request is not supported: {kind}");
         return Reply::error(415, "UNSUPPORTED_MEDIA_TYPE", &message);
     }
-    if !app.take_call() {
-        app.count("refused by the daily limit");
-        return Reply::error(
-            403,
-            "REQUEST_LIMIT_EXCEEDED",
-            "TotalRequests Limit exceeded.",
-        );
+    if let Some(refusal) = charge(app, caller) {
+        return refusal;
     }
     dispatch(app, request, caller, version).await
+}
+
+/// Takes one call from the daily limit, or refuses it.
+pub(super) fn charge(app: &App, caller: Caller) -> Option<Reply> {
+    if app.usage.take(caller.app, app.clock.now()) {
+        app.tally.charged(1);
+        return None;
+    }
+    app.count("refused by the daily limit");
+    Some(Reply::error(
+        403,
+        "REQUEST_LIMIT_EXCEEDED",
+        "TotalRequests Limit exceeded.",
+    ))
+}
+
+/// Answers a request that is part of another, which was let in and paid for.
+pub(super) fn within<'a>(
+    app: &'a Arc<App>,
+    request: &'a Request,
+    caller: Caller,
+) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
+    Box::pin(async move {
+        match version(request.path(2).unwrap_or("")) {
+            Ok(version) => dispatch(app, request, caller, version).await,
+            Err(reply) => reply,
+        }
+    })
 }
 
 async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u32) -> Reply {
@@ -127,6 +150,10 @@ async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u3
             app.count("collections");
             collections::route(app, request, caller, version, rest).await
         }
+        (Some("composite"), rest) => {
+            app.count("composite");
+            composite::route(app, request, caller, version, rest).await
+        }
         (Some("sobjects"), []) => {
             app.count("describe");
             meta::global(app, request, caller, version)
@@ -137,7 +164,7 @@ async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u3
         }
         (Some("sobjects"), [object, word]) if is_replication(word) => {
             app.count("replication");
-            replication::route(app, request, object, word)
+            replication::route(app, request, caller, object, word)
         }
         (Some("sobjects"), [object, rest @ ..]) => {
             app.count("rows");

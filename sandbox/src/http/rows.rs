@@ -14,11 +14,11 @@ use crate::store::grants::Viewer;
 use crate::store::row::Row;
 use crate::write::error::RecordError;
 use crate::write::values::NO_PLACE;
-use crate::write::{self, Action, Change, Context, Outcome};
+use crate::write::{self, Action, Change, Context, OnlyIf, Options, Outcome};
 
 /// The object of a path.
-pub(super) fn object(store: &Store, name: &str) -> Result<usize, Reply> {
-    store.schema.find(name).ok_or_else(Reply::not_found)
+pub(super) fn object(store: &Store, viewer: Viewer, name: &str) -> Result<usize, Reply> {
+    store.find_for(viewer, name).ok_or_else(Reply::not_found)
 }
 
 /// The field of a path that an upsert or lookup is keyed by.
@@ -42,6 +42,7 @@ pub(super) fn key_field(
 
 /// The writer of a request.
 pub(super) fn context(
+    app: &App,
     request: &Request,
     caller: Caller,
     via: &'static str,
@@ -50,10 +51,31 @@ pub(super) fn context(
     Context {
         user: caller.user,
         viewer: caller.viewer(),
-        at: clock::now(),
+        at: app.clock.now(),
         request: request.number,
         via,
         all_or_none,
+        options: duplicate_options(request),
+    }
+}
+
+/// `Sforce-Duplicate-Rule-Header: allowSave=true; includeRecordDetails=true`
+fn duplicate_options(request: &Request) -> Options {
+    let header = request
+        .header("sforce-duplicate-rule-header")
+        .unwrap_or("")
+        .to_lowercase();
+    let set = |wanted: &str| {
+        let mut parts = header.split([';', ',']);
+        parts.any(|part| {
+            part.split_once('=')
+                .is_some_and(|(name, value)| name.trim() == wanted && value.trim() == "true")
+        })
+    };
+    Options {
+        save_alerts: set("allowsave"),
+        record_details: set("includerecorddetails"),
+        ..Options::default()
     }
 }
 
@@ -104,7 +126,7 @@ pub(super) async fn route(
     name: &str,
     rest: &[&str],
 ) -> Reply {
-    let at = match object(&app.store(), name) {
+    let at = match object(&app.store(), caller.viewer(), name) {
         Ok(at) => at,
         Err(reply) => return reply,
     };
@@ -164,8 +186,10 @@ async fn single(
     request: &Request,
     caller: Caller,
     change: Change,
+    only_if: OnlyIf,
 ) -> Result<crate::write::Done, RecordError> {
-    let ctx = context(request, caller, "row", false);
+    let mut ctx = context(app, request, caller, "row", false);
+    ctx.options.only_if = only_if;
     let outcome: Option<Outcome> = write::write(app, &ctx, vec![Ok(change)], request.delay)
         .await
         .pop();
@@ -207,7 +231,7 @@ async fn create(
         action: Action::Create,
         fields,
     };
-    let done = single(app, request, caller, change)
+    let done = single(app, request, caller, change, OnlyIf::default())
         .await
         .map_err(|e| Reply::refused(&e))?;
     let name = app.store().schema.object(at).name.clone();
@@ -275,37 +299,49 @@ fn shown(
                 .collect()
         }
     };
-    let second = |at: i64| at.div_euclid(1_000) * 1_000;
-    if let Some(since) = request
+    let tag = row.tag(object);
+    let mut only_if = only_if(request)?;
+    let none_of = only_if.not_tags.take();
+    let known = |tags: Vec<String>| tags.iter().any(|t| t == "*" || Some(t) == tag.as_ref());
+    let since = request
         .header("if-modified-since")
-        .and_then(clock::parse_http_date)
-        && second(row.stamp) <= since
+        .and_then(clock::parse_http_date);
+    if since.is_some_and(|since| row.stamp.div_euclid(1_000) * 1_000 <= since)
+        || (tag.is_some() && none_of.is_some_and(known))
     {
         return Ok(Reply::empty(304));
     }
-    unmodified_since(request, row)?;
-    let reply = Reply::json(200, show(store, row, &fields, version));
+    only_if.check(object, row).map_err(|e| Reply::refused(&e))?;
+    let mut reply = Reply::json(200, show(store, row, &fields, version));
+    if let Some(tag) = tag {
+        reply = reply.header("ETag", &tag);
+    }
     Ok(reply.header("Last-Modified", &clock::http_date(row.stamp)))
 }
 
-/// `If-Unmodified-Since`, to the second.
-fn unmodified_since(request: &Request, row: &Row) -> Result<(), Reply> {
-    let Some(text) = request.header("if-unmodified-since") else {
-        return Ok(());
+/// The conditions of a request. Entity tags are read as sent, or as of a compressed answer.
+fn only_if(request: &Request) -> Result<OnlyIf, Reply> {
+    let date = match request.header("if-unmodified-since") {
+        None => None,
+        Some(text) => Some(clock::parse_http_date(text).ok_or_else(|| {
+            let message = format!("Invalid value for header If-Unmodified-Since: {text}");
+            Reply::error(400, "INVALID_ARGUMENT_TYPE", &message)
+        })?),
     };
-    let Some(since) = clock::parse_http_date(text) else {
-        let message = format!("Invalid value for header If-Unmodified-Since: {text}");
-        return Err(Reply::error(400, "INVALID_ARGUMENT_TYPE", &message));
+    let tags = |name: &str| {
+        let list = request.header(name)?.split(',');
+        let list = list.map(|tag| {
+            tag.trim()
+                .trim_start_matches("W/")
+                .replace("--gzip\"", "\"")
+        });
+        Some(list.collect())
     };
-    if row.stamp.div_euclid(1_000) * 1_000 > since {
-        let message = "The record was modified after the given date";
-        return Err(Reply::error(
-            412,
-            "ENTITY_FAILED_IFLASTMODIFIED_ON_UPDATE",
-            message,
-        ));
-    }
-    Ok(())
+    Ok(OnlyIf {
+        unmodified_since: date,
+        tags: tags("if-match"),
+        not_tags: tags("if-none-match"),
+    })
 }
 
 async fn by_id(
@@ -322,11 +358,7 @@ async fn by_id(
     if let Some(id) = parsed {
         let store = app.store();
         match store.get(id) {
-            Some(row) if row.object == at => {
-                if matches!(action, Action::Update(_)) {
-                    unmodified_since(request, row)?;
-                }
-            }
+            Some(row) if row.object == at => {}
             _ => {
                 return Err(Reply::error(
                     404,
@@ -338,8 +370,10 @@ async fn by_id(
     } else {
         return Err(absent(id));
     }
+    let mut conditions = OnlyIf::default();
     let fields = match action {
         Action::Update(_) => {
+            conditions = only_if(request)?;
             let fields = body(request)?;
             if fields.keys().any(|k| k.eq_ignore_ascii_case("id")) {
                 let message = "The Id field should not be specified in the sobject data.";
@@ -356,7 +390,7 @@ async fn by_id(
         action,
         fields,
     };
-    single(app, request, caller, change)
+    single(app, request, caller, change, conditions)
         .await
         .map_err(|e| Reply::refused(&e))?;
     Ok(Reply::empty(204))
@@ -458,7 +492,7 @@ async fn upsert(
         action: Action::Upsert { key, update_only },
         fields,
     };
-    let done = match single(app, request, caller, change).await {
+    let done = match single(app, request, caller, change, OnlyIf::default()).await {
         Ok(done) => done,
         Err(error) if !error.several.is_empty() => {
             return Ok(choices(&app.store(), at, &error.several, version));

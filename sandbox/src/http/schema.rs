@@ -7,7 +7,6 @@ use super::control::{Answer, find, refuse};
 use super::reply::Reply;
 use super::request::Request;
 use crate::app::App;
-use crate::clock;
 use crate::ids::Id;
 use crate::schema::field::{Field, Kind, Source};
 use crate::schema::{Object, change};
@@ -16,7 +15,7 @@ use crate::store::grants::Viewer;
 use crate::store::settings::Rights;
 
 /// What may be asked of a field, besides `object` and `field`.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "create",
     "granted",
     "vanish",
@@ -31,6 +30,7 @@ const KNOWN: [&str; 14] = [
     "required",
     "restricted",
     "values",
+    "trackHistory",
 ];
 
 fn invalid(message: &str) -> Reply {
@@ -130,6 +130,15 @@ fn edit(store: &mut Store, at: usize, name: &str, body: &Map<String, Value>) -> 
     }
     let mut field = defined(store, object, &before, body)?;
     access(store, at, position, &mut field, body)?;
+    if let Some(track) = bool_of(body, "trackHistory")? {
+        if track {
+            store.may_track(at, &field).map_err(refused)?;
+        }
+        field.track_history = track;
+        if let Some(meta) = field.metadata.as_mut() {
+            meta["trackHistory"] = track.into();
+        }
+    }
     store.put_field(at, field);
     Ok(())
 }
@@ -235,7 +244,7 @@ fn access(
             "field-level security does not apply to required, system and computed fields",
         ));
     }
-    let now = clock::now();
+    let now = store.clock.now();
     if let Some(show) = show {
         field.visible = show;
         field.read_only = false;
@@ -278,7 +287,7 @@ fn show(store: &Store, user: Id, at: usize, position: usize) -> Value {
     json!({
         "field": field.name, "id": field.id, "type": field.kind.name(), "label": field.label,
         "length": field.length, "required": field.required_always(), "custom": field.custom,
-        "profiles": {"read": field.visible, "edit": field.visible && !field.read_only},
+        "trackHistory": field.track_history, "profiles": {"read": field.visible, "edit": field.visible && !field.read_only},
         "granted": granted, "visible": sees, "editable": writes,
         "appears_in_ms": store.lag_left(user, at, position), "metadata": field.metadata,
     })
@@ -301,13 +310,15 @@ pub(super) fn get(app: &App, request: &Request) -> Answer {
     let objects: Vec<Value> = store
         .schema
         .iter()
-        .filter(|(_, o)| wanted.map_or(!o.setup, |name| o.name.eq_ignore_ascii_case(name)))
+        .filter(|(_, o)| wanted.map_or(o.is_work(), |name| o.name.eq_ignore_ascii_case(name)))
         .map(|(at, object)| {
             let fields: Vec<Value> = object
                 .fields
                 .iter()
                 .enumerate()
-                .filter(|(_, f)| !f.gone && (f.custom || !f.visible || f.read_only))
+                .filter(|(_, f)| {
+                    !f.gone && (f.custom || !f.visible || f.read_only || f.track_history)
+                })
                 .map(|(position, _)| show(&store, user, at, position))
                 .collect();
             let deleted: Vec<&str> = object.bin.iter().map(|d| d.field.name.as_str()).collect();
@@ -343,6 +354,10 @@ pub(super) fn rights(app: &App, request: &Request) -> Answer {
             .or_else(|| app.user_named(name))
             .ok_or_else(|| invalid(&format!("there is no user {name}")))?,
     };
+    let object = request.query("object").map(|name| json!({"object": name}));
+    if let Some(asked) = body.get("object").map(|_| &body).or(object.as_ref()) {
+        return super::instance::object_rights(app, user, asked);
+    }
     let mut store = app.store();
     let before = store.rights(Viewer::User(user));
     let flag = |key: &str, before: bool| match body.get(key) {

@@ -141,6 +141,7 @@ pub(crate) fn field(
         field.nillable = false;
     }
     field.custom = true;
+    field.track_history = flag(meta, "trackHistory");
     field.metadata = Some(meta.clone());
     Ok(field)
 }

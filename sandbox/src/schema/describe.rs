@@ -6,22 +6,26 @@ use serde_json::{Value, json};
 
 use super::field::{Field, Kind, OnDelete, Source};
 use super::{Object, Schema};
+use crate::store::settings::ObjectRights;
 
 /// The summary of an object, as in the global list.
-pub(crate) fn summary(object: &Object, version: &str) -> Value {
+pub(crate) fn summary(object: &Object, version: &str, rights: ObjectRights) -> Value {
     let base = format!("/services/data/{version}/sobjects/{}", object.name);
-    let writable = object.name != "Organization" && object.name != "Profile";
+    let history = object.history_of.is_some();
+    let work = object.is_work();
+    let writable = !matches!(object.name.as_str(), "Organization" | "Profile") && !history;
     json!({
-        "activateable": false, "associateEntityType": null, "associateParentEntity": null,
-        "createable": writable, "custom": object.custom, "customSetting": false,
-        "deepCloneable": false, "deletable": writable && object.name != "User",
-        "deprecatedAndHidden": false, "feedEnabled": !object.setup,
+        "activateable": false, "associateEntityType": history.then_some("History"),
+        "associateParentEntity": object.history_of,
+        "createable": writable && rights.create, "custom": object.custom, "customSetting": false,
+        "deepCloneable": false, "deletable": writable && object.name != "User" && rights.delete,
+        "deprecatedAndHidden": false, "feedEnabled": work,
         "hasSubtypes": false, "isInterface": false, "isSubtype": false,
         "keyPrefix": object.prefix, "label": object.label, "labelPlural": object.plural,
-        "layoutable": !object.setup, "mergeable": matches!(object.name.as_str(), "Account" | "Contact" | "Lead" | "Case"),
-        "mruEnabled": !object.setup, "name": object.name, "queryable": true,
-        "replicateable": true, "retrieveable": true, "searchable": !object.setup,
-        "triggerable": !object.setup, "undeletable": !object.setup, "updateable": writable,
+        "layoutable": work, "mergeable": matches!(object.name.as_str(), "Account" | "Contact" | "Lead" | "Case"),
+        "mruEnabled": work, "name": object.name, "queryable": true,
+        "replicateable": true, "retrieveable": true, "searchable": work,
+        "triggerable": work, "undeletable": work, "updateable": writable && rights.edit,
         "urls": {
             "rowTemplate": format!("{base}/{{ID}}"), "describe": format!("{base}/describe"), "sobject": base,
         },
@@ -34,10 +38,11 @@ pub(crate) fn object(
     schema: &Schema,
     at: usize,
     version: &str,
+    rights: ObjectRights,
     access: impl Fn(usize, &Field) -> Option<bool>,
 ) -> Value {
     let object = schema.object(at);
-    let mut out = summary(object, version);
+    let mut out = summary(object, version, rights);
     let fields: Vec<Value> = object
         .fields
         .iter()

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Time,
     Address,
     Location,
+    /// A value of whatever type a history record tells of.
+    AnyType,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Kind::Time => "time",
             Kind::Address => "address",
             Kind::Location => "location",
+            Kind::AnyType => "anyType",
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             Kind::Time => "xsd:time",
             Kind::Address => "urn:address",
             Kind::Location => "urn:location",
+            Kind::AnyType => "xsd:anyType",
             _ => "xsd:string",
         }
     }
@@ -74,9 +78,10 @@ impl Kind {
         self.soap() == "xsd:string"
     }
 
-    /// Whether values are made of the values of other fields.
+    /// Whether values are made of the values of other fields, or of any type: they can be
+    /// neither filtered nor sorted.
     pub(crate) fn is_compound(self) -> bool {
-        matches!(self, Kind::Address | Kind::Location)
+        matches!(self, Kind::Address | Kind::Location | Kind::AnyType)
     }
 
     /// Whether values are numbers with digits after the point.
@@ -162,6 +167,12 @@ pub(crate) struct Field {
     /// An empty place: the field that was here is in the object's bin.
     #[serde(default)]
     pub(crate) gone: bool,
+    /// Whether changes are kept in the object's history.
+    #[serde(default)]
+    pub(crate) track_history: bool,
+    /// A duplicate rule compares records by it.
+    #[serde(skip)]
+    pub(crate) matched: bool,
     /// The compound field that this one belongs to, and whose security it has.
     #[serde(default)]
     pub(crate) part_of: Option<String>,
@@ -203,6 +214,8 @@ impl Field {
             visible: true,
             read_only: false,
             gone: false,
+            track_history: false,
+            matched: false,
             part_of: None,
             id: None,
             metadata: None,
@@ -292,10 +305,19 @@ impl Field {
             && !self.required_always()
     }
 
+    /// Whether changes of the field may be kept in the object's history.
+    pub(crate) fn trackable(&self) -> bool {
+        self.source == Source::Stored && self.updateable && self.part_of.is_none() && !self.gone
+    }
+
     /// Whether records are looked up by this field, so that an index is kept.
     pub(crate) fn indexed(&self) -> bool {
         self.source == Source::Stored
-            && (self.external_id || self.unique || self.id_lookup || self.refers_to_records())
+            && (self.external_id
+                || self.unique
+                || self.id_lookup
+                || self.matched
+                || self.refers_to_records())
     }
 
     /// Users own most records and are never deleted: an index of them would be all cost.

@@ -13,6 +13,7 @@ pub(crate) mod change;
 pub(crate) mod custom;
 pub(crate) mod describe;
 pub(crate) mod field;
+pub(crate) mod history;
 mod standard;
 pub(crate) mod types;
 
@@ -75,6 +76,9 @@ pub(crate) struct Object {
     pub(crate) custom: bool,
     /// Set-up objects, which the page and the data wipe leave alone.
     pub(crate) setup: bool,
+    /// The object whose field history this one holds.
+    #[serde(default)]
+    pub(crate) history_of: Option<String>,
     /// The id of a custom object's definition.
     pub(crate) id: Option<String>,
     pub(crate) fields: Vec<Field>,
@@ -83,6 +87,9 @@ pub(crate) struct Object {
     pub(crate) bin: Vec<Deleted>,
     #[serde(skip)]
     by_name: HashMap<String, usize>,
+    /// Positions of the fields whose changes are kept.
+    #[serde(skip)]
+    tracked: Vec<usize>,
     #[serde(skip)]
     by_relationship: HashMap<String, usize>,
 }
@@ -111,10 +118,12 @@ impl Object {
             prefix: prefix.to_owned(),
             custom: false,
             setup: false,
+            history_of: None,
             id: None,
             fields: system.chain(fields).collect(),
             bin: Vec::new(),
             by_name: HashMap::new(),
+            tracked: Vec::new(),
             by_relationship: HashMap::new(),
         };
         object.reindex();
@@ -128,6 +137,9 @@ impl Object {
             .enumerate()
             .filter(|(_, f)| !f.gone)
             .map(|(i, f)| (f.name.to_lowercase(), i))
+            .collect();
+        self.tracked = (0..self.fields.len())
+            .filter(|at| self.fields[*at].track_history && !self.fields[*at].gone)
             .collect();
         self.by_relationship = self
             .fields
@@ -143,6 +155,16 @@ impl Object {
             Some(position) => Some(*position),
             None => self.by_name.get(&name.to_lowercase()).copied(),
         }
+    }
+
+    /// The positions of the fields whose changes are kept.
+    pub(crate) fn tracked(&self) -> &[usize] {
+        &self.tracked
+    }
+
+    /// Whether people work with the object's records: not set-up, not history.
+    pub(crate) fn is_work(&self) -> bool {
+        !self.setup && self.history_of.is_none()
     }
 
     /// The position of the lookup with this relationship name.
@@ -211,6 +233,7 @@ pub(crate) struct Schema {
     by_name: HashMap<String, usize>,
     by_prefix: HashMap<String, usize>,
     children: HashMap<usize, Vec<ChildLink>>,
+    histories: HashMap<usize, usize>,
 }
 
 impl Schema {
@@ -221,6 +244,7 @@ impl Schema {
             by_name: HashMap::new(),
             by_prefix: HashMap::new(),
             children: HashMap::new(),
+            histories: HashMap::new(),
         };
         for object in standard::objects() {
             schema.put(object);
@@ -255,6 +279,19 @@ impl Schema {
             object.put_field(field);
         }
         self.relink();
+    }
+
+    /// Marks the fields that duplicate rules compare, and says whether that changed any.
+    pub(crate) fn match_by(&mut self, object: usize, wanted: impl Fn(usize) -> bool) -> bool {
+        let Some(object) = self.objects.get_mut(object) else {
+            return false;
+        };
+        let mut changed = false;
+        for (position, field) in object.fields.iter_mut().enumerate() {
+            changed |= field.matched != wanted(position);
+            field.matched = wanted(position);
+        }
+        changed
     }
 
     /// Moves a field to the bin of its object.
@@ -293,6 +330,10 @@ impl Schema {
             }
         }
         self.children = children;
+        self.histories = self
+            .iter()
+            .filter_map(|(at, object)| Some((self.find(object.history_of.as_ref()?)?, at)))
+            .collect();
     }
 
     /// The position of an object.
@@ -321,6 +362,11 @@ impl Schema {
     /// The lookups of other objects (and of itself) that refer to this one.
     pub(crate) fn children(&self, object: usize) -> &[ChildLink] {
         self.children.get(&object).map_or(&[], Vec::as_slice)
+    }
+
+    /// The object that holds the field history of this one.
+    pub(crate) fn history(&self, object: usize) -> Option<usize> {
+        self.histories.get(&object).copied()
     }
 
     /// How many objects there are.

@@ -84,7 +84,7 @@ pub(super) fn bind(
     query: Query,
     now: i64,
 ) -> Result<Bound, QueryError> {
-    let Some(object) = store.schema.find(&query.from) else {
+    let Some(object) = store.find_for(viewer, &query.from) else {
         let at = text.find(&query.from).unwrap_or(0);
         let what = format!(
             "sObject type '{}' is not supported. If you are attempting to use a custom object, be \

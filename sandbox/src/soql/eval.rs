@@ -245,7 +245,7 @@ fn includes(held: &Operand, wanted: &[Operand]) -> bool {
 }
 
 /// `%` stands for any text, `_` for one character, `\%` and `\_` for themselves.
-pub(super) fn like(text: &str, pattern: &str) -> bool {
+pub(crate) fn like(text: &str, pattern: &str) -> bool {
     #[derive(PartialEq)]
     enum Part {
         Any,

@@ -22,6 +22,7 @@ use crate::ids::Id;
 use crate::store::Store;
 use crate::store::grants::Viewer;
 use bind::Bound;
+pub(crate) use eval::like;
 
 /// Why a query was refused: an error code and its message.
 #[derive(Debug, PartialEq, Eq)]

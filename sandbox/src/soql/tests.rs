@@ -25,7 +25,9 @@ fn like_knows_its_wildcards() {
 
 #[test]
 fn every_cut_and_every_swap_of_a_query_is_refused_or_read_but_never_panics() {
-    let store = Store::new();
+    let store = Store::new(std::sync::Arc::new(crate::clock::Clock::new(
+        crate::clock::Pace::ahead(0),
+    )));
     let whole = "SELECT Id, Account.Name, FIELDS(ALL) FROM Contact c WHERE (LastName LIKE 'a\\u00e4%' AND NOT \
                  CreatedDate >= 2026-11-04T12:10:35+01:00) OR Email IN ('ä', NULL) ORDER BY LastName DESC \
                  NULLS LAST LIMIT 20 OFFSET 3";

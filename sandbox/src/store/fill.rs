@@ -7,6 +7,11 @@ use super::row::Row;
 use crate::Config;
 use crate::ids::Id;
 
+/// More people who work in the org, to be named in edits.
+fn people(name: &str) -> String {
+    format!("{name}@sandbox.test")
+}
+
 /// The users the sandbox itself needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct People {
@@ -26,6 +31,7 @@ impl Store {
         let rep = Id::new("005", 4);
         let admin_profile = Id::new("00e", 5);
         let standard_profile = Id::new("00e", 6);
+        let person = |number| Id::new("005", number);
         self.next = self.next.max(100);
         if self.get(admin).is_none() {
             self.seed(
@@ -65,6 +71,9 @@ impl Store {
                 admin_profile,
             ),
             (rep, &config.rep_username, "Robin", "Rep", standard_profile),
+            (person(7), &people("ann"), "Ann", "Archer", standard_profile),
+            (person(8), &people("ben"), "Ben", "Baker", standard_profile),
+            (person(9), &people("cho"), "Cho", "Carter", standard_profile),
         ];
         for (id, username, first, last, profile) in users {
             self.seed(id, at, admin, json!({

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Store;
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::ids::Id;
 use crate::schema::field::Field;
 
@@ -88,7 +88,7 @@ impl Store {
     pub(super) fn regrant(&mut self) {
         let fresh = Grants::gather(self);
         if self.settings.describe_lag > 0 {
-            let now = clock::now();
+            let now = self.clock.now();
             self.appears.retain(|_, at| *at > now);
             for (user, fields) in &fresh.read {
                 let before = self.grants.read.get(user);
@@ -107,7 +107,7 @@ impl Store {
     /// Lets a field that all will see appear after the lag.
     pub(crate) fn appear_later(&mut self, object: usize, position: usize) {
         if self.settings.describe_lag > 0 {
-            let at = clock::now() + self.settings.describe_lag;
+            let at = self.clock.now() + self.settings.describe_lag;
             self.appears.insert((None, object, position), at);
         }
     }
@@ -127,7 +127,7 @@ impl Store {
             .into_iter()
             .filter_map(|who| self.appears.get(&(who, object, position)))
             .max()?;
-        let left = at - clock::now();
+        let left = at - self.clock.now();
         (left > 0).then_some(left)
     }
 

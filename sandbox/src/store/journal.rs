@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
+use crate::clock::Pace;
+use crate::ids::Id;
 use crate::schema::Object;
 use crate::writelog::WriteEntry;
 
@@ -25,10 +27,15 @@ pub(crate) struct LineRef<'a> {
     /// All records and the write log were emptied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) wiped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<Pace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) objects: Vec<&'a Object>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rows: Vec<Value>,
+    /// Records that are in no bin any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) erased: Vec<Id>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) writes: &'a [WriteEntry],
 }
@@ -41,9 +48,13 @@ pub(crate) struct Line {
     #[serde(default)]
     pub(crate) wiped: bool,
     #[serde(default)]
+    pub(crate) clock: Option<Pace>,
+    #[serde(default)]
     pub(crate) objects: Vec<Object>,
     #[serde(default)]
     pub(crate) rows: Vec<Value>,
+    #[serde(default)]
+    pub(crate) erased: Vec<Id>,
     #[serde(default)]
     pub(crate) writes: Vec<WriteEntry>,
 }

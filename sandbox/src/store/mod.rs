@@ -10,19 +10,22 @@
 
 mod fill;
 pub(crate) mod grants;
+mod history;
 pub(crate) mod index;
 mod journal;
 pub(crate) mod row;
 mod schema;
 pub(crate) mod settings;
+mod transaction;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::Error;
-use crate::clock::Millis;
+use crate::clock::{Clock, Millis, Pace};
 use crate::ids::Id;
 use crate::schema::{Object, Schema};
 use crate::writelog::{WriteEntry, WriteLog};
@@ -31,6 +34,7 @@ use index::Index;
 use journal::{Journal, Line, LineRef};
 use row::Row;
 use settings::Settings;
+use transaction::Transaction;
 
 pub(crate) use fill::People;
 
@@ -39,14 +43,18 @@ pub(crate) use fill::People;
 pub(crate) struct Store {
     pub(crate) schema: Schema,
     pub(crate) log: WriteLog,
+    pub(crate) clock: Arc<Clock>,
     rows: Vec<BTreeMap<Id, Row>>,
     indexes: Vec<Index>,
+    /// Deleted records by the time they went.
+    bin: BTreeSet<(Millis, Id)>,
     next: u64,
     /// Rows as they were before this request touched them.
     undo: Vec<(usize, Id, Option<Row>)>,
     objects_changed: Vec<usize>,
     logged: usize,
     journal: Option<Journal>,
+    pub(crate) transaction: Option<Transaction>,
     pub(super) grants: Grants,
     appears: Appears,
     pub(crate) settings: Settings,
@@ -54,18 +62,21 @@ pub(crate) struct Store {
 
 impl Store {
     /// An org with the standard objects and no records.
-    pub(crate) fn new() -> Store {
+    pub(crate) fn new(clock: Arc<Clock>) -> Store {
         let schema = Schema::standard();
         Store {
             rows: (0..schema.len()).map(|_| BTreeMap::new()).collect(),
             indexes: (0..schema.len()).map(|_| Index::default()).collect(),
+            bin: BTreeSet::new(),
             schema,
             log: WriteLog::default(),
+            clock,
             next: 1,
             undo: Vec::new(),
             objects_changed: Vec::new(),
             logged: 0,
             journal: None,
+            transaction: None,
             grants: Grants::default(),
             appears: Appears::new(),
             settings: Settings::default(),
@@ -73,8 +84,8 @@ impl Store {
     }
 
     /// Reads what an earlier run left in `dir`, and keeps a journal there from now on.
-    pub(crate) fn open(dir: &Path) -> Result<Store, Error> {
-        let mut store = Store::new();
+    pub(crate) fn open(dir: &Path, clock: Arc<Clock>) -> Result<Store, Error> {
+        let mut store = Store::new(clock);
         let mut read = 0;
         let sound = Journal::read(dir, |line| read += store.replay(line))?;
         store.undo.clear();
@@ -94,6 +105,9 @@ impl Store {
     /// Takes over one line of the journal and gives the number of rows in it.
     fn replay(&mut self, line: Line) -> usize {
         self.next = self.next.max(line.next);
+        if let Some(pace) = line.clock {
+            self.clock.reset(pace);
+        }
         if line.wiped {
             self.wipe_rows();
         }
@@ -110,6 +124,9 @@ impl Store {
                 self.put(row);
             }
         }
+        for id in &line.erased {
+            self.erase(*id);
+        }
         self.undo.clear();
         for write in line.writes {
             self.log.push(write);
@@ -122,6 +139,7 @@ impl Store {
         let next = self.next;
         let head = LineRef {
             next,
+            clock: Some(self.clock.pace()),
             objects: self.schema.iter().map(|(_, o)| o).collect(),
             ..LineRef::default()
         };
@@ -211,10 +229,67 @@ impl Store {
         let before = self.rows[row.object].remove(&row.id);
         if let Some(before) = &before {
             index.remove(object, before);
+            unbin(&mut self.bin, before);
         }
         index.add(object, &row);
+        self.bin.extend(row.deleted.map(|at| (at, row.id)));
         self.undo.push((row.object, row.id, before));
         self.rows[row.object].insert(row.id, row);
+    }
+
+    /// Removes a record for good, and its history.
+    pub(crate) fn erase(&mut self, id: Id) {
+        let Some(at) = self.schema.by_prefix(id.prefix()) else {
+            return;
+        };
+        let object = self.schema.object(at);
+        if let Some(before) = self.rows[at].remove(&id) {
+            self.indexes[at].remove(object, &before);
+            unbin(&mut self.bin, &before);
+            let went = before.deleted;
+            self.undo.push((at, id, Some(before)));
+            let history = self.schema.history(at);
+            if let (Some(went), Some(history)) = (went, history) {
+                for row in self.binned(went, history, crate::schema::history::PARENT, id) {
+                    self.erase(row);
+                }
+            }
+        }
+    }
+
+    /// The records of an object that went to the recycle bin at this moment and refer to
+    /// another record by this field.
+    pub(crate) fn binned(&self, went: Millis, object: usize, field: usize, to: Id) -> Vec<Id> {
+        let prefix = &self.schema.object(object).prefix;
+        let then = self.bin.range((went, Id::new("000", 0))..);
+        then.take_while(|(at, _)| *at == went)
+            .map(|(_, id)| *id)
+            .filter(|id| id.prefix() == prefix)
+            .filter(|id| {
+                self.get(*id)
+                    .is_some_and(|row| row.reference(field) == Some(to))
+            })
+            .collect()
+    }
+
+    /// Erases what has been in the recycle bin for 15 days.
+    pub(crate) fn empty_old_bin(&mut self) -> Result<(), Error> {
+        const DAYS: Millis = 15 * 86_400_000;
+        if self.bin.is_empty() || self.transaction.is_some() {
+            return Ok(());
+        }
+        let old = self.clock.now() - DAYS;
+        let mut any = false;
+        while let Some((at, id)) = self.bin.first().copied()
+            && at < old
+        {
+            self.erase(id);
+            any = true;
+        }
+        match any {
+            true => self.commit(),
+            false => Ok(()),
+        }
     }
 
     /// A mark to come back to with [`Store::undo_to`].
@@ -231,9 +306,11 @@ impl Store {
             let object = self.schema.object(at);
             if let Some(now) = self.rows[at].remove(&id) {
                 self.indexes[at].remove(object, &now);
+                unbin(&mut self.bin, &now);
             }
             if let Some(before) = before {
                 self.indexes[at].add(object, &before);
+                self.bin.extend(before.deleted.map(|at| (at, id)));
                 self.rows[at].insert(id, before);
             }
         }
@@ -241,6 +318,14 @@ impl Store {
 
     /// Ends a request: what it changed and logged goes to the journal.
     pub(crate) fn commit(&mut self) -> Result<(), Error> {
+        if self.transaction.is_some() {
+            // Later, with the others. What was granted holds for them already.
+            let mut touched = self.undo.iter();
+            if touched.any(|(at, ..)| self.schema.object(*at).setup) {
+                self.regrant();
+            }
+            return Ok(());
+        }
         let touched = std::mem::take(&mut self.undo);
         let objects = std::mem::take(&mut self.objects_changed);
         let logged = std::mem::replace(&mut self.logged, self.log.len());
@@ -258,16 +343,24 @@ impl Store {
             .filter_map(|(_, id, _)| self.get(*id))
             .map(|row| row.to_line(self.schema.object(row.object)))
             .collect();
+        let erased: Vec<Id> = seen
+            .iter()
+            .copied()
+            .filter(|id| self.get(*id).is_none())
+            .collect();
         let objects: Vec<&Object> = objects.iter().map(|at| self.schema.object(*at)).collect();
         let writes: &[WriteEntry] = &self.log.all()[logged.min(self.log.len())..];
-        let written = if rows.is_empty() && objects.is_empty() && writes.is_empty() {
+        let nothing = rows.is_empty() && objects.is_empty() && writes.is_empty();
+        let written = if nothing && erased.is_empty() {
             Ok(())
         } else {
             journal.append(&LineRef {
                 next: self.next,
                 wiped: false,
+                clock: None,
                 objects,
                 rows,
+                erased,
                 writes,
             })
         };
@@ -296,6 +389,19 @@ impl Store {
         self.indexes[at] = index;
     }
 
+    /// Sets the clock to another pace, also over restarts.
+    pub(crate) fn set_pace(&mut self, pace: Pace) -> Result<(), Error> {
+        if let Some(journal) = &mut self.journal {
+            journal.append(&LineRef {
+                next: self.next,
+                clock: Some(pace),
+                ..LineRef::default()
+            })?;
+        }
+        self.clock.set(pace);
+        Ok(())
+    }
+
     /// Empties all records but those of the set-up objects. The schema stays.
     pub(crate) fn wipe(&mut self) -> Result<usize, Error> {
         let gone = self.wipe_rows();
@@ -319,6 +425,12 @@ impl Store {
                 self.indexes[at] = Index::default();
             }
         }
+        self.bin = self
+            .rows
+            .iter()
+            .flat_map(BTreeMap::values)
+            .filter_map(|row| Some((row.deleted?, row.id)))
+            .collect();
         self.log.clear();
         self.logged = 0;
         gone
@@ -341,5 +453,11 @@ impl Store {
             row.stamp = at;
             self.put(row);
         }
+    }
+}
+
+fn unbin(bin: &mut BTreeSet<(Millis, Id)>, row: &Row) {
+    if let Some(at) = row.deleted {
+        bin.remove(&(at, row.id));
     }
 }

@@ -181,6 +181,17 @@ impl Row {
         })
     }
 
+    /// The entity tag, another one after every write. Only accounts have one.
+    pub(crate) fn tag(&self, object: &Object) -> Option<String> {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        if object.name != "Account" {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        self.to_line(object).to_string().hash(&mut hasher);
+        Some(format!("\"{:016x}\"", hasher.finish()))
+    }
+
     /// Reads what [`Row::to_line`] wrote.
     pub(crate) fn from_line(line: &Value, object: &Object, position: usize) -> Option<Row> {
         let pair = |key: &str| {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Store;
 use super::index;
 use super::row::Row;
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::ids::Id;
 use crate::schema::custom::{self, Refusal};
 use crate::schema::field::{Field, Kind};
@@ -54,6 +54,9 @@ impl Store {
                 "A master-detail field cannot be added to an object that has records".into(),
             ));
         }
+        if field.track_history {
+            self.may_track(object, &field)?;
+        }
         field.id = Some(self.next_id_of("00N").to_string());
         field.visible = false;
         let name = field.name.clone();
@@ -81,6 +84,17 @@ impl Store {
             self.cut(object, position);
         }
         self.changed(object);
+        self.ensure_history(object);
+    }
+
+    /// Keeps indexes of these fields, and of no others, for duplicate rules.
+    pub(crate) fn match_by(&mut self, fields: &[(usize, usize)]) {
+        for at in 0..self.schema.len() {
+            let wanted = |position| fields.contains(&(at, position));
+            if self.schema.match_by(at, wanted) {
+                self.reindex(at);
+            }
+        }
     }
 
     fn changed(&mut self, object: usize) {
@@ -115,7 +129,7 @@ impl Store {
 
     /// Deletes a field. Its values stay until it is restored.
     pub(crate) fn delete_field(&mut self, object: usize, position: usize) {
-        let at = clock::now();
+        let at = self.clock.now();
         for id in self.permissions_on(object, position, None) {
             self.touch(id, at, |row| row.deleted = Some(at));
         }
@@ -146,7 +160,8 @@ impl Store {
             self.schema.restore_field(object, &part.name);
         }
         for id in self.permissions_on(object, deleted.position, Some(deleted.at)) {
-            self.touch(id, clock::now(), |row| row.deleted = None);
+            let now = self.clock.now();
+            self.touch(id, now, |row| row.deleted = None);
         }
         self.changed(object);
         Some(deleted.position)

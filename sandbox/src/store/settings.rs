@@ -7,9 +7,13 @@ use super::Store;
 use super::grants::Viewer;
 use crate::clock::Millis;
 use crate::ids::Id;
+use crate::write::rules::Rules;
 
 /// How many custom fields an object may have unless told otherwise.
 pub(crate) const CUSTOM_FIELDS: usize = 500;
+
+/// How many fields of an object may be tracked unless told otherwise.
+pub(crate) const HISTORY_FIELDS: usize = 20;
 
 /// The settings of an org.
 #[derive(Debug)]
@@ -18,7 +22,12 @@ pub(crate) struct Settings {
     pub(crate) custom_fields: usize,
     /// How long after its creation or grant a field appears, in milliseconds.
     pub(crate) describe_lag: Millis,
+    /// The most fields of an object whose history may be tracked.
+    pub(crate) history_fields: usize,
+    /// What administrators ask of records.
+    pub(crate) rules: Rules,
     rights: HashMap<Id, Rights>,
+    objects: HashMap<(Id, usize), ObjectRights>,
 }
 
 impl Default for Settings {
@@ -26,7 +35,10 @@ impl Default for Settings {
         Settings {
             custom_fields: CUSTOM_FIELDS,
             describe_lag: 0,
+            history_fields: HISTORY_FIELDS,
+            rules: Rules::default(),
             rights: HashMap::new(),
+            objects: HashMap::new(),
         }
     }
 }
@@ -38,6 +50,25 @@ pub(crate) struct Rights {
     pub(crate) customize_application: bool,
     /// "Manage Profiles and Permission Sets" and "Assign Permission Sets".
     pub(crate) manage_permission_sets: bool,
+}
+
+/// What a user may do with the records of an object. Without the right to read, the object
+/// does not exist for the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectRights {
+    pub(crate) read: bool,
+    pub(crate) create: bool,
+    pub(crate) edit: bool,
+    pub(crate) delete: bool,
+}
+
+impl ObjectRights {
+    const ALL: ObjectRights = ObjectRights {
+        read: true,
+        create: true,
+        edit: true,
+        delete: true,
+    };
 }
 
 impl Rights {
@@ -76,5 +107,25 @@ impl Store {
     /// Gives a user these rights from now on.
     pub(crate) fn set_rights(&mut self, user: Id, rights: Rights) {
         self.settings.rights.insert(user, rights);
+    }
+
+    /// What a viewer may do with records of an object: everything, unless told otherwise.
+    pub(crate) fn object_rights(&self, viewer: Viewer, object: usize) -> ObjectRights {
+        let Viewer::User(user) = viewer else {
+            return ObjectRights::ALL;
+        };
+        let told = self.settings.objects.get(&(user, object));
+        told.copied().unwrap_or(ObjectRights::ALL)
+    }
+
+    /// Gives a user these rights on an object from now on.
+    pub(crate) fn set_object_rights(&mut self, user: Id, object: usize, rights: ObjectRights) {
+        self.settings.objects.insert((user, object), rights);
+    }
+
+    /// The object of this name, if it exists for the viewer.
+    pub(crate) fn find_for(&self, viewer: Viewer, name: &str) -> Option<usize> {
+        let found = self.schema.find(name)?;
+        self.object_rights(viewer, found).read.then_some(found)
     }
 }

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::error::RecordError;
 use super::prepare::{Prepared, Target};
-use super::{Context, Done};
+use super::{Context, Done, bin, rules};
 use crate::ids::Id;
-use crate::schema::field::{Field, OnDelete};
+use crate::schema::field::Field;
 use crate::store::Store;
 use crate::store::row::Row;
 
@@ -17,19 +17,26 @@ pub(crate) fn apply(
     ctx: &Context,
     prepared: &Prepared,
 ) -> Result<Done, RecordError> {
-    super::setup::allowed(store, ctx, prepared.object)?;
+    super::setup::allowed(store, ctx, prepared)?;
     match prepared.target {
         Target::Create => create(store, ctx, prepared),
         Target::Update(id) => update(store, ctx, prepared, id),
         Target::Delete(id) => {
-            let mut taken = Vec::new();
-            delete(store, ctx, id, &mut taken)?;
+            let mut gone = Vec::new();
+            bin::delete(store, ctx, id, &mut gone)?;
             Ok(Done {
                 id,
                 created: false,
-                cascaded: taken,
+                cascaded: gone,
             })
         }
+        Target::Undelete(id) => bin::undelete(store, ctx, id),
+        // It goes once it has been logged.
+        Target::Purge(id) => Ok(Done {
+            id,
+            created: false,
+            cascaded: Vec::new(),
+        }),
     }
 }
 
@@ -72,7 +79,9 @@ fn create(store: &mut Store, ctx: &Context, prepared: &Prepared) -> Result<Done,
             row.set(*position, value.clone());
         }
     }
+    rules::check(store, ctx, &row, None)?;
     store.put(row);
+    store.keep_history(None, id, ctx.at, ctx.user);
     super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,
@@ -128,6 +137,9 @@ fn update(
     let Some(mut row) = store.live(id).cloned() else {
         return Err(RecordError::deleted());
     };
+    let object = store.schema.object(prepared.object);
+    ctx.options.only_if.check(object, &row)?;
+    let before = row.clone();
     for (position, value) in &prepared.values {
         row.set(*position, value.clone());
     }
@@ -143,9 +155,11 @@ fn update(
         return Err(RecordError::required(&missing));
     }
     super::setup::check_changed(object, &row)?;
+    rules::check(store, ctx, &row, Some(&before))?;
     row.modified = (ctx.at, ctx.user);
     row.stamp = ctx.at;
     store.put(row);
+    store.keep_history(Some(&before), id, ctx.at, ctx.user);
     super::setup::after(store, id, ctx.at);
     Ok(Done {
         id,
@@ -181,47 +195,4 @@ pub(crate) fn taken(field: &Field, other: Id) -> RecordError {
         other.short()
     );
     RecordError::new("DUPLICATE_VALUE", message)
-}
-
-/// Moves a record to the recycle bin, its dependants first.
-fn delete(
-    store: &mut Store,
-    ctx: &Context,
-    id: Id,
-    taken: &mut Vec<Id>,
-) -> Result<(), RecordError> {
-    let Some(row) = store.live(id) else {
-        return Err(RecordError::deleted());
-    };
-    let links = store.schema.children(row.object).to_vec();
-    let key = id.to_string().to_lowercase();
-    for link in links {
-        let field = &store.schema.object(link.object).fields[link.field];
-        let on_delete = field.on_delete;
-        let children: Vec<Id> = store.lookup(link.object, link.field, &key).to_vec();
-        for child in children.into_iter().filter(|child| *child != id) {
-            match on_delete {
-                OnDelete::Cascade if store.live(child).is_some() => {
-                    delete(store, ctx, child, taken)?;
-                    taken.push(child);
-                }
-                OnDelete::Cascade => {}
-                OnDelete::SetNull => {
-                    store.touch(child, ctx.at, |row| row.set(link.field, Value::Null))
-                }
-                OnDelete::Restrict => {
-                    return Err(RecordError::new(
-                        "DELETE_FAILED",
-                        "Your attempt to delete this record could not be completed because it is \
-                         associated with other records.",
-                    ));
-                }
-            }
-        }
-    }
-    store.touch(id, ctx.at, |row| {
-        row.deleted = Some(ctx.at);
-        row.modified = (ctx.at, ctx.user);
-    });
-    Ok(())
 }

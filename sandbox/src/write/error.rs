@@ -15,6 +15,9 @@ pub(crate) struct RecordError {
     pub(crate) fields: Vec<String>,
     /// Several rows hold the key of an upsert.
     pub(crate) several: Vec<Id>,
+    /// What a duplicate rule found, and whether collections are to show it.
+    pub(crate) duplicate: Option<Box<Value>>,
+    pub(crate) details: bool,
 }
 
 impl RecordError {
@@ -24,6 +27,8 @@ impl RecordError {
             message: message.into(),
             fields: Vec::new(),
             several: Vec::new(),
+            duplicate: None,
+            details: false,
         }
     }
 
@@ -63,6 +68,10 @@ impl RecordError {
         RecordError::new("ENTITY_IS_DELETED", "entity is deleted")
     }
 
+    pub(crate) fn not_in_bin() -> RecordError {
+        RecordError::new("UNDELETE_FAILED", "Entity is not in the recycle bin")
+    }
+
     pub(crate) fn cross_reference() -> RecordError {
         RecordError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
     }
@@ -84,11 +93,22 @@ impl RecordError {
 
     /// Error shape 2: inside a per-record result.
     pub(crate) fn in_result(&self) -> Value {
-        json!({"statusCode": self.code, "message": self.message, "fields": self.fields})
+        let mut shown =
+            json!({"statusCode": self.code, "message": self.message, "fields": self.fields});
+        if let Some(found) = self.duplicate.as_ref().filter(|_| self.details) {
+            shown["duplicateResut"] = (**found).clone();
+        }
+        shown
     }
 
     /// Error shape 1: the whole answer is an array of these.
     pub(crate) fn in_array(&self) -> Value {
+        if let Some(found) = &self.duplicate {
+            // The key is misspelt on the wire.
+            return json!([{
+                "duplicateResut": found, "errorCode": self.code, "message": self.message,
+            }]);
+        }
         json!([{"message": self.message, "errorCode": self.code, "fields": self.fields}])
     }
 
@@ -96,6 +116,7 @@ impl RecordError {
     pub(crate) fn status(&self) -> u16 {
         match &*self.code {
             "NOT_FOUND" | "ENTITY_IS_DELETED" => 404,
+            "ENTITY_FAILED_IFLASTMODIFIED_ON_UPDATE" | "MATCH_PRECONDITION_FAILED" => 412,
             _ => 400,
         }
     }

@@ -23,7 +23,9 @@ fn key_of(store: &Store, id: Id) -> Key {
 /// The external id of the record before the write.
 pub(super) fn known(store: &Store, plan: Option<&Prepared>) -> Key {
     match plan?.target {
-        Target::Update(id) | Target::Delete(id) => key_of(store, id),
+        Target::Update(id) | Target::Delete(id) | Target::Undelete(id) | Target::Purge(id) => {
+            key_of(store, id)
+        }
         Target::Create => None,
     }
 }
@@ -47,7 +49,10 @@ pub(super) fn record(
     for id in outcome.iter().flat_map(|done| &done.cascaded) {
         let mut entry = blank(store, ctx, change);
         entry.via = "cascade".to_owned();
-        entry.operation = "delete".to_owned();
+        entry.operation = match change.action {
+            Action::Undelete(_) => "undelete".to_owned(),
+            _ => "delete".to_owned(),
+        };
         entry.id = Some(id.to_string());
         if let Some(object) = store.schema.by_prefix(id.prefix()) {
             entry.object = store.schema.object(object).name.clone();
@@ -59,9 +64,16 @@ pub(super) fn record(
     entry.operation = operation(change, plan).to_owned();
     entry.id = match (outcome, plan.map(|p| &p.target)) {
         (Ok(done), _) => Some(done.id.to_string()),
-        (Err(_), Some(Target::Update(id) | Target::Delete(id))) => Some(id.to_string()),
+        (
+            Err(_),
+            Some(
+                Target::Update(id) | Target::Delete(id) | Target::Undelete(id) | Target::Purge(id),
+            ),
+        ) => Some(id.to_string()),
         (Err(_), _) => match &change.action {
-            Action::Update(id) | Action::Delete(id) => Some(id.clone()),
+            Action::Update(id) | Action::Delete(id) | Action::Undelete(id) | Action::Purge(id) => {
+                Some(id.clone())
+            }
             _ => None,
         },
     };
@@ -98,7 +110,7 @@ fn blank(store: &Store, ctx: &Context, change: &Change) -> WriteEntry {
     });
     WriteEntry {
         seq: 0,
-        at: clock::precise(clock::now()),
+        at: clock::precise(store.clock.now()),
         request: ctx.request,
         via: ctx.via.to_owned(),
         user: user.unwrap_or_default(),
@@ -127,6 +139,8 @@ fn operation(change: &Change, plan: Option<&Prepared>) -> &'static str {
         (Some(Target::Create), _) | (None, Action::Create) => "create",
         (Some(Target::Update(_)), _) | (None, Action::Update(_)) => "update",
         (Some(Target::Delete(_)), _) | (None, Action::Delete(_)) => "delete",
+        (Some(Target::Undelete(_)), _) | (None, Action::Undelete(_)) => "undelete",
+        (Some(Target::Purge(_)), _) | (None, Action::Purge(_)) => "hard_delete",
         (None, Action::Upsert { .. }) => "upsert",
     }
 }

@@ -10,22 +10,28 @@
 //!   deleted along with its parent leaves one of its own, before the parent's.
 
 mod apply;
+mod bin;
 pub(crate) mod error;
 mod log;
 pub(crate) mod prepare;
+pub(crate) mod rules;
 mod setup;
+pub(crate) mod together;
 pub(crate) mod values;
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::clock::Millis;
 use crate::ids::Id;
+use crate::schema::Object;
+use crate::schema::field::Kind;
 use crate::store::Store;
 use crate::store::grants::Viewer;
+use crate::store::row::Row;
 use error::RecordError;
 use prepare::{Prepared, Target};
 
@@ -36,6 +42,9 @@ pub(crate) enum Action {
     /// By id, as text: a malformed one is refused per record.
     Update(String),
     Delete(String),
+    /// Out of the recycle bin, back or for good.
+    Undelete(String),
+    Purge(String),
     /// By the field at this position.
     Upsert {
         key: usize,
@@ -60,6 +69,55 @@ pub(crate) struct Context {
     pub(crate) request: u64,
     pub(crate) via: &'static str,
     pub(crate) all_or_none: bool,
+    pub(crate) options: Options,
+}
+
+/// What a caller asks for in headers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Duplicate rules that only warn are passed.
+    pub(crate) save_alerts: bool,
+    /// Doubles are told with their fields.
+    pub(crate) record_details: bool,
+    /// What must hold of a record that is changed.
+    pub(crate) only_if: OnlyIf,
+}
+
+/// Conditions on the record that a single-record call changes (salesforce.md §6).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OnlyIf {
+    /// Not changed after this second.
+    pub(crate) unmodified_since: Option<Millis>,
+    /// Its tag is one of these, or is not.
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) not_tags: Option<Vec<String>>,
+}
+
+impl OnlyIf {
+    pub(crate) fn check(&self, object: &Object, row: &Row) -> Result<(), RecordError> {
+        let stamp = row.stamp.div_euclid(1_000) * 1_000;
+        if self.unmodified_since.is_some_and(|since| stamp > since) {
+            let message = "The record was modified after the given date";
+            let code = "ENTITY_FAILED_IFLASTMODIFIED_ON_UPDATE";
+            return Err(RecordError::new(code, message));
+        }
+        if self.tags.is_none() && self.not_tags.is_none() {
+            return Ok(());
+        }
+        let Some(tag) = row.tag(object) else {
+            return Ok(());
+        };
+        let named = |tags: &Vec<String>| tags.iter().any(|t| t == "*" || *t == tag);
+        let wrong = self.tags.as_ref().is_some_and(|tags| !named(tags))
+            || self.not_tags.as_ref().is_some_and(named);
+        match wrong {
+            true => Err(RecordError::new(
+                "MATCH_PRECONDITION_FAILED",
+                "The entity tag of the record does not meet the condition",
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// An accepted write.
@@ -84,16 +142,20 @@ pub(crate) async fn write(
     asked: Vec<Asked>,
     delay: Duration,
 ) -> Vec<Outcome> {
+    if app.is_within() {
+        return within(app, ctx, asked);
+    }
     let mut refused: HashMap<usize, RecordError> = HashMap::new();
     let mut expected_new: HashSet<usize> = HashSet::new();
     let mut held = Vec::new();
-    if !delay.is_zero() {
+    let delay = delay + app.locks.work(asked.len());
+    if !delay.is_zero() || app.locks.busy() {
         let wanted = {
             let store = app.store();
             plan_locks(&store, ctx, &asked, &mut expected_new)
         };
         // One wait for the whole call, however many of its rows are locked.
-        let until = Instant::now() + app.config.lock_wait;
+        let until = app.locks.until();
         for (record, rows) in wanted {
             match app.locks.acquire(&rows, ctx.request, until).await {
                 Ok(guard) => held.push(guard),
@@ -102,7 +164,9 @@ pub(crate) async fn write(
                 }
             }
         }
-        tokio::time::sleep(delay).await;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
     }
     let mut store = app.store();
     let outcomes = run(app, &mut store, ctx, asked, &refused, &expected_new);
@@ -114,7 +178,25 @@ pub(crate) async fn write(
     outcomes
 }
 
-/// The rows each record locks: itself, and the parents it points to, users excepted.
+/// The same as part of a transaction, which has locked what it could and commits later.
+fn within(app: &App, ctx: &Context, asked: Vec<Asked>) -> Vec<Outcome> {
+    let mut store = app.store();
+    let wanted = plan_locks(&store, ctx, &asked, &mut HashSet::new());
+    let mut refused = HashMap::new();
+    if let Some(transaction) = &mut store.transaction {
+        for (at, rows) in wanted {
+            if let Some(row) = rows.iter().find(|row| transaction.locked.contains(*row)) {
+                refused.insert(at, RecordError::locked(Some(*row)));
+            }
+            transaction.wanted.push(rows);
+        }
+    }
+    run(app, &mut store, ctx, asked, &refused, &HashSet::new())
+}
+
+/// The rows each record locks: itself, and parents, users excepted. A new or deleted record
+/// locks all its parents; a changed one those of the lookups that are written, old and
+/// new, and always its masters.
 fn plan_locks(
     store: &Store,
     ctx: &Context,
@@ -127,31 +209,33 @@ fn plan_locks(
         let Ok(prepared) = prepare::prepare(store, ctx, change) else {
             continue;
         };
-        let mut rows = Vec::new();
         let object = store.schema.object(prepared.object);
-        let mut parents: Vec<Id> = prepared
+        let mut rows: Vec<Id> = prepared
             .values
             .iter()
-            .filter(|(f, _)| object.fields[*f].kind == crate::schema::field::Kind::Reference)
+            .filter(|(f, _)| object.fields[*f].kind == Kind::Reference)
             .filter_map(|(_, v)| Id::parse(v.as_str()?))
             .collect();
-        match prepared.target {
+        let held = match prepared.target {
             Target::Create => {
                 expected_new.insert(at);
+                None
             }
-            Target::Update(id) | Target::Delete(id) => {
+            Target::Update(id) | Target::Delete(id) | Target::Undelete(id) | Target::Purge(id) => {
                 rows.push(id);
-                if let Some(row) = store.live(id) {
-                    let links = object.fields.iter().enumerate();
-                    parents.extend(
-                        links
-                            .filter(|(_, f)| f.kind == crate::schema::field::Kind::Reference)
-                            .filter_map(|(f, _)| row.reference(f)),
-                    );
-                }
+                store.get(id)
             }
+        };
+        let all = !matches!(prepared.target, Target::Update(_));
+        let written = |field| prepared.values.iter().any(|(at, _)| *at == field);
+        if let Some(row) = held {
+            let links = object.fields.iter().enumerate();
+            let links = links.filter(|(at, f)| {
+                f.kind == Kind::Reference && (all || f.required_always() || written(*at))
+            });
+            rows.extend(links.filter_map(|(at, _)| row.reference(at)));
         }
-        rows.extend(parents.into_iter().filter(|id| id.prefix() != "005"));
+        rows.retain(|id| id.prefix() != "005");
         rows.sort_unstable();
         rows.dedup();
         wanted.push((at, rows));
@@ -172,7 +256,7 @@ fn run(
         .enumerate()
         .map(|(at, change)| match change {
             Err(unread) => Err(unread.0.clone()),
-            Ok(change) => match (refused.get(&at), app.faults.record(store, change)) {
+            Ok(change) => match (refused.get(&at), fault(app, store, change)) {
                 (Some(error), _) => Err(error.clone()),
                 (None, Some(error)) => Err(error),
                 (None, None) => prepare::prepare(store, ctx, change),
@@ -217,8 +301,22 @@ fn run(
         asked.iter().zip(&plans).zip(&outcomes).zip(before_images)
     {
         log::record(store, ctx, change, plan.as_ref().ok(), outcome, known);
+        // Only now: the log shows the keys of the records that went.
+        if let (Ok(plan), Ok(done)) = (plan, outcome)
+            && matches!(plan.target, Target::Purge(_))
+        {
+            store.erase(done.id);
+        }
     }
     outcomes
+}
+
+/// The fault that strikes a record, but not in a rehearsal.
+fn fault(app: &App, store: &Store, change: &Change) -> Option<RecordError> {
+    match app.is_rehearsal() {
+        true => None,
+        false => app.faults.record(store, change),
+    }
 }
 
 /// Two callers upserted the same new key at once: the one that comes second fails on the
@@ -236,8 +334,11 @@ fn refuse_duplicates(store: &Store, plans: &mut [Result<Prepared, RecordError>])
     let mut seen: HashMap<String, usize> = HashMap::new();
     let name = |plan: &Prepared| match (&plan.key, &plan.target) {
         (Some((_, key)), _) => Some(format!("key {key}")),
-        (None, Target::Update(id) | Target::Delete(id)) => Some(format!("id {id}")),
         (None, Target::Create) => None,
+        (
+            None,
+            Target::Update(id) | Target::Delete(id) | Target::Undelete(id) | Target::Purge(id),
+        ) => Some(format!("id {id}")),
     };
     for name in plans.iter().flatten().filter_map(name) {
         *seen.entry(name).or_default() += 1;
@@ -265,11 +366,12 @@ fn refuse_duplicates(store: &Store, plans: &mut [Result<Prepared, RecordError>])
                 )
                 .on(&field.name)
             }
-            (None, Target::Update(id) | Target::Delete(id)) => {
-                RecordError::new("DUPLICATE_VALUE", format!("Duplicate id specified: {id}"))
-                    .on("Id")
-            }
             (None, Target::Create) => continue,
+            (
+                None,
+                Target::Update(id) | Target::Delete(id) | Target::Undelete(id) | Target::Purge(id),
+            ) => RecordError::new("DUPLICATE_VALUE", format!("Duplicate id specified: {id}"))
+                .on("Id"),
         });
     }
 }

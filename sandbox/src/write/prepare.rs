@@ -19,6 +19,8 @@ pub(crate) enum Target {
     Create,
     Update(Id),
     Delete(Id),
+    Undelete(Id),
+    Purge(Id),
 }
 
 /// A write that passed every check that does not depend on its siblings.
@@ -244,6 +246,8 @@ fn target(store: &Store, change: &Change, values: &[(usize, Value)]) -> Result<K
         Action::Create => Ok((Target::Create, None)),
         Action::Update(text) => Ok((Target::Update(existing(store, change.object, text)?), None)),
         Action::Delete(text) => Ok((Target::Delete(existing(store, change.object, text)?), None)),
+        Action::Undelete(text) => Ok((Target::Undelete(binned(store, text)?), None)),
+        Action::Purge(text) => Ok((Target::Purge(binned(store, text)?), None)),
         Action::Upsert { key, update_only } => {
             let field = &object.fields[*key];
             if field.kind == Kind::Id {
@@ -301,6 +305,16 @@ pub(crate) fn existing(store: &Store, object: usize, text: &str) -> Result<Id, R
         None if store.schema.by_prefix(id.prefix()).is_none() => {
             Err(RecordError::malformed_id(text))
         }
+        None => Err(RecordError::cross_reference()),
+    }
+}
+
+/// The record in the recycle bin that an id names.
+fn binned(store: &Store, text: &str) -> Result<Id, RecordError> {
+    let id = Id::parse(text).ok_or_else(|| RecordError::malformed_id(text))?;
+    match store.get(id) {
+        Some(row) if row.deleted.is_some() => Ok(id),
+        Some(_) => Err(RecordError::not_in_bin()),
         None => Err(RecordError::cross_reference()),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Context;
 use super::error::RecordError;
-use super::prepare::Prepared;
+use super::prepare::{Prepared, Target};
 use crate::clock::Millis;
 use crate::ids::Id;
 use crate::schema::Object;
@@ -22,18 +22,43 @@ fn given<'a>(store: &Store, prepared: &'a Prepared, name: &str) -> Option<&'a Va
 }
 
 /// Whether the writer has the right to write records of this object at all.
-pub(crate) fn allowed(store: &Store, ctx: &Context, object: usize) -> Result<(), RecordError> {
+pub(crate) fn allowed(
+    store: &Store,
+    ctx: &Context,
+    prepared: &Prepared,
+) -> Result<(), RecordError> {
+    let object = prepared.object;
+    let rights = store.object_rights(ctx.viewer, object);
+    let may = match prepared.target {
+        Target::Create => rights.create,
+        Target::Update(_) => rights.edit,
+        Target::Delete(_) | Target::Undelete(_) | Target::Purge(_) => rights.delete,
+    };
+    if !(rights.read && may) {
+        return Err(no_access());
+    }
+    if store.schema.object(object).history_of.is_some() {
+        let message = format!(
+            "entity type {} does not support this operation",
+            store.schema.object(object).name
+        );
+        return Err(RecordError::new("INVALID_TYPE_FOR_OPERATION", message));
+    }
     let governed = matches!(
         store.schema.object(object).name.as_str(),
         "PermissionSet" | "PermissionSetAssignment" | "FieldPermissions" | "ObjectPermissions"
     );
     if governed && !store.rights(ctx.viewer).manage_permission_sets {
-        return Err(RecordError::new(
-            "INSUFFICIENT_ACCESS_OR_READONLY",
-            "insufficient access rights on object id",
-        ));
+        return Err(no_access());
     }
     Ok(())
+}
+
+fn no_access() -> RecordError {
+    RecordError::new(
+        "INSUFFICIENT_ACCESS_OR_READONLY",
+        "insufficient access rights on object id",
+    )
 }
 
 /// The parts of an address have no permissions of their own.

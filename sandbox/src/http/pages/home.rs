@@ -15,7 +15,7 @@ pub(super) fn show(app: &App) -> Reply {
     let records: usize = store
         .schema
         .iter()
-        .filter(|(_, o)| !o.setup)
+        .filter(|(_, o)| o.is_work())
         .map(|(at, _)| store.count(at))
         .sum();
     let faults = app.faults.show();

@@ -92,11 +92,8 @@ pub(super) fn moment(at: i64) -> String {
 
 /// A whole page. `active` is the object or page that is open.
 pub(super) fn page(app: &App, store: &Store, title: &str, active: &str, main: &str) -> Reply {
-    let limits = app.limits();
-    let share = (limits.used * 100)
-        .checked_div(limits.max)
-        .unwrap_or(100)
-        .min(100);
+    let (used, max) = app.usage.calls(app.clock.now());
+    let share = (used * 100).checked_div(max).unwrap_or(100).min(100);
     let level = if share >= 90 {
         "bad"
     } else if share >= 70 {
@@ -124,7 +121,7 @@ pub(super) fn page(app: &App, store: &Store, title: &str, active: &str, main: &s
         &thousands(store.log.len() as u64),
     ));
     nav.push_str("<h2>Records</h2>");
-    for (at, object) in store.schema.iter().filter(|(_, o)| !o.setup) {
+    for (at, object) in store.schema.iter().filter(|(_, o)| o.is_work()) {
         let count = thousands(store.count(at) as u64);
         nav.push_str(&link(
             &format!("/ui/{}", object.name),
@@ -151,8 +148,8 @@ pub(super) fn page(app: &App, store: &Store, title: &str, active: &str, main: &s
          <nav>{nav}</nav><main id=\"main\">{main}</main></body></html>",
         title = escape(title),
         user = escape(&user),
-        used = thousands(limits.used),
-        max = thousands(limits.max),
+        used = thousands(used),
+        max = thousands(max),
     ))
 }
 

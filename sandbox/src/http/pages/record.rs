@@ -8,7 +8,6 @@ use serde_json::{Map, Number, Value};
 use super::list::shown;
 use super::{empty, escape, moment, page, plain, write_table};
 use crate::app::App;
-use crate::clock;
 use crate::http::control;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -17,6 +16,7 @@ use crate::schema::Object;
 use crate::schema::field::{Field, Kind, Source};
 use crate::store::Store;
 use crate::store::row::Row;
+use crate::write::{Action, Change};
 use crate::writelog::Filter;
 
 /// `/ui/{object}/{id}`
@@ -260,11 +260,13 @@ pub(super) async fn save(app: &App, request: &Request, name: &str, id: &str) -> 
         app,
         request,
         app.people.rep,
-        clock::now(),
+        app.clock.now(),
         "page",
-        object,
-        row,
-        fields,
+        Change {
+            object,
+            action: Action::Update(row.to_string()),
+            fields,
+        },
     )
     .await
     {

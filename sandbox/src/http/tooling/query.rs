@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::table;
 use crate::app::App;
-use crate::clock;
+use crate::clock::Millis;
 use crate::http::auth::Caller;
 use crate::http::query;
 use crate::http::reply::Reply;
@@ -34,21 +34,15 @@ pub(super) fn select(
             "A query string has to be specified",
         ));
     };
-    let mirror = mirror(&app.store(), caller.user);
+    let now = app.clock.now();
+    let mirror = mirror(&app.store(), caller.user, now);
     let refused = |error: soql::QueryError| Reply::error(400, error.code, &error.message);
     let mut shape = soql::shape(text).map_err(refused)?;
     if ["entitydefinition", "entitylimit"].contains(&shape.from.as_str()) {
         computed(&mut shape)?;
     }
-    let cursor = soql::run_limited(
-        &mirror,
-        caller.viewer(),
-        text,
-        false,
-        clock::now(),
-        shape.limited,
-    )
-    .map_err(refused)?;
+    let cursor = soql::run_limited(&mirror, caller.viewer(), text, false, now, shape.limited)
+        .map_err(refused)?;
     if request.query("columns") == Some("true") {
         return Ok(Reply::json(200, cursor.columns(&mirror)));
     }
@@ -119,8 +113,8 @@ fn entity() -> [Field; 2] {
 }
 
 /// The definitions of the schema as records.
-fn mirror(store: &Store, user: Id) -> Store {
-    let mut out = Store::new();
+fn mirror(store: &Store, user: Id, at: Millis) -> Store {
+    let mut out = Store::new(store.clock.clone());
     let mut fields = vec![
         string("DeveloperName", "Name", 40).name_field(),
         string("TableEnumOrId", "Table", 40),
@@ -167,7 +161,6 @@ fn mirror(store: &Store, user: Id) -> Store {
     ];
     limit.extend(entity());
     let limits = out.put_object(Object::new("EntityLimit", "Entity Limits", "4il", limit));
-    let at = clock::now();
     for (number, object) in store.schema.iter() {
         let mut add = |id: Id, object: usize, values: Value| {
             let mut row = Row::new(id, object, at, user);

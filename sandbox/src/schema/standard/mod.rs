@@ -22,6 +22,13 @@ pub(super) fn objects() -> Vec<Object> {
         work::product(),
     ]);
     all.extend(setup::others());
+    let tracked = ["Account", "Contact", "Lead", "Case", "Opportunity"];
+    let histories: Vec<Object> = all
+        .iter()
+        .filter(|object| tracked.contains(&object.name.as_str()))
+        .map(super::history::of)
+        .collect();
+    all.extend(histories);
     all
 }
 
