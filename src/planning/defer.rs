@@ -100,8 +100,19 @@ pub fn defer(plan: &mut Plan, states: &States, objects: &Objects, how: &Deferral
             ..
         } = &entry.course
         {
-            plan.asked.push(parent.clone());
-            plan.urgent.push(entry.operation.record());
+            // One that is there for a reason of its own does not come by being asked for.
+            let there = plan.places.get(parent).and_then(|p| plan.entries.get(*p));
+            let deferred = match there {
+                Some(other) => is_deferred(other),
+                None => {
+                    let pending = states.get(parent).and_then(|s| s.pending.as_ref());
+                    pending.is_some_and(|p| p.reason == Reason::Deferred)
+                }
+            };
+            if deferred {
+                plan.asked.push(parent.clone());
+                plan.urgent.push(entry.operation.record());
+            }
         }
     }
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
@@ -157,20 +168,21 @@ fn go_together(plan: &Plan, objects: &Objects, goes: &mut [bool]) {
     }
 }
 
+fn is_deferred(entry: &Entry) -> bool {
+    matches!(
+        entry.course,
+        Course::Shelve {
+            reason: Reason::Deferred,
+            ..
+        }
+    )
+}
+
 /// A record that was to make room for a re-key stays while the re-key is deferred: planned again, it
 /// goes again.
 fn let_go_of_removals(plan: &mut Plan) {
-    let deferred = |entry: &Entry| {
-        matches!(
-            entry.course,
-            Course::Shelve {
-                reason: Reason::Deferred,
-                ..
-            }
-        )
-    };
     for index in 0..plan.entries.len() {
-        let Some(entry) = plan.entries.get(index).filter(|e| deferred(e)) else {
+        let Some(entry) = plan.entries.get(index).filter(|e| is_deferred(e)) else {
             continue;
         };
         let record = entry.operation.record();

@@ -597,4 +597,6 @@ fn miscounted() -> Fault {
 }
 
 #[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
 mod tests;

@@ -14,10 +14,12 @@ use syncline::backoff::Backoff;
 use syncline::capture::Reader;
 use syncline::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use syncline::clock::Clock;
+use syncline::config;
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
 use syncline::planning::{Bounds, Leave};
+use syncline::sinks::budget::Budget;
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
@@ -215,7 +217,10 @@ impl Simulation {
             ..Settings::default()
         };
         let delivery = Delivery::new(Arc::new(self.crm.clone()), settings, self.random.random());
-        let delivery = Arc::new(delivery);
+        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
+        let spent = store.spent().await?;
+        let budget = Budget::new(config::Budget::default(), clock.clone(), spent);
+        let delivery = Arc::new(delivery.within(budget));
         let reader: Arc<dyn Reader> = Arc::new(self.database.clone());
         let world = World {
             tables: schema::catalog(),
@@ -294,10 +299,7 @@ impl Simulation {
             }
             keeper.gate().hold(Leave::All);
         };
-        let prober = watch_crm(
-            Arc::clone(&delivery),
-            Clock::simulated(Timestamp(1_700_000_000_000_000)),
-        );
+        let prober = watch_crm(Arc::clone(&delivery), clock.clone());
         let limited = self.crm.is_limited();
         let prober = async move {
             match limited {
@@ -315,7 +317,6 @@ impl Simulation {
             shelf_rows: self.random.random_range(1..30),
             beside: self.random.random_bool(0.2),
         };
-        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
         let aside = Aside { backfill, adapter };
         let apply = Apply::new(intake, crew, clock, pace, status, aside, &recovered);
         let (commands, mut receiver) = mpsc::channel(4);

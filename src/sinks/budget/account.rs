@@ -102,10 +102,10 @@ impl Account {
         let (least, most) = (used - ours, used - (ours - on_the_way).max(0.0));
         let known = self.others(now);
         if first && self.quarters.iter().all(|q| q.others == 0.0) {
-            self.spread(quarter(now) - DAY, quarter(now), most.max(0.0));
+            self.spread(quarter(now) - DAY + 1, quarter(now), most.max(0.0));
         } else if known < least {
             self.below = None;
-            let from = quarter(self.heard).clamp(quarter(now) - DAY, quarter(now));
+            let from = quarter(self.heard).clamp(quarter(now) - DAY + 1, quarter(now));
             self.spread(from, quarter(now), least - known);
         } else if known > most.max(0.0) + SLACK {
             let (since, highest) = self.below.unwrap_or((now, most));
@@ -131,18 +131,12 @@ impl Account {
         self.sum(now, |q| q.others)
     }
 
-    /// Of what was counted up to `now`: how much is in the 24 hours before `now`. A quarter that is
-    /// only partly in them counts in part.
+    /// Of what was counted up to `now`: how much is in the 24 hours before `now`. Quarters fall out
+    /// whole.
     fn sum(&self, now: Timestamp, of: impl Fn(&Quarter) -> f64) -> f64 {
         let oldest = quarter(now) - DAY;
-        let partly = 1.0 - now.0.rem_euclid(QUARTER) as f64 / QUARTER as f64;
-        let quarters = self.quarters.iter().filter(|q| q.number >= oldest);
-        quarters
-            .map(|q| match q.number == oldest {
-                true => of(q) * partly,
-                false => of(q),
-            })
-            .sum()
+        let quarters = self.quarters.iter().filter(|q| q.number > oldest);
+        quarters.map(of).sum()
     }
 
     /// What was used in the `span` microseconds before `now`.
@@ -193,7 +187,7 @@ impl Account {
     /// So much of others' use has fallen out earlier than was thought.
     fn take_oldest(&mut self, mut calls: f64, now: Timestamp) {
         let oldest = quarter(now) - DAY;
-        for quarter in self.quarters.iter_mut().filter(|q| q.number >= oldest) {
+        for quarter in self.quarters.iter_mut().filter(|q| q.number > oldest) {
             let taken = quarter.others.min(calls);
             quarter.others -= taken;
             calls -= taken;

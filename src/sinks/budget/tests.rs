@@ -42,9 +42,9 @@ impl Org {
     }
 
     fn used(&self) -> u64 {
-        let now = self.clock.now();
-        let day = |at: &Timestamp| now.since(*at) < Duration::from_secs(86_400);
-        let calls = self.calls.iter().filter(|(at, _)| day(at));
+        // Quarters of an hour fall out whole.
+        let first = account::quarter(self.clock.now()) - DAY;
+        let calls = self.calls.iter().filter(|(at, _)| account::quarter(*at) > first);
         calls.map(|(_, n)| n).sum()
     }
 

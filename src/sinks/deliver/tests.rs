@@ -11,12 +11,12 @@ use crate::mapping::ObjectId;
 use crate::planning::{BatchAction, Write};
 use crate::sinks::BoxFuture;
 
-type Answer = Box<dyn Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync>;
+pub(super) type Answer = Box<dyn Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync>;
 
 /// A CRM of one function; keeps what was sent.
-struct Fake {
+pub(super) struct Fake {
     answer: Answer,
-    takes: Duration,
+    pub(super) takes: Duration,
     sent: Mutex<Vec<(Duration, Vec<String>)>>,
     start: Instant,
     under_way: AtomicUsize,
@@ -25,7 +25,7 @@ struct Fake {
 }
 
 impl Fake {
-    fn new(answer: impl Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync + 'static) -> Fake {
+    pub(super) fn new(answer: impl Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync + 'static) -> Fake {
         Fake {
             answer: Box::new(answer),
             takes: Duration::from_millis(100),
@@ -38,7 +38,7 @@ impl Fake {
     }
 
     /// Answers from a list, then accepts everything.
-    fn script(answers: Vec<Result<Vec<Outcome>, Fault>>) -> Fake {
+    pub(super) fn script(answers: Vec<Result<Vec<Outcome>, Fault>>) -> Fake {
         let answers = Mutex::new(VecDeque::from(answers));
         Fake::new(move |batch| match answers.lock().unwrap().pop_front() {
             Some(answer) => answer,
@@ -46,9 +46,20 @@ impl Fake {
         })
     }
 
-    fn sent(&self) -> Vec<Vec<String>> {
+    pub(super) fn sent(&self) -> Vec<Vec<String>> {
         let sent = self.sent.lock().unwrap();
         sent.iter().map(|(_, keys)| keys.clone()).collect()
+    }
+}
+
+impl Fake {
+    /// The most that were under way at once, since [`Fake::reset`].
+    pub(super) fn most(&self) -> usize {
+        self.most_under_way.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn reset(&self) {
+        self.most_under_way.store(0, Ordering::SeqCst);
     }
 }
 
@@ -103,18 +114,18 @@ impl Sink for Fake {
     }
 }
 
-fn written(key: &str) -> Outcome {
+pub(super) fn written(key: &str) -> Outcome {
     Outcome::Written {
         crm_id: Some(key.into()),
         created: true,
     }
 }
 
-fn all_written(batch: &Batch) -> Vec<Outcome> {
+pub(super) fn all_written(batch: &Batch) -> Vec<Outcome> {
     batch.writes.iter().map(|w| written(&w.key)).collect()
 }
 
-fn fault(class: Class, code: &'static str) -> Fault {
+pub(super) fn fault(class: Class, code: &'static str) -> Fault {
     Fault::new(class, code, "words")
 }
 
@@ -122,7 +133,7 @@ fn refused(class: Class) -> Outcome {
     Outcome::Refused(fault(class, "code"))
 }
 
-fn batch(keys: &[&str]) -> Batch {
+pub(super) fn batch(keys: &[&str]) -> Batch {
     let write = |key: &&str| Write {
         key: Key::from(*key),
         from: None,
@@ -144,7 +155,7 @@ fn batch(keys: &[&str]) -> Batch {
     }
 }
 
-fn delivery(fake: Fake) -> (Arc<Fake>, Delivery) {
+pub(super) fn delivery(fake: Fake) -> (Arc<Fake>, Delivery) {
     delivery_with(fake, |_| {})
 }
 
@@ -161,7 +172,7 @@ fn delivery_with(fake: Fake, change: impl FnOnce(&mut Settings)) -> (Arc<Fake>, 
 fn class_of(outcome: &Outcome) -> Option<Class> {
     match outcome {
         Outcome::Refused(fault) => Some(fault.class),
-        Outcome::Written { .. } | Outcome::Absent => None,
+        Outcome::Written { .. } | Outcome::Absent | Outcome::Deferred { .. } => None,
     }
 }
 
@@ -570,7 +581,7 @@ proptest! {
                     prop_assert!(f.code == *key || f.code == "whole", "{} for {}", f.code, key);
                     prop_assert!(matches!(f.class, Class::Record | Class::MissingParent));
                 }
-                Outcome::Absent => prop_assert!(false),
+                Outcome::Absent | Outcome::Deferred { .. } => prop_assert!(false),
             }
         }
     }
