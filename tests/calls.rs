@@ -129,11 +129,7 @@ columns.note = {{ ignore = true }}
     }
 
     /// What the work costs.
-    fn measure(
-        &mut self,
-        what: &'static str,
-        work: impl FnOnce(&Postgres) -> (u64, f64),
-    ) -> Cost {
+    fn measure(&mut self, what: &'static str, work: impl FnOnce(&Postgres) -> (u64, f64)) -> Cost {
         self.crm.tell(reqwest::Method::DELETE, "counters", "");
         let (changes, bound) = work(&self.postgres);
         self.through();
@@ -209,7 +205,10 @@ fn hot() {
         }
         bound += stretch.len() as f64 / FULL;
         let late = begin.elapsed().saturating_sub(Duration::from_secs(60));
-        assert!(late < Duration::from_secs(6), "the machine is too slow: {late:?}");
+        assert!(
+            late < Duration::from_secs(6),
+            "the machine is too slow: {late:?}"
+        );
         (changes, bound)
     });
     assert!(cost.ratio() <= 1.3, "{:.2}", cost.ratio());

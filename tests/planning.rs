@@ -201,6 +201,7 @@ impl Sidecar {
             extent,
             plan,
             fates,
+            again: false,
         };
         let settled = settle(delivered, self.progress, objects, Timestamp(0));
         self.keep(settled.settlement);

@@ -107,7 +107,12 @@ columns.ballast = {{ ignore = true }}
         most / MIB,
         BUDGET / MIB
     );
-    assert!(most <= BUDGET + BEYOND, "{} MiB kept\n{}", most / MIB, sidecar.tail());
+    assert!(
+        most <= BUDGET + BEYOND,
+        "{} MiB kept\n{}",
+        most / MIB,
+        sidecar.tail()
+    );
     assert!(deferred > 0, "{}", sidecar.tail());
     assert!(deferred <= ROWS, "the shelf is bounded by the records");
 
@@ -133,7 +138,11 @@ columns.ballast = {{ ignore = true }}
         }
         if Instant::now() > deadline {
             let wrong = wanted.iter().filter(|(id, n)| found.get(id) != Some(n));
-            panic!("{:?}\n{}", wrong.take(10).collect::<Vec<_>>(), sidecar.tail());
+            panic!(
+                "{:?}\n{}",
+                wrong.take(10).collect::<Vec<_>>(),
+                sidecar.tail()
+            );
         }
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -66,11 +66,11 @@ pub fn defer(plan: &mut Plan, states: &States, objects: &Objects, how: &Deferral
         })
         .collect();
     go_together(plan, objects, &mut goes);
-    let mut first = HashSet::new();
+    let mut first = Vec::new();
     for (index, entry) in plan.entries.iter_mut().enumerate() {
         let here = high(entry);
-        if here {
-            first.insert(index);
+        if here || waits_high(entry, objects) {
+            first.push(index);
         }
         if goes.get(index).copied().unwrap_or(false) || !entry.is_sent() {
             continue;
@@ -116,6 +116,25 @@ pub fn defer(plan: &mut Plan, states: &States, objects: &Objects, how: &Deferral
         }
     }
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
+}
+
+/// It has a high priority, and waits for its parent.
+fn waits_high(entry: &Entry, objects: &Objects) -> bool {
+    let waits = matches!(
+        entry.course,
+        Course::Shelve {
+            reason: Reason::Waiting,
+            ..
+        }
+    );
+    let operation = &entry.operation;
+    if !waits || !objects.high.contains_key(&operation.target.id) {
+        return false;
+    }
+    match decide(operation, entry.ledger.as_ref(), Origin::Shelf) {
+        Course::Send(fields) => objects.is_high(operation.target.id, &fields),
+        _ => false,
+    }
 }
 
 /// What is sent brings along what has to go before it: new parents, renamed parents, the record whose

@@ -80,8 +80,13 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
                     ..(*pending).clone()
                 });
             } else if let Action::ReKey { from } = older.action {
-                // Renamed again before the first renaming reached the CRM.
+                // Renamed again before the first renaming reached the CRM. The record that was to make
+                // room for it there has no row any more.
                 operation.action = Action::ReKey { from };
+                let in_the_way = removal(&operation, old_id.clone(), old_ledger.clone());
+                if let Some(entry) = in_the_way {
+                    plan.add(entry);
+                }
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::may_exist) {
                 operation.action = Action::Upsert;
             }

@@ -217,24 +217,24 @@ impl Delivery {
     /// What stops delivery until a person acts: [`Class::Configuration`] and
     /// [`Class::Authentication`]. Some records may have been written.
     pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
-        self.carry(batch, false).await
+        self.carry(batch, false, false).await
     }
 
-    /// The same for a batch that an earlier process may have sent.
+    /// The same for a batch that an earlier process may have sent. `clings`: it is not given up.
     ///
     /// # Errors
     /// As [`Delivery::deliver`].
-    pub async fn deliver_again(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
-        self.carry(batch, true).await
+    pub async fn deliver_again(&self, batch: Batch, clings: bool) -> Result<Vec<Outcome>, Fault> {
+        self.carry(batch, true, clings).await
     }
 
-    async fn carry(&self, batch: Batch, again: bool) -> Result<Vec<Outcome>, Fault> {
+    async fn carry(&self, batch: Batch, again: bool, clings: bool) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         // Parts, and until when they wait.
         let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
         if count > 0 {
-            parts.push_back((None, Part::whole(batch, again)));
+            parts.push_back((None, Part::whole(batch, again, clings)));
         }
         let mut first = true;
         while let Some((until, part)) = parts.pop_front() {

@@ -54,6 +54,7 @@ impl Gate {
         let mut most = self.most.subscribe();
         let mut budget = self.budget.watch();
         tokio::select! {
+            biased;
             // The senders are ours: they do not go away.
             _ = most.wait_for(|most| *most == Leave::Nothing) => {}
             _ = budget.wait_for(|degree| *degree == Degree::Stop) => {}
@@ -78,6 +79,7 @@ impl Gate {
             // It opens as time goes by, too.
             let mut budget = self.budget.watch();
             tokio::select! {
+                biased;
                 _ = budget.wait_for(|degree| *degree != Degree::Stop) => {}
                 () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
             }

@@ -163,3 +163,9 @@ pub(crate) fn is_used_up(fault: &Fault) -> bool {
 pub(crate) fn is_crowded(fault: &Fault) -> bool {
     salesforce::is_crowded(fault)
 }
+
+/// Whether the fault says that another record is in the way, which may be gone once others have been
+/// written: a unique value, a child.
+pub fn is_in_the_way(fault: &Fault) -> bool {
+    salesforce::is_in_the_way(fault)
+}

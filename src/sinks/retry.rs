@@ -45,6 +45,8 @@ pub(super) struct Part {
     pub(super) accepted_before: Option<u64>,
     /// Its records may have been written: an answer did not come.
     pub(super) doubt: bool,
+    /// It is not given up, whatever happens.
+    pub(super) clings: bool,
 }
 
 /// A wait before the next attempt.
@@ -82,7 +84,7 @@ pub(super) enum Next {
 }
 
 impl Part {
-    pub(super) fn whole(batch: Batch, doubt: bool) -> Self {
+    pub(super) fn whole(batch: Batch, doubt: bool, clings: bool) -> Self {
         Part {
             places: (0..batch.writes.len()).collect(),
             batch,
@@ -92,12 +94,13 @@ impl Part {
             pause: None,
             accepted_before: None,
             doubt,
+            clings,
         }
     }
 
     /// It must not be given up: its records could bear either of two external ids.
     pub(super) fn clings(&self) -> bool {
-        self.doubt && self.batch.writes.iter().any(|w| w.from.is_some())
+        self.clings || self.doubt && self.batch.writes.iter().any(|w| w.from.is_some())
     }
 
     /// A part of other records that shares this one's history.
@@ -116,6 +119,7 @@ impl Part {
             pause: None,
             accepted_before: self.accepted_before,
             doubt: self.doubt,
+            clings: self.clings,
         }
     }
 

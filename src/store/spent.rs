@@ -13,7 +13,9 @@ impl Stored for Account {
             quarter.number.encode(out);
             quarter.ours.encode(out);
             // Requests in part come from spreading what was noticed late.
-            ((quarter.others * 100.0).round().max(0.0) as u64).encode(out);
+            for others in [quarter.others, quarter.guessed] {
+                ((others * 100.0).round().max(0.0) as u64).encode(out);
+            }
             quarter.high.encode(out);
         }
     }
@@ -30,6 +32,7 @@ impl Stored for Account {
                 number: Stored::decode(from)?,
                 ours: Stored::decode(from)?,
                 others: u64::decode(from)? as f64 / 100.0,
+                guessed: u64::decode(from)? as f64 / 100.0,
                 high: Stored::decode(from)?,
             };
             let last = quarters.last().map(|q: &Quarter| q.number);

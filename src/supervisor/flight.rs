@@ -78,6 +78,10 @@ impl Crew {
 
     /// Sends a plan. `again`: an earlier process may have sent it.
     pub async fn send(&self, mut plan: Plan, extent: Extent, again: bool) -> Result<Delivered> {
+        // A re-key that may have been sent is not given up, nor is what it may have to wait for.
+        let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
+        let clings = plan.entries.iter().any(re_keys);
+        let sent = again.then_some(clings);
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         for stage in std::mem::take(&mut plan.stages) {
@@ -88,8 +92,7 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, again)
-                .await?;
+            self.send_stage(&mut plan, &ready, &mut fates, sent).await?;
         }
         self.name_missing_parents(&plan, &mut fates).await?;
         let high = plan.entries.iter().zip(&fates).filter(|(entry, fate)| {
@@ -104,6 +107,7 @@ impl Crew {
             extent,
             plan,
             fates,
+            again,
         })
     }
 
@@ -112,7 +116,7 @@ impl Crew {
         plan: &mut Plan,
         stage: &[usize],
         fates: &mut [Fate],
-        again: bool,
+        again: Option<bool>,
     ) -> Result<()> {
         let limits = self.delivery.limits();
         let mut absent = Vec::new();
@@ -171,7 +175,7 @@ impl Crew {
     async fn send_batches(
         &self,
         batches: Vec<(Batch, Vec<usize>)>,
-        again: bool,
+        again: Option<bool>,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
         let mut requests: FuturesUnordered<_> = batches
@@ -179,8 +183,8 @@ impl Crew {
             .map(|(batch, places)| async move {
                 let sent = places.len();
                 let answer = match again {
-                    true => self.delivery.deliver_again(batch).await,
-                    false => self.delivery.deliver(batch).await,
+                    Some(clings) => self.delivery.deliver_again(batch, clings).await,
+                    None => self.delivery.deliver(batch).await,
                 };
                 (answer, places, sent)
             })

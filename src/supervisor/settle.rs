@@ -48,6 +48,8 @@ pub struct Delivered {
     pub plan: Plan,
     /// What became of it, one fate an entry.
     pub fates: Vec<Fate>,
+    /// An earlier process may have sent it.
+    pub again: bool,
 }
 
 /// A settlement, and what follows from it.
@@ -78,8 +80,10 @@ pub fn settle(
         extent,
         plan,
         fates,
+        again,
     } = delivered;
     let mut desk = Desk {
+        again,
         objects,
         now,
         shelf: HashMap::new(),
@@ -132,6 +136,8 @@ pub fn settle(
 }
 
 struct Desk<'a> {
+    /// What was not sent may have been before.
+    again: bool,
     objects: &'a Objects,
     now: Timestamp,
     /// What the shelf holds afterwards, for each record that is touched.
@@ -256,7 +262,11 @@ impl Desk<'_> {
                 }
                 self.shelve(entry, Reason::Deferred, None, None, false);
             }
-            (Course::Send(_), Fate::Waits(parent)) => {
+            (Course::Send(fields), Fate::Waits(parent)) => {
+                let entry = entry.sending(fields);
+                if self.again {
+                    self.settled.settlement.ledger.extend(doubtful(&entry));
+                }
                 let fault = Fault::new(
                     Class::MissingParent,
                     "parent_missing",

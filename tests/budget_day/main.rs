@@ -205,7 +205,10 @@ async fn a_day_of_a_busy_org() {
     let (_commands, mut commands) = mpsc::channel(4);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(async move {
-        apply.run(&mut script, &mut commands, stopped).await.unwrap();
+        apply
+            .run(&mut script, &mut commands, stopped)
+            .await
+            .unwrap();
     });
     let prober = tokio::spawn(watch_crm(Arc::clone(&delivery), clock.clone()));
 
@@ -225,14 +228,19 @@ async fn a_day_of_a_busy_org() {
         org.set_clock(now).await;
         hand.send_replace(now);
         while let Some((at, share)) = bursts.get(next_burst).filter(|(at, _)| *at <= step) {
-            org.others((OTHERS as f64 * share / weight).round() as u64).await;
+            org.others((OTHERS as f64 * share / weight).round() as u64)
+                .await;
             next_burst += 1;
             let _ = at;
         }
         if step < DAY {
             // A few changes a step, and now and then a large transaction.
             let large = random.random_range(0..900) == 0;
-            let ordinary = if large { 2_500 } else { random.random_range(0..10) };
+            let ordinary = if large {
+                2_500
+            } else {
+                random.random_range(0..10)
+            };
             for _ in 0..ordinary {
                 database.change(Table::Company, random.random_range(1..=ROWS), now);
             }
@@ -288,7 +296,11 @@ async fn a_day_of_a_busy_org() {
     let verdicts = store.verdicts().await.unwrap();
     let counted: i64 = verdicts.values().sum();
     assert_eq!(counted, database.changes(), "{verdicts:?}");
-    assert!(verdicts.keys().all(|(_, verdict)| *verdict != Verdict::Pending));
+    assert!(
+        verdicts
+            .keys()
+            .all(|(_, verdict)| *verdict != Verdict::Pending)
+    );
 
     let seen = seen.lock().unwrap();
     let late = seen.latest.as_secs_f64() / 60.0;
@@ -305,8 +317,15 @@ async fn a_day_of_a_busy_org() {
         step as f64 / (DAY as f64 / 24.0) - 24.0,
     );
     assert_eq!(seen.into_floor, 0, "requests of ours within the floor");
-    assert!(seen.latest <= Duration::from_secs(15 * 60), "{late:.1} minutes late");
-    assert!(error.abs() <= 0.1, "forecast at noon off by {:.1} %", error * 100.0);
+    assert!(
+        seen.latest <= Duration::from_secs(15 * 60),
+        "{late:.1} minutes late"
+    );
+    assert!(
+        error.abs() <= 0.1,
+        "forecast at noon off by {:.1} %",
+        error * 100.0
+    );
     assert!(
         degrees.keys().any(|d| *d == Degree::Defer),
         "a day in which nothing was scarce shows nothing: {degrees:?}"

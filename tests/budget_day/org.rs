@@ -60,8 +60,12 @@ impl Org {
             "unique": true, "caseSensitive": true});
         let number = json!({"type": "Number", "label": "V", "precision": 12, "scale": 0});
         for object in ["Account", "Contact"] {
-            org.tell(Method::PUT, &format!("fields/{object}/Ext__c"), text.clone())
-                .await;
+            org.tell(
+                Method::PUT,
+                &format!("fields/{object}/Ext__c"),
+                text.clone(),
+            )
+            .await;
             let path = format!("fields/{object}/Version__c");
             org.tell(Method::PUT, &path, number.clone()).await;
         }

@@ -26,6 +26,9 @@ pub struct Quarter {
     pub ours: u64,
     /// Requests of others, as far as they were noticed.
     pub others: f64,
+    /// Of these, those of which it is only guessed that they belong here: made before we came, or in a
+    /// long silence.
+    pub guessed: f64,
     /// Records with a high priority that we sent.
     pub high: u64,
 }
@@ -102,11 +105,17 @@ impl Account {
         let (least, most) = (used - ours, used - (ours - on_the_way).max(0.0));
         let known = self.others(now);
         if first && self.quarters.iter().all(|q| q.others == 0.0) {
-            self.spread(quarter(now) - DAY + 1, quarter(now), most.max(0.0));
+            self.spread(quarter(now) - DAY + 1, quarter(now), most.max(0.0), true);
         } else if known < least {
             self.below = None;
-            let from = quarter(self.heard).clamp(quarter(now) - DAY + 1, quarter(now));
-            self.spread(from, quarter(now), least - known);
+            // A long silence tells nothing of when it was; after a short one it counts as now, so that
+            // it does not seem to fall out before it does.
+            let long = now.0 - self.heard.0 > 4 * QUARTER;
+            let from = match long {
+                true => quarter(self.heard).max(quarter(now) - DAY + 1),
+                false => quarter(now),
+            };
+            self.spread(from, quarter(now), least - known, long);
         } else if known > most.max(0.0) + SLACK {
             let (since, highest) = self.below.unwrap_or((now, most));
             let highest = highest.max(most).max(0.0);
@@ -129,6 +138,17 @@ impl Account {
     /// Others'.
     pub(super) fn others(&self, now: Timestamp) -> f64 {
         self.sum(now, |q| q.others)
+    }
+
+    /// Of others' requests, those that have fallen out since the last answer by a guess alone.
+    pub(super) fn unconfirmed(&self, now: Timestamp) -> f64 {
+        let (before, oldest) = (quarter(self.heard) - DAY, quarter(now) - DAY);
+        if quarter(now) - quarter(self.heard) >= DAY {
+            return 0.0;
+        }
+        let fallen = self.quarters.iter();
+        let fallen = fallen.filter(|q| q.number > before && q.number <= oldest);
+        fallen.map(|q| q.guessed).sum()
     }
 
     /// Of what was counted up to `now`: how much is in the 24 hours before `now`. Quarters fall out
@@ -158,7 +178,7 @@ impl Account {
         while self
             .quarters
             .front()
-            .is_some_and(|q| q.number < number - DAY - 1)
+            .is_some_and(|q| q.number < number - 2 * DAY)
         {
             self.quarters.pop_front();
         }
@@ -177,10 +197,14 @@ impl Account {
     }
 
     /// Others used so much, evenly over these quarters.
-    fn spread(&mut self, from: i64, to: i64, calls: f64) {
-        let quarters = (to - from + 1).max(1);
+    fn spread(&mut self, from: i64, to: i64, calls: f64, guessed: bool) {
+        let each = calls / (to - from + 1).max(1) as f64;
         for number in from..=to {
-            self.at(number).others += calls / quarters as f64;
+            let quarter = self.at(number);
+            quarter.others += each;
+            if guessed {
+                quarter.guessed += each;
+            }
         }
     }
 
@@ -190,6 +214,7 @@ impl Account {
         for quarter in self.quarters.iter_mut().filter(|q| q.number > oldest) {
             let taken = quarter.others.min(calls);
             quarter.others -= taken;
+            quarter.guessed = quarter.guessed.min(quarter.others);
             calls -= taken;
         }
     }

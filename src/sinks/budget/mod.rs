@@ -17,7 +17,8 @@
 //! Invariants:
 //! - Pure but for the clock it is given: tables of numbers test it.
 //! - Others' use is never thought smaller than an answer says. Between answers it only falls as what
-//!   was noticed falls out of the 24 hours.
+//!   was noticed falls out of the 24 hours; what was used before we came falls out of the forecast as
+//!   if it had been made evenly, and out of the account when an answer says so, or after a day.
 //! - It gets worse at once and better with a margin, so that it does not flap.
 //! - No request is made once [`MARGIN`] is left above the floor, as far as can be known: others may use
 //!   it up between two answers. Starting takes a few requests in any case.
@@ -451,8 +452,9 @@ impl Inner {
 
     /// What is left above the floor.
     fn above_floor(&self) -> f64 {
-        let used = self.account.ours(self.looked) + self.account.others(self.looked);
-        self.caps().all - used
+        let now = self.looked;
+        let others = self.account.others(now) + self.account.unconfirmed(now);
+        self.caps().all - self.account.ours(now) - others
     }
 
     /// What is left for us.

@@ -25,7 +25,9 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    pub(super) fn new(answer: impl Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync + 'static) -> Fake {
+    pub(super) fn new(
+        answer: impl Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync + 'static,
+    ) -> Fake {
         Fake {
             answer: Box::new(answer),
             takes: Duration::from_millis(100),

@@ -69,6 +69,14 @@ pub(crate) fn is_crowded(fault: &Fault) -> bool {
     fault.code == "REQUEST_LIMIT_EXCEEDED" && !is_used_up(fault)
 }
 
+/// Whether another record is in the way, which may be gone once others have been written.
+pub(crate) fn is_in_the_way(fault: &Fault) -> bool {
+    matches!(
+        fault.code.as_ref(),
+        "DUPLICATE_VALUE" | "DELETE_FAILED" | "DELETE_REQUIRED_ON_CASCADE"
+    )
+}
+
 /// Whether the refusal is about fields that are not there, or not writable, for our user.
 pub(super) fn is_field(fault: &Fault) -> bool {
     match fault.code.as_ref() {

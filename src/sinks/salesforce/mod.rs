@@ -66,7 +66,7 @@ use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescript
 use crate::planning::Batch;
 
 pub use self::errors::advice;
-pub(crate) use self::errors::{hints_at_schema, is_crowded, is_used_up};
+pub(crate) use self::errors::{hints_at_schema, is_crowded, is_in_the_way, is_used_up};
 
 /// Bytes of one request that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;

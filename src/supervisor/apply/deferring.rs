@@ -14,14 +14,14 @@
 use std::collections::BTreeSet;
 
 use super::super::drain::{Piece, Round};
-use super::super::flight::Due;
+use super::super::flight::{Due, MOST_DUE};
 use super::super::settle::Settled;
 use super::{Apply, Landed};
 use crate::change::Timestamp;
 use crate::fault::Result;
 use crate::mapping::RecordId;
 use crate::planning::{Deferral, Leave, Reason, Window};
-use crate::sinks::BoxFuture;
+use crate::sinks::{BoxFuture, is_in_the_way};
 
 /// What is deferred.
 #[derive(Debug, Default)]
@@ -42,6 +42,13 @@ pub(super) struct Deferring {
     looking: bool,
     /// Something was deferred since it began.
     behind: bool,
+    /// Records that were refused during the round because of others, which may have made room by its
+    /// end: the order of changes of different records is not kept on the shelf.
+    obstructed: BTreeSet<RecordId>,
+    /// A round goes on, or what it found is still being sent.
+    drains: bool,
+    /// All of it has been taken.
+    ends: bool,
     /// The first window may have been sent before the process ended.
     pub(super) again: bool,
 }
@@ -190,6 +197,16 @@ impl Apply {
             .shelved
             .iter()
             .any(|p| given_up(p.reason));
+        if deferring.drains {
+            let refused = settled.settlement.shelved.iter().filter(|p| {
+                let fault = p.fault.as_ref();
+                p.reason == Reason::DeadLetter && fault.is_some_and(is_in_the_way)
+            });
+            let room = MOST_DUE.saturating_sub(deferring.obstructed.len());
+            deferring
+                .obstructed
+                .extend(refused.take(room).map(|p| p.record.clone()));
+        }
         // The gate may have been closed for a moment only.
         self.deferring.behind |= left_behind;
     }
@@ -209,9 +226,21 @@ impl Apply {
             && !deferring.looking
             && self.due.len() < self.pace.shelf_rows
             && !self.intake.is_again();
-        if wanted && deferring.round.is_none() && std::mem::take(&mut deferring.behind) {
-            deferring.round = Some(Round::default());
+        if wanted && deferring.round.is_none() {
+            if std::mem::take(&mut deferring.behind) {
+                deferring.round = Some(Round::default());
+            } else if deferring.drains && self.due.is_empty() {
+                if deferring.ends {
+                    // Once more for those whom others were in the way of.
+                    deferring.drains = false;
+                    let obstructed = std::mem::take(&mut deferring.obstructed);
+                    self.due.extend(obstructed);
+                }
+                // Otherwise the last of it is about to be sent.
+                deferring.ends = !deferring.ends;
+            }
         }
+        deferring.drains |= deferring.round.is_some();
         let round = deferring.round.take_if(|_| wanted)?;
         deferring.looking = true;
         Some(round)
@@ -229,7 +258,13 @@ impl Apply {
 
     /// Looks for the next piece while there is nothing else to do.
     pub(super) fn run_round(&mut self) -> Option<BoxFuture<'static, Result<Landed>>> {
-        let round = self.next_piece()?;
+        let Some(round) = self.next_piece() else {
+            // It may have brought something to send.
+            return match self.takes_from_shelf() {
+                true => self.launch(None),
+                false => None,
+            };
+        };
         let crew = self.crew.clone();
         let progress = self.progress;
         Some(Box::pin(async move {
