@@ -217,6 +217,9 @@ impl Author<'_> {
             row.parent = Some(new);
         }
         let untouched = row.note.is_some() && self.random.random_bool(0.5);
+        // Not where pages are read, and the row moves to where they have been: what the key change
+        // leaves out is in no page then (a known limit, see docs/decisions/backfill.md).
+        let untouched = untouched && !(self.paged && new < id.1);
         let old = id.1.to_string();
         let key = [
             Cell::Text(&old),

@@ -44,6 +44,14 @@ impl Rate {
         self.long * span + (self.short - self.long) * FADE * (1.0 - (-span / FADE).exp())
     }
 
+    /// The same, but for a burst at most: a quiet hour promises nothing.
+    fn at_least_long(self) -> Rate {
+        Rate {
+            short: self.short.max(self.long),
+            ..self
+        }
+    }
+
     /// The same with everything more by this factor.
     pub(super) fn times(self, factor: f64) -> Rate {
         Rate {
@@ -60,6 +68,8 @@ pub(super) struct Outlook {
     steps: Vec<Step>,
     pub(super) ours: Rate,
     pub(super) high: Rate,
+    /// Others'.
+    pub(super) others: Rate,
 }
 
 /// One of the moments looked at.
@@ -71,7 +81,12 @@ struct Step {
     ours: f64,
     /// What others have used and will have used.
     others: f64,
+    /// The same, on the safe side.
+    most: f64,
 }
+
+/// Others' requests to come are taken to be so many times those that are expected, where room is kept.
+const SAFE: f64 = 1.15;
 
 /// What must hold at each moment.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -85,19 +100,23 @@ pub(super) struct Caps {
 impl Outlook {
     pub(super) fn new(account: &Account, now: Timestamp) -> Outlook {
         let rate = Rate::new(account, now, |q| q.others);
+        let safe = rate.at_least_long().times(SAFE);
         let steps = (0..=DAY).map(|number| {
             let ahead = number * QUARTER;
             let then = Timestamp(now.0 + ahead);
+            let others = account.others(then);
             Step {
                 ahead,
                 ours: account.ours(then),
-                others: account.others(then) + rate.over(ahead),
+                others: others + rate.over(ahead),
+                most: others + safe.over(ahead),
             }
         });
         Outlook {
             steps: steps.collect(),
             ours: Rate::new(account, now, |q| q.ours as f64),
             high: Rate::new(account, now, |q| q.high as f64),
+            others: rate,
         }
     }
 
@@ -107,7 +126,7 @@ impl Outlook {
         // After 24 hours what is spent now no longer counts.
         let steps = self.steps.iter().filter(|s| s.ahead < DAY * QUARTER);
         let left = steps.map(|s| {
-            let all = caps.all - s.others - s.ours;
+            let all = caps.all - s.most - s.ours;
             all.min(caps.ours - s.ours) - kept(s.ahead)
         });
         left.fold(f64::INFINITY, f64::min)

@@ -453,8 +453,11 @@ impl Inner {
     /// What is left above the floor.
     fn above_floor(&self) -> f64 {
         let now = self.looked;
-        let others = self.account.others(now) + self.account.unconfirmed(now);
-        self.caps().all - self.account.ours(now) - others
+        let known = self.account.others(now) + self.account.unconfirmed(now);
+        // What they may have used since the last answer.
+        let silence = (now.0 - self.account.heard.0).max(0);
+        let unseen = 2.0 * self.outlook.others.over(silence).max(0.0);
+        self.caps().all - self.account.ours(now) - known - unseen
     }
 
     /// What is left for us.
