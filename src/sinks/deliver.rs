@@ -12,18 +12,19 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::breaker::{Breaker, BreakerState, Pass};
 use super::budget::Budget;
 use super::gate::Gate;
+use super::lanes::Lanes;
 use super::limiter::Limiter;
 use super::retry::{Next, Part, Tries};
 use super::{CrmRecord, Limits, Outcome, Sink, Usage, is_crowded, is_used_up};
@@ -32,11 +33,6 @@ use crate::config::Destination;
 use crate::fault::{Class, Fault};
 use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
 use crate::planning::{Batch, Leave};
-
-/// Most requests that may be under way at once.
-const MOST_PERMITS: usize = 1_024;
-/// Requests that go well before there may be more at once again.
-const CALM: u32 = 100;
 
 /// Leave to make one attempt.
 struct Entered<'a> {
@@ -112,13 +108,7 @@ pub struct Delivery {
     sink: Arc<dyn Sink>,
     tries: Tries,
     backoff: Backoff,
-    permits: Semaphore,
-    concurrency: u32,
-    /// Permits that a request takes: more than one after the CRM said that there were too many at
-    /// once.
-    weight: AtomicU32,
-    /// Requests answered since the weight last changed.
-    calm: AtomicU32,
+    lanes: Lanes,
     gate: Gate,
     limiter: Limiter,
     breaker: Breaker,
@@ -141,7 +131,6 @@ impl std::fmt::Debug for Delivery {
 impl Delivery {
     /// Delivery to `sink`. `seed`: of the delays' jitter.
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
-        let concurrency = settings.concurrency.clamp(1, MOST_PERMITS);
         Delivery {
             sink,
             tries: Tries {
@@ -149,10 +138,7 @@ impl Delivery {
                 unknown: settings.unknown_tries.max(1),
             },
             backoff: settings.backoff,
-            permits: Semaphore::new(concurrency),
-            concurrency: u32::try_from(concurrency).unwrap_or(1),
-            weight: AtomicU32::new(1),
-            calm: AtomicU32::new(0),
+            lanes: Lanes::new(settings.concurrency),
             gate: Gate::new(Budget::usual()),
             limiter: Limiter::new(settings.requests_per_second),
             breaker: Breaker::new(settings.breaker_threshold),
@@ -463,8 +449,7 @@ impl Delivery {
         loop {
             self.breaker.ready().await;
             self.limiter.take().await;
-            let weight = self.weight.load(Ordering::Relaxed);
-            let Ok(permit) = self.permits.acquire_many(weight).await else {
+            let Ok(permit) = self.lanes.enter().await else {
                 // Only closed semaphores refuse, and nobody closes this one.
                 return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
             };
@@ -493,10 +478,10 @@ impl Delivery {
                 // The CRM is well; it only counts.
                 fault.retry_after = Some(self.budget().exhausted());
             }
-            Err(fault) => self.crowd(is_crowded(fault)),
+            Err(fault) => self.lanes.answered(is_crowded(fault)),
             Ok(_) => {
                 self.budget().accepted();
-                self.crowd(false);
+                self.lanes.answered(false);
             }
         }
         let fault = result.as_ref().err();
@@ -520,19 +505,6 @@ impl Delivery {
             tracing::warn!(%fault, class = ?fault.class, "a request to the CRM failed");
         }
         result
-    }
-
-    /// Fewer requests at once after the CRM said that there were too many, and more again by and by.
-    fn crowd(&self, crowded: bool) {
-        let weight = self.weight.load(Ordering::Relaxed);
-        if crowded {
-            self.weight
-                .store((weight * 2).min(self.concurrency), Ordering::Relaxed);
-            self.calm.store(0, Ordering::Relaxed);
-        } else if weight > 1 && self.calm.fetch_add(1, Ordering::Relaxed) + 1 >= CALM {
-            self.weight.store(weight / 2, Ordering::Relaxed);
-            self.calm.store(0, Ordering::Relaxed);
-        }
     }
 
     /// When the part may be sent.

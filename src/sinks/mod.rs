@@ -20,6 +20,7 @@ pub mod budget;
 mod deliver;
 mod discard;
 mod gate;
+mod lanes;
 mod limiter;
 mod retry;
 pub mod salesforce;

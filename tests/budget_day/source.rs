@@ -102,7 +102,9 @@ pub fn catalog() -> Vec<CatalogTable> {
 /// When contacts' versions were committed that have not been seen in the CRM: by key, oldest first.
 pub struct Commits;
 
-static COMMITS: Mutex<Option<HashMap<String, Vec<(i64, Timestamp)>>>> = Mutex::new(None);
+type Versions = HashMap<String, Vec<(i64, Timestamp)>>;
+
+static COMMITS: Mutex<Option<Versions>> = Mutex::new(None);
 
 impl Commits {
     fn made(key: i64, version: i64, at: Timestamp) {

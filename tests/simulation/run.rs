@@ -163,7 +163,7 @@ impl Simulation {
             self.check_watchers();
         }
         // A last life, long enough for everything; refusals end, and the dead letters are retried.
-        self.life(&store, Some(false))
+        Box::pin(self.life(&store, Some(false)))
             .await
             .expect("nothing final happens");
         outcome.shelved = store.shelf_counts().await.expect("readable").values().sum();
@@ -182,7 +182,7 @@ impl Simulation {
             );
         }
         self.crm.heal();
-        self.life(&store, Some(true))
+        Box::pin(self.life(&store, Some(true)))
             .await
             .expect("nothing final happens");
         self.expect_shelf_empty(&store).await;
@@ -383,7 +383,7 @@ impl Simulation {
             ran
         };
         // Far more time than any run needs: what takes longer is stuck.
-        match tokio::time::timeout(Duration::from_secs(40_000), life).await {
+        match Box::pin(tokio::time::timeout(Duration::from_secs(40_000), life)).await {
             Ok(result) => result,
             Err(_) => {
                 let recovered = kept.recover().await?;

@@ -4,6 +4,7 @@
 use super::tests::{Fake, all_written, batch, delivery, fault, written};
 use super::*;
 use crate::sinks::budget::Degree;
+use crate::sinks::lanes::CALM;
 
 const SURE: Outcome = Outcome::Deferred { doubt: false };
 const DOUBT: Outcome = Outcome::Deferred { doubt: true };

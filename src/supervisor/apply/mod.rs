@@ -17,6 +17,7 @@
 //! - The durable LSN is confirmed only after the settlement that carries it has returned.
 //! - One window is under way at a time; the next one's plan is made from the ledger after it.
 
+mod asked;
 mod between;
 mod deferring;
 
@@ -31,7 +32,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::deferring::Deferring;
 use super::adapt::{Adapted, Adapter, Trigger};
-use super::backfill::{Answer, Backfill, job};
+use super::backfill::{Answer, Backfill};
 use super::command::Command;
 use super::drain::Piece;
 use super::flight::{Crew, Due};
@@ -43,9 +44,9 @@ use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
-use crate::planning::{Leave, Window};
+use crate::planning::Window;
 use crate::sinks::BoxFuture;
-use crate::store::{Intent, Job, JobKind, Progress, Recovered, Settlement, ShelfQuery};
+use crate::store::{Intent, Progress, Recovered, Settlement, ShelfQuery};
 
 /// How often an idle position is made durable.
 const IDLE: Duration = Duration::from_secs(1);
@@ -285,48 +286,6 @@ impl Apply {
     fn receive(&mut self, due: Due) {
         self.due.extend(due.records);
         self.rescan |= due.more;
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Retry { records, reply } => {
-                let count = records.len();
-                self.due.extend(records);
-                // The asker may have gone; the work is done all the same.
-                let _ = reply.send(Ok(count));
-            }
-            Command::Backfill {
-                table,
-                column,
-                filter,
-                reply,
-            } => {
-                let job = Job {
-                    column,
-                    filter,
-                    ..job(JobKind::Asked, self.clock.now())
-                };
-                self.backfill.ask(&table, job);
-                self.tell();
-                self.askers.push((reply, 1));
-            }
-            Command::CancelBackfill { table, reply } => {
-                let cancelled = self.backfill.cancel(&table);
-                self.tell();
-                self.askers.push((reply, usize::from(cancelled)));
-            }
-            Command::Catalog(catalog) => {
-                // One waits for its place in the stream at a time: the next look brings the rest.
-                let waits = |t: &Trigger| matches!(t, Trigger::Catalog(_));
-                if !self.triggers.iter().any(waits) {
-                    self.triggers.push_back(Trigger::Catalog(catalog));
-                }
-            }
-            // It costs requests that others may need more.
-            Command::LookAtCrm if self.deferring.leave < Leave::All => {}
-            Command::LookAtCrm => self.look_at_crm(),
-            discard @ Command::Discard { .. } => self.discards.push(discard),
-        }
     }
 
     /// When the loop has to look again although nothing came in.
