@@ -158,14 +158,6 @@ impl Decoder {
         self.open.is_some()
     }
 
-    /// Type oids of `relation` that the catalog's rows given so far do not explain (a type made after
-    /// they were read). Until [`Decoder::add_types`] brings them they are read as text. A type may be
-    /// gone from the catalog by now, and stays unknown: ask for each once.
-    pub fn unknown_types(&self, relation: &Relation) -> Vec<u32> {
-        let oids = relation.columns.iter().map(|column| column.type_oid);
-        oids.filter(|oid| self.types.is_unknown(*oid)).collect()
-    }
-
     /// Adds rows of `pg_type`. Relations described so far are read with them from the next change on.
     pub fn add_types(&mut self, rows: Vec<crate::value::TypeRow>) {
         self.types.add(rows);

@@ -309,7 +309,6 @@ fn a_type_made_later_can_be_added() {
         relation.columns[1].value_type,
         ValueType::Other("mood".into())
     );
-    assert_eq!(stream.0.unknown_types(&relation), [70_000]);
     stream.0.add_types(vec![TypeRow {
         oid: 70_000,
         schema: "public".into(),
@@ -322,7 +321,6 @@ fn a_type_made_later_can_be_added() {
     }]);
     let relation = stream.0.relation(2).unwrap().clone();
     assert_eq!(relation.columns[1].value_type, ValueType::Enum);
-    assert!(stream.0.unknown_types(&relation).is_empty());
     assert_eq!(
         stream.0.relation(OID).unwrap().columns[1].value_type,
         ValueType::Text

@@ -43,12 +43,6 @@ impl Types {
         self.named.insert(oid, (schema.into(), name.into()));
     }
 
-    /// Whether there is more to know of `oid` than the stream has told: no row of it was given. Its
-    /// values are read as text, or by its name, until [`Types::add`] brings the row.
-    pub fn is_unknown(&self, oid: u32) -> bool {
-        builtin::by_oid(oid).is_none() && !self.rows.contains_key(&oid)
-    }
-
     /// How the text of a value of type `oid` is read. Type modifiers make no difference to that.
     pub fn value_type(&self, oid: u32) -> ValueType {
         self.find(oid, 0)
@@ -155,7 +149,6 @@ mod tests {
         assert_eq!(types.value_type(1007), array_of(ValueType::Int));
         let boxes = ValueType::Array(Box::new(ValueType::Other("box".into())), b';');
         assert_eq!(types.value_type(1020), boxes);
-        assert!(!types.is_unknown(1007));
     }
 
     #[test]
@@ -209,9 +202,7 @@ mod tests {
             types.value_type(30006),
             ValueType::Other("oid 30006".into())
         );
-        assert!(types.is_unknown(30004));
         types.add(vec![row(30004, "mood", b'e')]);
-        assert!(!types.is_unknown(30004));
         assert_eq!(types.value_type(30004), ValueType::Enum);
     }
 

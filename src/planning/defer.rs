@@ -18,9 +18,9 @@ use hashbrown::HashSet;
 
 use super::entry::{Course, Entry, Origin, Plan, States, decide, parents};
 use super::objects::Objects;
-use super::plan::block_orphans;
 use super::record::{Existence, LedgerEntry, Pending, Reason};
 use super::stages;
+use super::waits::block_orphans;
 use crate::mapping::{Action, RecordId};
 
 /// What may be sent to the CRM now.
@@ -229,6 +229,13 @@ pub fn doubtful(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
     let known = entry.ledger.clone();
     let ledger = match (&entry.operation.action, known) {
         (Action::ReKey { .. }, _) => return None,
+        // It makes room for a re-key, which is to find it in the way again.
+        (Action::Delete { .. }, Some(known)) if entry.is_removal() && known.exists() => {
+            LedgerEntry {
+                fingerprints: Vec::new(),
+                ..known
+            }
+        }
         (Action::Delete { .. }, Some(known)) if known.exists() => LedgerEntry {
             existence: Existence::Uncertain,
             fingerprints: Vec::new(),

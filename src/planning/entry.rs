@@ -75,6 +75,11 @@ impl Entry {
         self
     }
 
+    /// It makes room for a re-key, and stands for no change.
+    pub fn is_removal(&self) -> bool {
+        !self.change && !self.row && self.pending.is_none()
+    }
+
     /// It will be sent.
     pub fn is_sent(&self) -> bool {
         matches!(self.course, Course::Send(_))

@@ -14,6 +14,7 @@
 //! - *Absent* never erases; *clear* is a value.
 //! - No record is written while a record that it refers to is missing, as far as the window can know;
 //!   none is deleted before those of the window that refer to it.
+//! - No set of records waits for itself, but for rows that exchanged their keys (`waits.rs`).
 //! - A re-key shares its window with no other operation on either of its two external ids.
 //! - The same changes cut at the same place make the same plan: a window that may have been sent can
 //!   be sent again.
@@ -31,6 +32,9 @@ mod plan;
 mod re_key;
 mod record;
 mod stages;
+mod waits;
+#[cfg(test)]
+mod waits_tests;
 mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Write, cut};

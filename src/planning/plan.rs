@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use super::entry::{
-    Course, Entry, Origin, Plan, States, decide, is_own, parents, references, refused, still_held,
-    stuck, waiting,
+    Entry, Origin, Plan, States, decide, is_own, parents, refused, still_held, stuck, waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
 use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
-use super::record::{LedgerEntry, Pending, PendingOperation, RecordState};
-use super::stages;
+use super::record::{LedgerEntry, RecordState};
 use super::window::{Item, Window, still_rejected};
+use super::{stages, waits};
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -81,8 +80,7 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     for record in shelf {
         enter_from_shelf(&mut plan, record, states, objects);
     }
-    join_circles(&mut plan, states, objects);
-    block_orphans(&mut plan, states);
+    waits::decide(&mut plan, states, objects);
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
 }
@@ -165,7 +163,12 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
 }
 
 /// A shelf entry that is tried without a new change.
-fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects: &Objects) {
+pub(super) fn enter_from_shelf(
+    plan: &mut Plan,
+    record: RecordId,
+    states: &States,
+    objects: &Objects,
+) {
     if plan.places.contains_key(&record) {
         return;
     }
@@ -211,85 +214,4 @@ fn enter_from_shelf(plan: &mut Plan, record: RecordId, states: &States, objects:
         course,
         completes: Vec::new(),
     });
-}
-
-/// Records on the shelf that wait for each other in a circle are only freed together: whoever is tried
-/// brings in the others, and the circle is cut like any other.
-fn join_circles(plan: &mut Plan, states: &States, objects: &Objects) {
-    let mut joining = Vec::new();
-    for entry in &plan.entries {
-        let Course::Send(fields) = &entry.course else {
-            continue;
-        };
-        for parent in parents(&entry.operation, fields) {
-            let mut way = Vec::new();
-            let mut next = Some(parent);
-            while let Some(record) = next {
-                if plan.places.contains_key(&record) {
-                    joining.append(&mut way);
-                    break;
-                }
-                let pending = states.get(&record).and_then(|s| s.pending.as_ref());
-                next = pending
-                    .and_then(|p| p.waits_for.clone())
-                    .filter(|w| !way.contains(w));
-                way.push(record);
-            }
-        }
-    }
-    for record in joining {
-        // A re-key may have taken it over already.
-        let absorbed = plan.entries.iter().flat_map(|e| &e.absorbed);
-        if !absorbed.into_iter().any(|p| p.record == record) {
-            enter_from_shelf(plan, record, states, objects);
-        }
-    }
-}
-
-/// A record whose parent is not in the CRM and will not be sent waits for it.
-pub(super) fn block_orphans(plan: &mut Plan, states: &States) {
-    // The external id is still borne by another record: a reference would find the wrong one.
-    let taken = |pending: &Pending| {
-        let re_key = |p: &PendingOperation| matches!(p.action, Action::ReKey { .. });
-        pending.operation.as_ref().is_some_and(re_key) || rekey_from(pending, states).is_some()
-    };
-    loop {
-        let mut blocked: Vec<(usize, RecordId)> = Vec::new();
-        for (index, entry) in plan.entries.iter().enumerate() {
-            let Course::Send(fields) = &entry.course else {
-                continue;
-            };
-            let missing = references(&entry.operation, fields).find_map(|(_, object, key)| {
-                let parent = RecordId {
-                    object,
-                    key: key.clone(),
-                };
-                match plan.places.get(&parent).and_then(|p| plan.entries.get(*p)) {
-                    Some(other) => {
-                        let shelved = matches!(other.course, Course::Shelve { .. });
-                        let there = other.exists()
-                            && !matches!(other.operation.action, Action::ReKey { .. })
-                            && !other.pending.as_deref().is_some_and(taken);
-                        (shelved && !there).then_some(parent)
-                    }
-                    None => {
-                        let state = states.get(&parent)?;
-                        let there = state.ledger.as_ref().is_some_and(LedgerEntry::exists);
-                        let pending = state.pending.as_ref()?;
-                        let coming = pending.operation.is_some() && !there;
-                        (coming || taken(pending)).then_some(parent)
-                    }
-                }
-            });
-            blocked.extend(missing.map(|parent| (index, parent)));
-        }
-        if blocked.is_empty() {
-            return;
-        }
-        for (index, parent) in blocked {
-            if let Some(entry) = plan.entries.get_mut(index) {
-                entry.course = waiting(parent);
-            }
-        }
-    }
 }

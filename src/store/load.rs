@@ -34,7 +34,8 @@ pub enum JobKind {
     Asked,
     /// A column was mapped later than its rows were written.
     Column,
-    /// The table was halted, and is no longer: what its changes came to is read anew.
+    /// What changes came to is read anew: the table was halted, and is no longer, or a row moved past the
+    /// reading.
     Mend,
 }
 

@@ -9,8 +9,8 @@ use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, RecordId};
 use crate::planning::{
-    self, Batch, Course, Deferral, Entry, LedgerEntry, Objects, Pending, Plan, Reason, States,
-    Window,
+    self, Batch, Course, Deferral, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason,
+    States, Window,
 };
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
@@ -47,9 +47,10 @@ impl Crew {
         let mut plan = planning::plan(window, &states, &self.objects);
         planning::defer(&mut plan, &states, &self.objects, &deferral);
         if intent.is_some() {
-            // Sent again a window is made of the same changes, but a page is read anew, and a row may
-            // be gone by then. Until this window is settled, the ledger claims nothing of its rows.
-            let ledger: Vec<_> = plan.entries.iter().filter_map(uncertain).collect();
+            // Sent again a window is made of the same changes, but a page is read anew: a row may be
+            // gone by then, and what referred to it waits. Until this window is settled, the ledger
+            // claims nothing of what is sent with the page.
+            let ledger: Vec<_> = plan.entries.iter().flat_map(uncertain).collect();
             if !ledger.is_empty() {
                 let doubt = Settlement {
                     progress,
@@ -302,6 +303,14 @@ impl Crew {
         Ok(due)
     }
 
+    /// It waits for this record as a parent. (What waits for an external id waits for a re-key, and for
+    /// nothing once that is off the shelf, whatever became of it.)
+    fn refers(&self, pending: &Pending, parent: &RecordId) -> bool {
+        let target = self.objects.targets.get(&pending.record.object);
+        let operation = target.and_then(|target| pending.to_operation(target));
+        operation.is_some_and(|o| planning::parents(&o, &o.fields).any(|p| p == *parent))
+    }
+
     async fn pick(&self, page: Vec<Pending>, due: &mut Due) -> Result<()> {
         let holders: Vec<RecordId> = page.iter().filter_map(|p| p.waits_for.clone()).collect();
         let states = self.store.records(&holders).await?;
@@ -314,7 +323,7 @@ impl Crew {
                     .filter(|w| **w != pending.record)
                     .is_some_and(|parent| {
                         let there = states.get(parent).and_then(|s| s.ledger.as_ref());
-                        pending.operation.is_some() && !there.is_some_and(|l| l.exists())
+                        self.refers(&pending, parent) && !there.is_some_and(|l| l.exists())
                     });
             if waits {
                 continue;
@@ -351,10 +360,49 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
     })
 }
 
-/// What is certain of a record while an existing row of it is being sent.
-fn uncertain(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
-    let upsert = entry.operation.action == Action::Upsert;
-    (entry.row && upsert).then(|| planning::doubtful(entry))?
+/// What is certain of an entry's records while it is being sent beside existing rows: which fields they
+/// have is not, nor whether one that the ledger does not know has come to be. (A change's record is no
+/// better off than a row's: whether it goes may have hung on the page.)
+fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
+    let Course::Send(fields) = &entry.course else {
+        return Vec::new();
+    };
+    let record = entry.operation.record();
+    let target = &entry.operation.target;
+    let known = entry.ledger.clone().filter(LedgerEntry::exists);
+    let known = known.map(|mut known| {
+        let sent = |id| {
+            let mut slots = fields.iter().map(|f| usize::from(f.slot));
+            slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
+        };
+        known.fingerprints.retain(|(id, _)| !sent(*id));
+        known
+    });
+    let unknown = |position| LedgerEntry {
+        position,
+        existence: Existence::Uncertain,
+        crm_id: None,
+        fingerprints: Vec::new(),
+        parents: Vec::new(),
+    };
+    let position = entry.ledger.as_ref().map(|l| l.position);
+    let position = position.unwrap_or_default();
+    match &entry.operation.action {
+        Action::Delete { .. } => Vec::new(),
+        Action::ReKey { from } => {
+            let old = RecordId {
+                object: record.object,
+                key: from.clone(),
+            };
+            let old = known.map(|known| (old, known));
+            old.into_iter()
+                .chain([(record, unknown(position))])
+                .collect()
+        }
+        Action::Upsert | Action::Archive { .. } => {
+            vec![(record, known.unwrap_or_else(|| unknown(position)))]
+        }
+    }
 }
 
 /// It is on the shelf because of the schema of either side.

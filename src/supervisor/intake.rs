@@ -13,7 +13,7 @@ use crate::change::{Change, Kind, Lsn, Position, Relation, Span, Timestamp, Verd
 use crate::config::OnTruncate;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{Error, ErrorKind, Result, Severity};
-use crate::mapping::{Binding, Mapped, Mapping, ObjectId, TABLE_HALTED, Target};
+use crate::mapping::{Action, Binding, Mapped, Mapping, ObjectId, TABLE_HALTED, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
 use crate::store::Intent;
 use crate::value::TypeRow;
@@ -52,6 +52,8 @@ pub struct Intake {
     expected: Option<Arrived>,
     /// What became of the last page that arrived and could not be used.
     pub unusable: Option<Unusable>,
+    /// Tables of which a row changed its key and left out fields that it has.
+    pub moved: Vec<Box<str>>,
     /// When the oldest change of the window that fills was committed.
     pub oldest: Option<Timestamp>,
     /// Changes taken so far, each once.
@@ -132,6 +134,7 @@ impl Intake {
             opening: None,
             expected: None,
             unusable: None,
+            moved: Vec::new(),
             oldest: None,
             taken: 0,
         }
@@ -367,8 +370,12 @@ impl Intake {
         };
         let item = match table.binding.map(&change) {
             Mapped::Operation(operation) => {
+                let partial = is_partial(&change);
+                if partial && matches!(operation.action, Action::ReKey { .. }) {
+                    self.moved.push(table.name.clone());
+                }
                 if let Some(tracking) = &mut self.tracking {
-                    tracking.note(&operation, is_partial(&change));
+                    tracking.note(&operation, partial);
                 }
                 Item::new(operation, None)
             }
@@ -385,6 +392,9 @@ impl Intake {
                 let Some(operation) = operation else {
                     return Ok(());
                 };
+                if is_partial(&change) && matches!(operation.action, Action::ReKey { .. }) {
+                    self.moved.push(table.name.clone());
+                }
                 if let Some(tracking) = &mut self.tracking {
                     tracking.note(&operation, false);
                 }

@@ -237,7 +237,7 @@ impl Desk<'_> {
             }
             (Course::Send(fields), Fate::Answered(Outcome::Refused(fault))) => {
                 self.settled.schema_hint |= hints_at_schema(&fault);
-                if is_removal(&entry) {
+                if entry.is_removal() {
                     self.refused_removals.insert(record, fault.clone());
                 }
                 let entry = entry.sending(fields);
@@ -256,7 +256,7 @@ impl Desk<'_> {
                 if doubt {
                     self.settled.settlement.ledger.extend(doubtful(&entry));
                 }
-                if is_removal(&entry) {
+                if entry.is_removal() {
                     // What wanted its place brings it along again.
                     self.deferred_removals.insert(record);
                 }
@@ -490,11 +490,6 @@ impl Desk<'_> {
             .ledger
             .push((entry.operation.record(), gone));
     }
-}
-
-/// It makes room for a re-key, and stands for no change.
-fn is_removal(entry: &Entry) -> bool {
-    !entry.change && !entry.row && entry.pending.is_none()
 }
 
 /// The CRM never said what became of the record: the code is ours.

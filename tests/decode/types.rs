@@ -169,7 +169,6 @@ async fn every_type_comes_through() {
         let (Some(relation), Kind::Insert { new }) = (&change.relation, &change.kind) else {
             panic!("not an insert: {change:?}");
         };
-        assert!(decoder.unknown_types(relation).is_empty());
         rows += 1;
         for (at, (column, (sql_type, _, expected))) in
             relation.columns.iter().zip(&cases).enumerate()
@@ -225,7 +224,6 @@ async fn the_stream_alone_tells_most_types() {
         ValueType::PaddedText,
     ];
     assert_eq!(found, expected.iter().collect::<Vec<_>>());
-    assert_eq!(decoder.unknown_types(&relation).len(), 6);
     decoder.add_types(types(&client).await);
     let relation = decoder.relation(relation.oid).unwrap();
     assert_eq!(relation.columns[3].value_type, ValueType::Enum);

@@ -54,8 +54,6 @@ struct Author<'a> {
     frames: Vec<Bytes>,
     /// Keys that rows were renamed from.
     left: BTreeSet<RowId>,
-    /// Rows are there before the slot.
-    paged: bool,
 }
 
 /// Writes a history of `transactions` transactions over at most `ids` keys a table.
@@ -66,13 +64,11 @@ pub fn write(random: &mut SmallRng, transactions: usize, ids: i64) -> History {
         version: 0,
         frames: Vec::new(),
         left: BTreeSet::new(),
-        paged: false,
     };
     let before = match author.random.random_range(0..3) {
         0 => 0,
         _ => author.random.random_range(0..=transactions / 2),
     };
-    author.paged = before > 0;
     let mut history = History {
         before,
         states: vec![State::new()],
@@ -107,9 +103,6 @@ impl Author<'_> {
             0..=2 => self
                 .frames
                 .push(encode::message(true, Lsn(0x10), "note", b"hello")),
-            // A new row under a key that another gave up can close a circle that only a person opens,
-            // where rows come by pages (a known limit, see docs/decisions/re-keys.md).
-            _ if !here && self.paged && self.left.contains(&(table, id)) => {}
             _ if !here => self.insert((table, id)),
             3..=54 => self.update((table, id)),
             55..=74 => self.rename((table, id), ids),
@@ -217,9 +210,6 @@ impl Author<'_> {
             row.parent = Some(new);
         }
         let untouched = row.note.is_some() && self.random.random_bool(0.5);
-        // Not where pages are read, and the row moves to where they have been: what the key change
-        // leaves out is in no page then (a known limit, see docs/decisions/backfill.md).
-        let untouched = untouched && !(self.paged && new < id.1);
         let old = id.1.to_string();
         let key = [
             Cell::Text(&old),

@@ -217,6 +217,10 @@ impl Apply {
         loop {
             if !self.adapting {
                 self.intake.fill(&mut self.window)?;
+                // Stored with the settlement of this window at the latest.
+                for table in std::mem::take(&mut self.intake.moved) {
+                    self.backfill.moved(&table, self.clock.now());
+                }
             }
             if !self.window.is_quiet() {
                 self.filling_since.get_or_insert_with(|| self.clock.now());

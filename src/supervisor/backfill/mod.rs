@@ -234,6 +234,17 @@ impl Backfill {
         self.unsaved.push(table.into());
     }
 
+    /// A row changed its key, and the stream left out fields that it has. It may have moved from the rows
+    /// that are still to be read to those that have been: then no page brings it. So the table is read
+    /// once more.
+    pub fn moved(&mut self, table: &str, now: Timestamp) {
+        let reading = self.current.as_ref().is_some_and(|c| *c.table == *table);
+        let job_here = self.loads.get(table).and_then(Load::job);
+        if job_here.is_some_and(|job| reading || job.after.is_some()) {
+            self.add(table, job(JobKind::Mend, now));
+        }
+    }
+
     /// A person asks for one. If it stopped, it goes on where it stands.
     pub fn ask(&mut self, table: &str, job: Job) {
         let stopped = self.refused.remove(table).is_some();
