@@ -113,8 +113,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Class {
     /// This record cannot be written as it is: a dead letter.
     Record,
-    /// This record may succeed in a moment (a lock, a race): a few tries, then a dead letter.
+    /// This record may succeed in a moment (a race, an error inside the CRM): a few tries, then a dead
+    /// letter.
     RecordTransient,
+    /// Somebody else writes the record, or its parent, right now: more tries than for other troubles,
+    /// soon after each other and in ever smaller requests, then a dead letter. It says nothing against
+    /// the CRM.
+    Locked,
     /// The record it refers to is not there: it waits for its parent.
     MissingParent,
     /// The CRM cannot take any write now: as long as it takes.

@@ -33,11 +33,16 @@ metrics! {
     WINDOWS = "syncline_windows_total", "Windows sent.";
     OPERATIONS = "syncline_operations_total", "Operations in those windows.";
     SHELF = "syncline_shelf", "Operations on the shelf, by reason.";
+    BRAKE = "syncline_brake_on", "1 for each table of which a brake holds operations, by the code of what it holds.";
     CALLS = "syncline_crm_calls_total", "Requests to the CRM, by kind.";
     ATTEMPTS = "syncline_crm_attempts_total", "Attempts to reach the CRM.";
     RETRIES = "syncline_crm_retries_total", "Those of them that repeated an earlier one.";
     BREAKER = "syncline_crm_breaker", "1 for the state that the circuit breaker is in.";
     FAILING = "syncline_crm_failing_seconds", "Time since the CRM began to fail; 0 while it works.";
+    PACE_RECORDS = "syncline_crm_request_records", "Records that a request may have now, by object and kind.";
+    PACE_REQUESTS = "syncline_crm_requests_at_once", "Requests that may be under way at once now, by object and kind.";
+    PACE_MEDIAN = "syncline_crm_answer_seconds", "Median of the times of the last answers, by object and kind.";
+    LOCKED = "syncline_crm_locked_total", "Times that records were locked by somebody else, by object and kind.";
     DAILY_USED = "syncline_crm_daily_requests_used", "Requests of the day, by all clients of the org.";
     DAILY_MAX = "syncline_crm_daily_requests_limit", "The org's limit of requests a day.";
     BUDGET_DEGREE = "syncline_budget_degree", "1 for how scarce requests to the CRM are: normal, save, scarce, defer or stop.";

@@ -30,8 +30,8 @@ use syncline::decode::{Decoded, Decoder, Types};
 use syncline::mapping::{Action, Assigned, Assignment, Binding, FieldValue, Mapped, Operation};
 use syncline::mapping::{RecordId, Target};
 use syncline::planning::{
-    self, Batch, BatchAction, Bounds, Item, LedgerEntry, Objects, Pending, Pushed, RecordState,
-    States, Window, Write,
+    self, Batch, BatchAction, Bounds, Cut, Item, LedgerEntry, Objects, Pending, Pushed,
+    RecordState, Room, States, Window, Write,
 };
 use syncline::sinks::Outcome;
 use syncline::store::{Progress, Settlement};
@@ -190,7 +190,12 @@ impl Sidecar {
         fates.resize_with(plan.entries.len(), Fate::default);
         self.stages = self.stages.max(plan.stages.len());
         for stage in &plan.stages {
-            for (batch, places) in planning::cut(&plan.entries, stage, 5, 10_000) {
+            let room = Room {
+                records: 5,
+                bytes: 10_000,
+                locks: &|_| true,
+            };
+            for Cut { batch, places, .. } in planning::cut(&plan.entries, stage, &room) {
                 assert!(batch.writes.len() <= 5);
                 for (write, place) in batch.writes.iter().zip(places) {
                     fates[place] = Fate::Answered(self.crm.write(&batch, write));
@@ -201,7 +206,7 @@ impl Sidecar {
             extent,
             plan,
             fates,
-            again: false,
+            lost: Vec::new(),
         };
         let settled = settle(delivered, self.progress, objects, Timestamp(0));
         self.keep(settled.settlement);

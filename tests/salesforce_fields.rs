@@ -103,6 +103,7 @@ fn target(object: &str, fields: &[&str]) -> Arc<Target> {
         object: object.into(),
         key_field: "Ext_Id__c".into(),
         removal: Removal::Ignore,
+        on_crm_delete: syncline::config::OnCrmDelete::default(),
         halted: None,
         fields: fields.iter().map(plain).collect(),
     })

@@ -37,6 +37,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         object: "Account".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
+        on_crm_delete: syncline::config::OnCrmDelete::default(),
         halted: None,
         fields: vec![plain("Name"), plain("Phone")],
     })
@@ -56,6 +57,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         object: "Contact".into(),
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
+        on_crm_delete: syncline::config::OnCrmDelete::default(),
         halted: None,
         fields: vec![
             plain("LastName"),

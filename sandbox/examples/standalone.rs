@@ -1,8 +1,9 @@
-//! `cargo run -p syncline-sandbox --example standalone [ADDRESS] [DATA] [FAULTS]`
+//! `cargo run -p syncline-sandbox --example standalone [ADDRESS] [DATA] [FAULTS] [AUTHORITY]`: with a
+//! file for the authority it speaks TLS.
 
 #![allow(clippy::print_stdout)]
 
-use syncline_sandbox::{Config, Sandbox};
+use syncline_sandbox::{Config, Sandbox, Tls};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,7 +16,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sandbox = Sandbox::start(Config {
         listen,
         data,
-        faults: args.next(),
+        faults: args.next().filter(|f| !f.is_empty()),
+        tls: args.next().map(|file| Tls {
+            authority: Some(file.into()),
+            ..Tls::default()
+        }),
         ..Config::default()
     })
     .await?;

@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use crate::bulk::Bulk;
 use crate::clock::{Clock, Millis, Pace};
 use crate::counters::Counters;
 use crate::faults::Faults;
@@ -42,6 +43,7 @@ pub(crate) struct App {
     pub(crate) running: Running,
     /// Where the org lives, if it has moved.
     instance: Mutex<Option<Instance>>,
+    pub(crate) bulk: Bulk,
     store: Mutex<Store>,
     /// Shut while a transaction is at work.
     gate: RwLock<()>,
@@ -117,6 +119,7 @@ impl App {
             locks: RowLocks::new(config.lock_wait),
             running: Running::default(),
             instance: Mutex::default(),
+            bulk: Bulk::new(config.data.as_deref()),
             store: Mutex::new(store),
             gate: RwLock::default(),
             counters: Mutex::default(),

@@ -29,6 +29,8 @@ pub struct Config {
     /// A certificate or public key (PEM). When set, JWT bearer assertions must be signed
     /// by its private key; otherwise any well-formed assertion of the client is taken.
     pub jwt_key: Option<String>,
+    /// When set, the sandbox speaks TLS only.
+    pub tls: Option<Tls>,
     /// How long a session lives without a call.
     pub session: Duration,
     /// The daily limit of API calls.
@@ -53,10 +55,23 @@ impl Default for Config {
             integration_username: "integration@sandbox.test".to_owned(),
             rep_username: "rep@sandbox.test".to_owned(),
             jwt_key: None,
+            tls: None,
             session: Duration::from_secs(2 * 60 * 60),
             api_limit: 100_000,
             clock_offset_ms: 0,
             lock_wait: Duration::from_millis(200),
         }
     }
+}
+
+/// How the sandbox shows who it is. It makes an authority of its own, which nobody trusts
+/// unless told to.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// A file to write the authority's certificate to (PEM). Without it, `authority.pem` in
+    /// the data folder, if there is one.
+    pub authority: Option<PathBuf>,
+    /// Names and addresses the server's certificate is good for, beside `localhost`,
+    /// `127.0.0.1`, `::1` and the address it listens on.
+    pub names: Vec<String>,
 }

@@ -10,9 +10,11 @@
 //! - `store/`: records, indexes, recycle bin, field-level security, journal
 //! - `write/`: the one path of every write
 //! - `soql/`: queries
+//! - `bulk/`: bulk jobs: their files, what they do in the background, their results
 //! - `http/`: the wire: OAuth, SOAP login, REST, Tooling, the control interface, the page
 //! - `clock.rs`, `usage.rs`, `counters.rs`: the org's time, limits of a day, calls by kind
 //! - `running.rs`: the limit on requests that run long
+//! - `tls.rs`: the throw-away authority
 //! - `faults/`, `locks.rs`, `writelog.rs`, `sessions.rs`: what their names say
 //!
 //! The endpoints, the control interface and the faults are described in this crate's
@@ -22,6 +24,7 @@
 #![recursion_limit = "256"]
 
 mod app;
+mod bulk;
 mod clock;
 mod config;
 mod counters;
@@ -35,6 +38,7 @@ mod server;
 mod sessions;
 mod soql;
 mod store;
+mod tls;
 mod usage;
 mod write;
 mod writelog;
@@ -44,7 +48,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use config::Config;
+pub use config::{Config, Tls};
 
 /// Why a sandbox could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,9 @@ pub enum Error {
         /// The line, from 1.
         line: usize,
     },
+    /// A certificate could not be made.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The faults could not be read.
     #[error("faults: {0}")]
     Faults(String),
@@ -109,7 +116,16 @@ impl Sandbox {
 
     /// Its base URL, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.address)
+        let scheme = match self.server.authority {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}", self.server.address)
+    }
+
+    /// The certificate (PEM) of the authority that a client must trust, if it speaks TLS.
+    pub fn authority(&self) -> Option<&str> {
+        self.server.authority.as_deref()
     }
 
     /// Ends it: open connections are closed at once.

@@ -10,26 +10,34 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
 use crate::http::{self, Ending};
-use crate::{Config, Error};
+use crate::{Config, Error, bulk, tls};
+
+/// How long a client may take to agree on a key.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The accept loop.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) authority: Option<String>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    jobs: JoinHandle<()>,
 }
 
 impl Server {
@@ -39,26 +47,32 @@ impl Server {
             address: listen,
             source,
         };
-        let app = Arc::new(App::new(config)?);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let app = Arc::new(App::new(config)?);
+        let (acceptor, authority) = tls::acceptor(&app.config, address)?.unzip();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, app, address, stopped));
+        let jobs = tokio::spawn(bulk::run(app.clone(), stopped.clone()));
+        let task = tokio::spawn(accept(listener, acceptor, app, address, stopped));
         Ok(Server {
             address,
+            authority,
             stop,
             task,
+            jobs,
         })
     }
 
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.task.await;
+        let _ = self.jobs.await;
     }
 }
 
 async fn accept(
     listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
     app: Arc<App>,
     address: SocketAddr,
     mut stopped: watch::Receiver<bool>,
@@ -70,7 +84,8 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, app.clone(), address, stopped.clone()));
+                let (acceptor, app) = (acceptor.clone(), app.clone());
+                tokio::spawn(connection(stream, acceptor, app, address, stopped.clone()));
             }
             // Out of file handles, most likely: give others time to close.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -80,11 +95,27 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    app: Arc<App>,
+    address: SocketAddr,
+    stopped: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else {
+        return serve(stream, app, address, stopped).await;
+    };
+    // Who does not trust the authority hangs up here.
+    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        serve(stream, app, address, stopped).await;
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     app: Arc<App>,
     address: SocketAddr,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
     let service =
         service_fn(move |request: Request<Incoming>| answer(app.clone(), address, request));
     let served =
@@ -114,18 +145,17 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Dropped> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+    let body = match gather(&head, body).await? {
+        Some(body) => body,
+        None => return Ok(whole(http::too_large())),
+    };
     // A caller that hangs up must not undo a write half-way, so the work is a task of its
     // own, which a closed connection does not cancel.
     let work = tokio::spawn(async move { http::handle(&app, address, head, body).await });
     let (reply, ending) = work.await.map_err(|_| Dropped)?;
     let answer = match ending {
         Ending::Drop => return Err(Dropped),
-        Ending::Whole => Answer {
-            whole: reply.body().len(),
-            rest: Some(reply.body().clone()),
-            cut: None,
-        },
+        Ending::Whole => return Ok(whole(reply)),
         Ending::Cut => {
             let half = reply.body().slice(..reply.body().len() / 2);
             // Long enough for the first half to leave before the connection ends.
@@ -138,6 +168,30 @@ async fn answer(
         }
     };
     Ok(reply.map(|_| answer))
+}
+
+/// The body of a request, unless it is longer than its path takes.
+async fn gather(head: &Parts, mut body: Incoming) -> Result<Option<Bytes>, Dropped> {
+    let most = http::max_body(head.uri.path());
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Dropped)?.into_data() else {
+            continue;
+        };
+        if gathered.len() + data.len() > most {
+            return Ok(None);
+        }
+        gathered.extend_from_slice(&data);
+    }
+    Ok(Some(gathered.freeze()))
+}
+
+fn whole(reply: Response<Bytes>) -> Response<Answer> {
+    reply.map(|body| Answer {
+        whole: body.len(),
+        rest: Some(body),
+        cut: None,
+    })
 }
 
 /// A body that may break off in the middle.

@@ -58,10 +58,8 @@ impl Rolling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Daily {
     /// Batches of Bulk API 2.0 ingest jobs: 10,000 records each.
-    #[allow(dead_code)]
     BulkBatches,
     /// Bulk API 2.0 query jobs.
-    #[allow(dead_code)]
     BulkQueryJobs,
 }
 
@@ -222,7 +220,6 @@ impl Usage {
     }
 
     /// Takes from another limit of the day, unless that would go beyond it.
-    #[allow(dead_code)]
     pub(crate) fn take_daily(&self, daily: Daily, now: Millis, count: u64) -> bool {
         let mut table = self.table();
         let Some((max, rolling)) = table.daily.get_mut(&daily) else {
@@ -241,6 +238,13 @@ impl Usage {
         match table.daily.get_mut(&daily) {
             Some((max, rolling)) => (*max, max.saturating_sub(rolling.used(now))),
             None => (0, 0),
+        }
+    }
+
+    /// Forgets the use of another limit of the day.
+    pub(crate) fn clear_daily(&self, daily: Daily) {
+        if let Some(limit) = self.table().daily.get_mut(&daily) {
+            limit.1 = Rolling::default();
         }
     }
 

@@ -26,12 +26,16 @@ pub(crate) struct WriteEntry {
     pub(crate) at: String,
     /// The number of the request it came with.
     pub(crate) request: u64,
-    /// `collections`, `row`, `edit`, `page` or `cascade`.
+    /// `collections`, `row`, `bulk`, `soap`, `edit`, `page` or `cascade`.
     pub(crate) via: String,
+    /// The bulk job it was a row of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) job: Option<String>,
     pub(crate) user: String,
     pub(crate) user_id: String,
     pub(crate) object: String,
-    /// `create`, `update`, `upsert` (when refused before it was clear which) or `delete`.
+    /// `create`, `update`, `upsert` (when refused before it was clear which) , `delete` or
+    /// `undelete`.
     pub(crate) operation: String,
     pub(crate) id: Option<String>,
     pub(crate) external_id_field: Option<String>,

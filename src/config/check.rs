@@ -5,8 +5,8 @@ use toml::{Table, Value};
 use super::load::{Layers, dotted};
 use super::nearest::nearest;
 use super::schema::{
-    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_TRUNCATE, PRIORITY, SECTIONS, Shape,
-    TABLE_KEYS, choice, names,
+    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, PRIORITY, SECTIONS,
+    Shape, TABLE_KEYS, choice, names,
 };
 use super::units;
 
@@ -98,6 +98,8 @@ pub(super) fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value
         (Shape::Size, Value::String(s)) => units::size(s).is_some_and(|bytes| bytes > 0),
         (Shape::Span, Value::String(s)) => units::span(s).is_some(),
         (Shape::Portion, value) => units::portion(value).is_some(),
+        (Shape::CountOrShare, Value::Integer(n)) => *n >= 0,
+        (Shape::CountOrShare, Value::String(s)) => units::percent(s).is_some(),
         (Shape::Switch, Value::Boolean(_)) => true,
         (Shape::Choice(words), Value::String(s)) => words.contains(&s.as_str()),
         _ => false,
@@ -172,11 +174,14 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
         None => layers.mistake(at, format!("{at}.on_delete is missing: {ON_DELETE}")),
         Some(value) => on_delete(layers, &dotted(at, "on_delete"), value),
     }
-    if let Some(value) = table.get("on_truncate") {
-        let good = value.as_str().is_some_and(|s| ON_TRUNCATE.contains(&s));
-        if !good {
-            let at = dotted(at, "on_truncate");
-            layers.mistake(&at, format!("{at} is {}", choice(&ON_TRUNCATE)));
+    for (name, words) in [
+        ("on_truncate", ON_TRUNCATE),
+        ("on_crm_delete", ON_CRM_DELETE),
+    ] {
+        let given = table.get(name);
+        if given.is_some_and(|v| !v.as_str().is_some_and(|s| words.contains(&s))) {
+            let at = dotted(at, name);
+            layers.mistake(&at, format!("{at} is {}", choice(&words)));
         }
     }
     if let Some(value) = table.get("priority") {
@@ -273,11 +278,20 @@ fn key(layers: &mut Layers, at: &str, value: &Value) {
 fn on_delete(layers: &mut Layers, at: &str, value: &Value) {
     match value {
         Value::String(s) if matches!(s.as_str(), "delete" | "hard_delete" | "ignore") => {}
-        Value::Table(table)
-            if table.len() == 1 && table.get("set").is_some_and(Value::is_table) =>
-        {
-            if let Some(Value::Table(set)) = table.get("set") {
-                scalars(layers, &dotted(at, "set"), set);
+        Value::Table(table) if table.get("set").is_some_and(Value::is_table) => {
+            for (name, value) in table {
+                let at_name = dotted(at, name);
+                match (name.as_str(), value) {
+                    ("set" | "restore", Value::Table(fields)) => scalars(layers, &at_name, fields),
+                    ("restore", other) => layers.mistake(
+                        &at_name,
+                        format!(
+                            "{at_name} is {{ Active__c = true }}: what a row that comes back writes; this is {}",
+                            kind(other)
+                        ),
+                    ),
+                    _ => unknown(layers, at, name, ["set", "restore"]),
+                }
             }
         }
         _ => layers.mistake(at, format!("{at} is not understood; {ON_DELETE}")),

@@ -46,6 +46,9 @@ pub struct Config {
     /// How often the schemas of both sides are looked at.
     #[serde(default)]
     pub watch: Watch,
+    /// What is too much, and is held for a person.
+    #[serde(default)]
+    pub brake: Brake,
     /// The admin interface.
     #[serde(default)]
     pub admin: Admin,
@@ -152,7 +155,7 @@ pub struct Destination {
     /// How long a request may take.
     #[serde(default = "request_timeout")]
     pub timeout: Span,
-    /// Requests that may be under way at once.
+    /// Most requests that may be under way at once. Fewer are where the CRM is slow, or refuses.
     #[serde(default = "concurrency")]
     pub concurrency: usize,
     /// Requests a second, retries included.
@@ -161,6 +164,9 @@ pub struct Destination {
     /// Tries for a record whose failure may pass, before it becomes a dead letter.
     #[serde(default = "record_tries")]
     pub record_tries: u32,
+    /// Tries for a record that somebody else holds locked, before it becomes a dead letter.
+    #[serde(default = "lock_tries")]
+    pub lock_tries: u32,
 }
 
 /// How changes are grouped and sent.
@@ -226,6 +232,42 @@ impl Default for Watch {
         }
     }
 }
+
+/// What is too much, and is held for a person.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Brake {
+    /// Deletes of one table (archived records with them) within `within`.
+    pub deletes: DeleteLimit,
+    /// How long a delete counts.
+    pub within: Span,
+    /// Writes of one record within an hour; 0 for no limit.
+    pub writes_per_record: u32,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Brake {
+            deletes: DeleteLimit::Share(Percent(1_000)),
+            within: Span(Duration::from_secs(600)),
+            writes_per_record: 1_000,
+        }
+    }
+}
+
+/// How many deletes are too many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum DeleteLimit {
+    /// More than so many; 0 for no limit.
+    Count(u64),
+    /// More than this share of the table's records, and more than 100.
+    Share(Percent),
+}
+
+/// A share in hundredths of a percent: `"5%"`, `"0.25%"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Percent(pub u32);
 
 /// The admin interface.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -363,6 +405,9 @@ pub struct Table {
     /// Whether its changes go on while others are deferred.
     #[serde(default)]
     pub priority: Priority,
+    /// What becomes of a record that a person deleted in the CRM.
+    #[serde(default)]
+    pub on_crm_delete: OnCrmDelete,
     /// The columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Column>,
@@ -407,16 +452,35 @@ impl OneOrMany {
 
 /// What a deleted row does to its record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum OnDelete {
+    /// A word says it.
+    Plain(Deletion),
+    /// It stays, marked.
+    Marked(Marks),
+}
+
+/// What a deleted row does, in a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletion {
     /// The record goes to the recycle bin.
     Delete,
     /// The record goes for good.
     HardDelete,
     /// Nothing, and that is counted.
     Ignore,
-    /// These fields are set.
-    Set(BTreeMap<String, toml::Value>),
+}
+
+/// How the record of a deleted row is marked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marks {
+    /// These fields are set. Texts are templates: see `mapping::stamp`.
+    pub set: BTreeMap<String, toml::Value>,
+    /// What a row that comes back writes to those of them that nothing else fills.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restore: BTreeMap<String, toml::Value>,
 }
 
 /// What a truncate does.
@@ -430,6 +494,19 @@ pub enum OnTruncate {
     DeleteAll,
     /// Nothing, and that is counted.
     Ignore,
+}
+
+/// What becomes of a record that a person deleted in the CRM when its row changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCrmDelete {
+    /// A new record is made.
+    Recreate,
+    /// It is taken back out of the recycle bin; a new one is made where it is not there any more.
+    #[default]
+    Undelete,
+    /// It stays deleted; changes of its row are counted as kept.
+    KeepDeleted,
 }
 
 /// A column: a field's name, or a table with more to say.
@@ -470,6 +547,22 @@ pub struct ColumnRule {
     pub otherwise: Otherwise,
     /// The zone of readings without one, by its IANA name.
     pub time_zone: Option<String>,
+    /// What becomes of a value that the field cannot hold.
+    pub on_invalid: OnInvalid,
+}
+
+/// What becomes of a value that the CRM says its field cannot hold (too long, out of range, not in its
+/// list, no e-mail address, no date).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInvalid {
+    /// The row becomes a dead letter before an API call is spent.
+    #[default]
+    Reject,
+    /// A text that is too long is cut to the length of the field; what else is wrong is rejected.
+    Truncate,
+    /// The field is emptied.
+    Clear,
 }
 
 /// Which white space of a text goes.
@@ -594,6 +687,9 @@ fn requests_per_second() -> u32 {
 }
 fn record_tries() -> u32 {
     5
+}
+fn lock_tries() -> u32 {
+    12
 }
 fn key_separator() -> String {
     ":".into()

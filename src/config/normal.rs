@@ -9,6 +9,7 @@ use super::schema::Shape;
 const TRIM: Shape = Shape::Choice(&["none", "ends", "collapse"]);
 const EMPTY: Shape = Shape::Choice(&["null", "keep"]);
 const CONTROLS: Shape = Shape::Choice(&["keep", "drop"]);
+const ON_INVALID: Shape = Shape::Choice(&["reject", "truncate", "clear"]);
 const UNICODE: Shape = Shape::Choice(&["keep", "nfc"]);
 
 /// Whether `name` is one of these keys. What is wrong with its value is noted.
@@ -18,6 +19,7 @@ pub(super) fn check(layers: &mut Layers, key: &str, name: &str, value: &Value) -
         "empty" => scalar(layers, key, EMPTY, value),
         "controls" => scalar(layers, key, CONTROLS, value),
         "unicode" => scalar(layers, key, UNICODE, value),
+        "on_invalid" => scalar(layers, key, ON_INVALID, value),
         "time_zone" => text(layers, key, value),
         "values" => match value {
             Value::Table(values) if !values.is_empty() => scalars(layers, key, values),

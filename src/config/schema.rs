@@ -20,6 +20,8 @@ pub(super) enum Shape {
     Span,
     /// A part of a whole, or a number.
     Portion,
+    /// A whole number, or a share.
+    CountOrShare,
     /// True or false.
     Switch,
     /// One of these words.
@@ -37,6 +39,9 @@ impl Shape {
             Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
             Shape::Portion => "a part such as 0.5 or \"50%\", or a whole number of requests".into(),
+            Shape::CountOrShare => {
+                "a whole number (0 for no limit), or a share such as \"5%\"".into()
+            }
             Shape::Switch => "true or false".into(),
             Shape::Choice(words) => choice(words),
             Shape::Rules => "sections, each headed [[routing.rules]], in the file".into(),
@@ -108,6 +113,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("destination", "concurrency", Shape::Count(1, 64)),
     key("destination", "requests_per_second", Shape::Count(1, 1_000)),
     key("destination", "record_tries", Shape::Count(1, 100)),
+    key("destination", "lock_tries", Shape::Count(1, 100)),
     key("delivery", "linger", Shape::Span),
     key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
     key("delivery", "max_bytes", Shape::Size),
@@ -123,6 +129,9 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("backfill", "page_rows", Shape::Count(1, 100_000)),
     key("watch", "catalog", Shape::Span),
     key("watch", "crm", Shape::Span),
+    key("brake", "deletes", Shape::CountOrShare),
+    key("brake", "within", Shape::Span),
+    key("brake", "writes_per_record", Shape::Count(0, 60_000)),
     key("admin", "listen", Shape::Text),
     key("admin", "token", Shape::Secret),
     key(
@@ -152,7 +161,7 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 12] = [
     "source",
     "state",
     "destination",
@@ -160,23 +169,25 @@ pub(super) const SECTIONS: [&str; 11] = [
     "budget",
     "backfill",
     "watch",
+    "brake",
     "admin",
     "routing",
     "contract",
     "tables",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 7] = [
+pub(super) const TABLE_KEYS: [&str; 8] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
     "priority",
+    "on_crm_delete",
     "columns",
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 12] = [
+pub(super) const COLUMN_KEYS: [&str; 13] = [
     "field",
     "references",
     "ignore",
@@ -189,9 +200,11 @@ pub(super) const COLUMN_KEYS: [&str; 12] = [
     "values",
     "otherwise",
     "time_zone",
+    "on_invalid",
 ];
 pub(super) const PRIORITY: [&str; 2] = ["normal", "high"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
+pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 
 /// Words that are known and not to be had yet: where, which, and what to do meanwhile.
 pub(super) const LATER: &[(&str, &str, &str)] = &[
@@ -210,7 +223,6 @@ pub(super) const LATER_KEYS: &[(&str, &str)] = &[
         "until then the order of writes rests on the state directory",
     ),
     ("on_gap", "until then a gap stops the start, with a message"),
-    ("brake", "until then nothing holds deletes back"),
 ];
 
 /// The key of that section and name.

@@ -49,7 +49,7 @@ fn the_example_loads_and_means_what_it_says() {
     assert_eq!(config.tables.len(), 3);
     let company = &config.tables["public.company"];
     assert!(
-        matches!(&company.on_delete, OnDelete::Set(set) if set["Active__c"].as_bool() == Some(false))
+        matches!(&company.on_delete, OnDelete::Marked(marks) if marks.set["Active__c"].as_bool() == Some(false))
     );
     let deal = &config.tables["public.deal"];
     assert_eq!(deal.key.column.names(), ["company_id", "number"]);
@@ -336,8 +336,28 @@ fn mistakes_are_told_with_their_place() {
             "F:1: delivery is a section: [delivery]",
         ),
         (
-            format!("{SMALL}[brake]\ndeletes = 1\n"),
-            "F:5: brake comes in a later release",
+            format!("{SMALL}[brake]\ndeletes = \"500\"\n"),
+            "F:6: brake.deletes takes a whole number (0 for no limit), or a share such as \"5%\"",
+        ),
+        (
+            format!("{SMALL}[brake]\nwrites_per_record = 60001\n"),
+            "F:6: brake.writes_per_record takes a whole number from 0 to 60000",
+        ),
+        (
+            format!("{SMALL}[brake]\nwithin = 600\n"),
+            "F:6: brake.within takes a length of time",
+        ),
+        (
+            table("on_crm_delete = \"keep\"\n"),
+            "on_crm_delete is one of \"undelete\", \"recreate\", \"keep_deleted\"",
+        ),
+        (
+            table("").replace("\"delete\"", "{ set = { A = 1 }, restor = { A = 2 } }"),
+            "on_delete.restor; did you mean \"restore\"?",
+        ),
+        (
+            table("").replace("\"delete\"", "{ set = { A = 1 }, restore = 2 }"),
+            "on_delete.restore is { Active__c = true }: what a row that comes back writes",
         ),
         (format!("{SMALL}x = "), "F:5: "),
         (format!("{SMALL}kind = \"discard\"\n"), "F:5: duplicate key"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{ByteSize, Portion, Span};
+use super::{ByteSize, Percent, Portion, Span};
 
 const SIZES: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
@@ -79,6 +79,38 @@ impl Serialize for Portion {
     }
 }
 
+/// Hundredths of a percent of a text such as `5%` or `0.25%`; more than nothing, at most all.
+pub(super) fn percent(text: &str) -> Option<u32> {
+    let number = text.trim().strip_suffix('%')?.trim_end();
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 2 {
+        return None;
+    }
+    let part: u32 = format!("{part:0<2}").parse().ok()?;
+    let hundredths = whole.parse::<u32>().ok()?.checked_mul(100)? + part;
+    (1..=10_000).contains(&hundredths).then_some(hundredths)
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        percent(&text)
+            .map(Percent)
+            .ok_or_else(|| D::Error::custom(format!("{text:?} is not a share such as \"5%\"")))
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (whole, part) = (self.0 / 100, self.0 % 100);
+        match part {
+            0 => serializer.serialize_str(&format!("{whole}%")),
+            part => serializer.serialize_str(&format!("{whole}.{part:02}%")),
+        }
+    }
+}
+
 fn print(value: u64, units: &[(&str, u64)]) -> String {
     let best = units
         .iter()
@@ -138,6 +170,16 @@ impl Serialize for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_percents() {
+        for (text, hundredths) in [("5%", 500), ("0.25%", 25), ("100 %", 10_000), ("1.5%", 150)] {
+            assert_eq!(percent(text), Some(hundredths), "{text}");
+        }
+        for bad in ["5", "%", "0%", "101%", "-1%", "1.234%", "1.%", "five%"] {
+            assert_eq!(percent(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_and_spans_read_what_they_print() {

@@ -16,25 +16,25 @@
 //! - A column there before and now was there all the time. One that is there now was there already if
 //!   a column with a higher number was. One dropped before is not there.
 //!
-//! Among the assignments that agree with these facts the one with the fewest differences is chosen:
-//! each column is compared with the version before and with the catalog now, and a name or a type
-//! that differs counts, as does a column that came or went in between. Where several are left, of the
-//! columns that came and went the lowest numbers are chosen (so that those that came later find room),
-//! and else the highest: the catalog was mostly read just after the relation.
+//! A column gets its number from evidence alone: a side on which it bears the same name, its being
+//! there on both sides, or that by the facts no other number is possible. One that came, was renamed
+//! or went in between, and bears a name that neither side knows, gets a *stand-in*: a number that
+//! Postgres never gives, [`is_stand_in`]. It is a column of its own until the stream has caught up,
+//! and the table is then read anew. To guess instead would put its values, for good, into the field of
+//! another column.
 //!
-//! A rename that only one side vouches for is believed only if no column that is gone explains the
-//! name as well. The two mistakes are not alike: a column taken for another's earlier self puts its
-//! values into that one's field, for good; a rename taken for two columns leaves the values in a field
-//! of their own, and the column that is there now is new, and loaded as new columns are. Of two such
-//! renames the one of the column that is gone is believed first: there it does less harm.
+//! Where evidence contradicts itself (names that were swapped, or used again), the assignment with the
+//! fewest differences is taken; of several the one with the highest numbers, as the catalog was mostly
+//! read just after the relation.
 //!
 //! Invariants
 //! - A relation that says exactly what the catalog says *is* the catalog's version, quiet facts
 //!   (nullability, primary key) included.
+//! - As long as no name is used for two columns, a number that is no stand-in is the right one.
 //! - `dropped` holds what is known to have been dropped by then: perhaps too little, never too much
 //!   (but a column that is not published may be among them before it is dropped).
 //! - What `resolve` makes of a relation describes that relation: it is no news any more once adopted.
-//! - Numbers rise from column to column; none is given twice.
+//! - None is given twice; but for stand-ins, numbers rise from column to column.
 //! - What the relation does not say stays as it was before; for new columns it is as it is now.
 //!
 //! Not decidable, because different pasts look the same from here:
@@ -42,9 +42,7 @@
 //!   One difference (name or type) is taken for a change of that column, two for another column.
 //!   New columns get the next numbers, though some may have been used up in between.
 //! - With a catalog that is ahead: whether a relation's column is one that was dropped since, or its
-//!   successor, if neither order nor names and types tell (dropped and added again under the same
-//!   name and type at the end of the table: then the successor); and columns that were renamed on both
-//!   sides of the relation, or that came and went between `before` and `now`.
+//!   successor of the same name, if order and types do not tell (then the successor).
 //! - A column that is not published has no place in a [`CatalogTable`]: one that the publication
 //!   leaves out looks dropped, one that it takes in looks added.
 
@@ -55,22 +53,22 @@ use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{Column, Relation, ReplicaIdentity};
 use crate::value::ValueType;
 
-/// One difference; what is less decides between equals.
-const ONE: u64 = 1 << 32;
 /// A column has another name than on the other side.
-const NAME: u64 = 2 * ONE;
+const NAME: u64 = 2;
 /// A column has another type.
-const TYPE: u64 = 2 * ONE;
+const TYPE: u64 = 2;
 /// A column is not there on the other side: less than both, so that another name and another type
 /// make another column.
-const ABSENT: u64 = 3 * ONE;
-/// A rename that only the catalog vouches for: with it, such a column costs more than one that came and
-/// went.
-const RENAMED_SINCE: u64 = 3 * ONE;
-/// A rename that only the version before vouches for: the column is gone.
-const RENAMED_AND_GONE: u64 = 2 * ONE;
+const ABSENT: u64 = 3;
 /// Against the facts above: more than all differences of the widest table (1600 columns) together.
-const IMPOSSIBLE: u64 = 1 << 48;
+const IMPOSSIBLE: u64 = 1 << 32;
+/// Stand-ins begin here; Postgres gives at most 1600.
+const STAND_INS: i16 = 20_000;
+
+/// Whether this is a number of ours, of a column whose own is not known; see the top of this file.
+pub fn is_stand_in(attnum: i16) -> bool {
+    attnum >= STAND_INS
+}
 
 /// The version that `relation` describes: `before` is the version known so far, `now` the catalog as it
 /// is (it may be newer, or the table may be gone). The top of this file says how, and what cannot be
@@ -168,88 +166,210 @@ struct Candidate<'a> {
     attnum: i16,
     before: Option<&'a CatalogColumn>,
     now: Option<&'a CatalogColumn>,
-    /// Not seen on either side.
-    fresh: bool,
 }
 
-/// The numbers of the relation's columns: of all assignments in order the one with the least cost.
+/// The numbers of the relation's columns.
 fn align(
     relation: &Relation,
     before: Option<&CatalogTable>,
     now: Option<&CatalogTable>,
 ) -> Vec<i16> {
+    let columns = &relation.columns;
+    let candidates = candidates(before, now);
     // Numbers up to here had been given out before.
     let given = before.map_or(0, highest);
-    let candidates = candidates(relation.columns.len(), before, now);
     let skip = |candidate: &Candidate<'_>, more: bool| match (candidate.before, candidate.now) {
         (Some(_), Some(_)) => IMPOSSIBLE,
-        (None, Some(_)) if more && candidate.attnum > given => IMPOSSIBLE,
-        // Fresh numbers are given without gaps.
-        _ => u64::from(candidate.fresh && more),
+        (None, Some(_)) if more && now.is_some() && candidate.attnum > given => IMPOSSIBLE,
+        _ => 0,
     };
-    let take = |candidate: &Candidate<'_>, column: &Column| {
-        let side = |there: bool, known: Option<&CatalogColumn>| match known {
-            Some(known) => difference(known, column),
-            None => u64::from(there) * ABSENT,
-        };
-        let guess = match (candidate.before, candidate.now) {
-            _ if now.is_none() => 0,
-            (None, None) if candidate.fresh => IMPOSSIBLE,
-            (None, None) => u64::from(candidate.attnum.unsigned_abs()),
-            (None, Some(known)) => u64::from(known.name != column.name) * RENAMED_SINCE,
-            (Some(known), None) => u64::from(known.name != column.name) * RENAMED_AND_GONE,
-            (Some(_), Some(_)) => 0,
-        };
-        side(before.is_some(), candidate.before) + side(now.is_some(), candidate.now) + guess
+    let side = |there: bool, known: Option<&CatalogColumn>, column: &Column| match known {
+        Some(known) => difference(known, column),
+        None => u64::from(there) * ABSENT,
     };
-    // `costs[n]`: the least cost of numbering the first n columns with the candidates so far.
-    let columns = &relation.columns;
-    let mut costs = vec![u64::MAX; columns.len() + 1];
-    if let Some(none) = costs.first_mut() {
-        *none = 0;
+    let differences = |candidate: &Candidate<'_>, column: &Column| {
+        side(before.is_some(), candidate.before, column)
+            + side(now.is_some(), candidate.now, column)
+    };
+    let named = |candidate: &Candidate<'_>, column: &Column| {
+        let mut sides = [candidate.before, candidate.now].into_iter().flatten();
+        sides.any(|known| known.name == column.name)
+    };
+    if now.is_none() {
+        // Left alone, a column is a new one.
+        let differs = |candidate: &Candidate<'_>, at: usize| {
+            let column = columns.get(at);
+            column.map_or(0, |column| differences(candidate, column))
+        };
+        let (_, numbers) = assign(&candidates, columns.len(), |_, _| 0, differs, ABSENT);
+        return number_the_rest(numbers, relation, before, now);
     }
-    let mut taken: Vec<Vec<bool>> = Vec::with_capacity(candidates.len());
-    for candidate in &candidates {
-        let mut one_less = u64::MAX;
-        let mut takes = Vec::with_capacity(costs.len());
-        for (n, cost) in costs.iter_mut().enumerate() {
-            let skipped = cost.saturating_add(skip(candidate, n < columns.len()));
-            let last = n.checked_sub(1).and_then(|last| columns.get(last));
-            let took = last.map_or(u64::MAX, |column| {
-                one_less.saturating_add(take(candidate, column))
-            });
-            one_less = std::mem::replace(cost, skipped.min(took));
-            takes.push(last.is_some() && took <= skipped);
+    let only = |numbers: Vec<Option<i16>>| {
+        // What is possible for the columns that have no number yet.
+        let fits = |candidate: &Candidate<'_>, at: usize| match numbers.get(at).copied().flatten() {
+            Some(number) => number == candidate.attnum,
+            None => !numbers.contains(&Some(candidate.attnum)),
+        };
+        let cost = |candidate: &Candidate<'_>, at: usize, place: i16| {
+            u64::from(place.unsigned_abs()) + u64::from(!fits(candidate, at)) * IMPOSSIBLE
+        };
+        let low = |c: &Candidate<'_>, at: usize| cost(c, at, c.attnum);
+        let high = |c: &Candidate<'_>, at: usize| cost(c, at, STAND_INS - c.attnum);
+        let (cost, lowest) = assign(&candidates, columns.len(), skip, low, IMPOSSIBLE);
+        if cost >= IMPOSSIBLE {
+            return numbers;
         }
-        taken.push(takes);
+        let (_, highest) = assign(&candidates, columns.len(), skip, high, IMPOSSIBLE);
+        let both = lowest.into_iter().zip(highest);
+        both.map(|(low, high)| low.filter(|_| low == high))
+            .collect()
+    };
+    let mut numbers = only(vec![None; columns.len()]);
+    if numbers.contains(&None) {
+        let (_, named) = assign(
+            &candidates,
+            columns.len(),
+            |_, _| 0,
+            |candidate, at| {
+                let fits = columns.get(at).filter(|column| named(candidate, column));
+                fits.map_or(IMPOSSIBLE, |column| differences(candidate, column))
+            },
+            2 * ABSENT,
+        );
+        numbers = only(named);
     }
-    let mut left = columns.len();
-    let mut numbers = Vec::with_capacity(left);
-    for (candidate, takes) in candidates.iter().zip(&taken).rev() {
-        if takes.get(left) == Some(&true) {
-            numbers.push(candidate.attnum);
-            left -= 1;
-        }
-    }
-    numbers.reverse();
-    numbers
+    number_the_rest(numbers, relation, before, now)
 }
 
-/// All numbers that `columns` columns may have, rising.
-fn candidates<'a>(
+/// Of all assignments in order the one with the least cost, and that; `None` for a column left alone.
+/// `take` is asked for the place of a column, `skip` whether columns follow.
+fn assign(
+    candidates: &[Candidate<'_>],
     columns: usize,
+    skip: impl Fn(&Candidate<'_>, bool) -> u64,
+    take: impl Fn(&Candidate<'_>, usize) -> u64,
+    alone: u64,
+) -> (u64, Vec<Option<i16>>) {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Step {
+        Skip,
+        Take,
+        Alone,
+    }
+    // `costs[n]`: the least cost of numbering the first n columns with the candidates so far.
+    let mut costs: Vec<u64> = (0..=columns as u64)
+        .map(|n| n.saturating_mul(alone))
+        .collect();
+    let mut steps: Vec<Vec<Step>> = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let mut one_less = u64::MAX;
+        let mut new_one_less = u64::MAX;
+        let mut row = Vec::with_capacity(costs.len());
+        for (n, cost) in costs.iter_mut().enumerate() {
+            let skipped = cost.saturating_add(skip(candidate, n < columns));
+            let last = n.checked_sub(1);
+            let took = last.map_or(u64::MAX, |at| one_less.saturating_add(take(candidate, at)));
+            let left = new_one_less.saturating_add(alone);
+            one_less = *cost;
+            *cost = skipped.min(took).min(left);
+            row.push(match *cost {
+                cost if cost == took && last.is_some() => Step::Take,
+                cost if cost == left => Step::Alone,
+                _ => Step::Skip,
+            });
+            new_one_less = *cost;
+        }
+        steps.push(row);
+    }
+    let mut numbers = vec![None; columns];
+    let mut left = columns;
+    let mut rest = candidates.iter().zip(&steps).rev().peekable();
+    while left > 0
+        && let Some((candidate, row)) = rest.peek()
+    {
+        match row.get(left) {
+            Some(Step::Alone) => left -= 1,
+            Some(Step::Take) => {
+                left -= 1;
+                if let Some(number) = numbers.get_mut(left) {
+                    *number = Some(candidate.attnum);
+                }
+                rest.next();
+            }
+            _ => {
+                rest.next();
+            }
+        }
+    }
+    (costs.last().copied().unwrap_or(0), numbers)
+}
+
+/// Numbers for the columns that have none: those of a catalog that is behind, or absent, get the next
+/// ones; others stand-ins, each the one that it had before.
+fn number_the_rest(
+    numbers: Vec<Option<i16>>,
+    relation: &Relation,
+    before: Option<&CatalogTable>,
+    now: Option<&CatalogTable>,
+) -> Vec<i16> {
+    let known = [before, now].into_iter().flatten();
+    let mut next = known.clone().map(highest).max().unwrap_or(0);
+    // A catalog that knows nothing new is behind, and the columns are new to it.
+    let behind = now.is_none_or(|now| {
+        before.is_some_and(|before| {
+            let there = |attnum: i16| by_number(&before.columns, attnum).is_some();
+            now.columns.iter().all(|column| there(column.attnum))
+                && now.dropped.iter().all(|gone| before.dropped.contains(gone))
+        })
+    });
+    let stand_ins = before.into_iter().flat_map(|before| {
+        let columns = before.columns.iter().map(|column| column.attnum);
+        columns.chain(before.dropped.iter().copied())
+    });
+    let mut stand_in = stand_ins
+        .filter(|n| is_stand_in(*n))
+        .max()
+        .unwrap_or(STAND_INS - 1);
+    let mut rest: Vec<i16> = Vec::with_capacity(numbers.len());
+    // New columns are the last ones.
+    let tail = numbers
+        .iter()
+        .rposition(Option::is_some)
+        .map_or(0, |at| at + 1);
+    for (at, number) in numbers.iter().enumerate() {
+        let column = relation.columns.get(at);
+        let before_too = before.and_then(|before| {
+            let same = |known: &&CatalogColumn| column.is_some_and(|c| c.name == known.name);
+            (before.columns.iter()).find(|known| is_stand_in(known.attnum) && same(known))
+        });
+        rest.push(match (number, before_too) {
+            (Some(number), _) => *number,
+            (None, Some(known)) => known.attnum,
+            (None, None) if behind && at >= tail => {
+                next = next.saturating_add(1);
+                next
+            }
+            (None, None) => {
+                stand_in = stand_in.saturating_add(1);
+                stand_in
+            }
+        });
+    }
+    rest
+}
+
+/// All numbers that columns of the relation may have, rising; stand-ins are none.
+fn candidates<'a>(
     before: Option<&'a CatalogTable>,
     now: Option<&'a CatalogTable>,
 ) -> Vec<Candidate<'a>> {
     let tables = [before, now].into_iter().flatten();
-    let mut numbers: BTreeSet<i16> = tables
-        .clone()
+    let numbers: BTreeSet<i16> = tables
         .flat_map(|table| &table.columns)
         .map(|column| column.attnum)
         .chain(now.into_iter().flat_map(|now| now.dropped.iter().copied()))
+        .filter(|attnum| !is_stand_in(*attnum))
         .collect();
-    let next = tables.map(highest).max().unwrap_or(0).saturating_add(1);
-    numbers.extend((next..=i16::MAX).take(columns));
     let find = |table: Option<&'a CatalogTable>, attnum| {
         table.and_then(|table| by_number(&table.columns, attnum))
     };
@@ -257,7 +377,6 @@ fn candidates<'a>(
         attnum,
         before: find(before, attnum),
         now: find(now, attnum),
-        fresh: attnum >= next,
     };
     let was_dropped = |attnum: i16| before.is_some_and(|before| before.dropped.contains(&attnum));
     numbers
@@ -272,6 +391,7 @@ fn highest(table: &CatalogTable) -> i16 {
     let columns = table.columns.iter().map(|column| column.attnum);
     columns
         .chain(table.dropped.iter().copied())
+        .filter(|attnum| !is_stand_in(*attnum))
         .max()
         .unwrap_or(0)
 }
@@ -282,12 +402,16 @@ fn dropped(
     before: Option<&CatalogTable>,
     now: Option<&CatalogTable>,
 ) -> Vec<i16> {
-    let last = columns.last().map_or(0, |column| column.attnum);
+    let known = !columns.iter().any(|column| is_stand_in(column.attnum));
+    let last = columns.iter().map(|column| column.attnum).max();
+    let last = last.filter(|_| known).unwrap_or(0);
     let now_dropped = now.into_iter().flat_map(|now| now.dropped.iter().copied());
     let mut dropped: BTreeSet<i16> = now_dropped.filter(|attnum| *attnum < last).collect();
     if let Some(before) = before {
         dropped.extend(&before.dropped);
-        dropped.extend(before.columns.iter().map(|column| column.attnum));
+        // A stand-in may be any of those that had a number.
+        let gone = before.columns.iter().map(|column| column.attnum);
+        dropped.extend(gone.filter(|attnum| known || is_stand_in(*attnum)));
     }
     let there = |columns: &[CatalogColumn], attnum| by_number(columns, attnum).is_some();
     dropped.retain(|attnum| {
@@ -296,10 +420,8 @@ fn dropped(
     dropped.into_iter().collect()
 }
 
-/// Columns stand in the order of their numbers.
 fn by_number(columns: &[CatalogColumn], attnum: i16) -> Option<&CatalogColumn> {
-    let at = columns.binary_search_by_key(&attnum, |column| column.attnum);
-    at.ok().and_then(|at| columns.get(at))
+    columns.iter().find(|column| column.attnum == attnum)
 }
 
 /// The names that the columns `names` of one version have in another; none when one of them is not

@@ -1,8 +1,9 @@
 //! A model table that goes through random changes and knows its attribute numbers, against what is
 //! worked out from its relations and from catalogs read at the same moment or later.
 //!
-//! The rules at the top of `lineage.rs` are written down here a second time, as a search through all
-//! assignments; and where they must lead to the truth, they have to.
+//! As long as no name is used twice, no column may be taken for another; and where the facts at the top
+//! of `lineage.rs`, searched through here one assignment after the other, leave no choice, or one that
+//! the names make, the truth has to be found.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::prelude::*;
 use rand::rngs::SmallRng;
 
-use super::lineage::describes;
+use super::lineage::{describes, is_stand_in};
 use super::lineage_tests::{INT, TEXT, numbers, relation, type_name};
 use super::resolve;
 use super::schema_change::{SchemaChange, compare};
@@ -136,6 +137,31 @@ impl Model {
             ReplicaIdentity::Full => table.columns.iter().map(|c| c.name.clone()).collect(),
             ReplicaIdentity::Index => self.index.clone(),
         };
+    }
+
+    /// A column that comes, goes, is renamed or retyped.
+    fn column_change(&mut self, random: &mut SmallRng) {
+        let count = self.table.columns.len();
+        let at = random.random_range(0..count);
+        match random.random_range(0..8) {
+            0..3 if count < 8 => {
+                let name = self.free_name(random);
+                self.add(name, random);
+            }
+            3 | 4 if at > 0 => {
+                self.drop(at);
+            }
+            5 | 6 => {
+                let name = self.free_name(random);
+                self.rename(at, name);
+            }
+            _ => {
+                let column = &mut self.table.columns[at];
+                column.type_oid = if column.type_oid == INT { TEXT } else { INT };
+                column.type_name = type_name(column.type_oid).into();
+            }
+        }
+        self.settle_identity();
     }
 
     /// One random change, and how it is told.
@@ -289,45 +315,6 @@ fn feasible(relation: &Relation, before: &CatalogTable, now: &CatalogTable) -> V
     found
 }
 
-/// What an assignment costs.
-fn cost(
-    some: &[i16],
-    relation: &Relation,
-    before: &CatalogTable,
-    now: &CatalogTable,
-) -> (u32, i32) {
-    let of = |(attnum, described): (&i16, &crate::change::Column)| {
-        let side = |table: &CatalogTable| match column(table, *attnum) {
-            None => 3,
-            Some(known) => {
-                let name = if known.name == described.name { 0 } else { 2 };
-                let type_oid = if known.type_oid == described.type_oid {
-                    0
-                } else {
-                    2
-                };
-                name + type_oid
-            }
-        };
-        // What one side alone says of a name is the last that is believed.
-        let differs = |known: &CatalogColumn| known.name != described.name;
-        let guess = match (column(before, *attnum), column(now, *attnum)) {
-            (None, Some(known)) if differs(known) => 3,
-            (Some(known), None) if differs(known) => 2,
-            _ => 0,
-        };
-        side(before) + side(now) + guess
-    };
-    // The lowest of those that came and went.
-    let gone = some
-        .iter()
-        .filter(|attnum| column(before, **attnum).is_none() && column(now, **attnum).is_none());
-    (
-        some.iter().zip(&relation.columns).map(of).sum(),
-        gone.map(|attnum| i32::from(*attnum)).sum(),
-    )
-}
-
 /// Whether the truth has to be found although several assignments agree with the facts: no name ever
 /// meant two columns, nothing was renamed or retyped since, and each column is as it was before, or is
 /// still there with not more than one difference from before.
@@ -375,7 +362,7 @@ fn numbers_follow_the_columns_through_any_history() {
     assert!(counts.ahead > 20_000, "{counts:?}");
     // The rules are of use only if they decide most of what happens.
     assert!(counts.forced * 2 > counts.ahead, "{counts:?}");
-    assert!(counts.right * 8 > counts.ahead * 7, "{counts:?}");
+    assert!(counts.right * 5 > counts.ahead * 4, "{counts:?}");
 }
 
 fn run(seed: u64, counts: &mut Counts) {
@@ -449,10 +436,8 @@ fn check(
     context: &str,
 ) {
     let described = relation(truth);
-    let (found, sought) = {
-        assert!(describes(found, &described), "{context}");
-        (numbers(found), numbers(truth))
-    };
+    assert!(describes(found, &described), "{context}");
+    let (found, sought) = (numbers(found), numbers(truth));
     counts.resolved += 1;
     if describes(now, &described) {
         assert_eq!(found, numbers(now), "{context}");
@@ -460,20 +445,72 @@ fn check(
     }
     counts.ahead += 1;
     counts.right += u32::from(found == sought);
+    if unique {
+        let apart = |(found, sought): (&i16, &i16)| found != sought && !is_stand_in(*found);
+        let wrong = found.iter().zip(&sought).any(apart);
+        assert!(!wrong, "{found:?} for {sought:?}: {context}");
+    }
     let all = feasible(&described, before, now);
     assert!(
         all.contains(&sought),
         "the oracle is wrong: {sought:?} {context}"
     );
-    let price = |some: &Vec<i16>| cost(some, &described, before, now);
-    let least = all.iter().map(price).min().unwrap();
-    let newest_first = |some: &&Vec<i16>| some.iter().rev().copied().collect::<Vec<_>>();
-    let best = all.iter().filter(|some| price(some) == least);
-    assert_eq!(best.max_by_key(newest_first), Some(&found), "{context}");
     if all.len() == 1 {
         counts.forced += 1;
+        assert_eq!(found, sought, "{context}");
     } else if is_plain(truth, before, now, unique) {
         counts.plain += 1;
         assert_eq!(found, sought, "{context}");
     }
+}
+
+/// How a table of many changes is caught up with: each relation is worked out from what was made of the
+/// one before, with a catalog that is far ahead.
+#[test]
+fn far_behind_no_column_is_taken_for_another() {
+    let (mut resolved, mut columns, mut stand_ins) = (0_u32, 0_u32, 0_u32);
+    for seed in 0..HISTORIES {
+        let random = &mut SmallRng::seed_from_u64(seed);
+        let mut model = Model::new(random);
+        model.reuse = false;
+        let mut versions = vec![model.table.clone()];
+        for _ in 0..30 {
+            // Some changes come together, between two rows.
+            for _ in 0..random.random_range(1..4_u32) {
+                model.column_change(random);
+            }
+            versions.push(model.table.clone());
+        }
+        let mut before = versions[0].clone();
+        let mut ahead = 0;
+        // By name: the stand-in of a column stays what it is, and is no other's.
+        let mut stood_in: BTreeMap<i16, i16> = BTreeMap::new();
+        for (i, truth) in versions.iter().enumerate().skip(1) {
+            if ahead < i || random.random_bool(0.1) {
+                ahead = random.random_range(i..versions.len());
+            }
+            let (described, now) = (relation(truth), &versions[ahead]);
+            if describes(&before, &described) {
+                continue;
+            }
+            let found = resolve(&described, Some(&before), Some(now));
+            let context =
+                format!("seed {seed}, step {i}\n{before:?}\n{truth:?}\n{now:?}\n{found:?}");
+            assert!(describes(&found, &described), "{context}");
+            resolved += 1;
+            for (sought, got) in truth.columns.iter().zip(&found.columns) {
+                columns += 1;
+                if is_stand_in(got.attnum) {
+                    stand_ins += 1;
+                    let stands_for = stood_in.entry(got.attnum).or_insert(sought.attnum);
+                    assert_eq!(*stands_for, sought.attnum, "{context}");
+                } else {
+                    assert_eq!(got.attnum, sought.attnum, "{context}");
+                }
+            }
+            before = found;
+        }
+    }
+    println!("{resolved} resolved, {stand_ins} stand-ins among {columns} columns");
+    assert!(resolved > 50_000 && stand_ins * 4 < columns);
 }

@@ -60,7 +60,7 @@ use message::{Message, RawOld, RawRelation};
 use refusal::Cause;
 
 pub use history::History;
-pub use lineage::resolve;
+pub use lineage::{is_stand_in, resolve};
 pub use schema_change::{SchemaChange, compare};
 pub use tuple::Spans;
 pub use types::Types;

@@ -9,12 +9,13 @@ use super::coerce::{Fit, fit};
 use super::contract::Check;
 use super::key::can_be_key;
 use super::naming;
+use super::stamp::Stamp;
 use super::table::{
-    ColumnMapping, FieldRule, Mapping, NullAction, TABLE_HALTED, TableMapping, Unmapped,
+    Adjusted, ColumnMapping, FieldRule, Mapping, NullAction, TABLE_HALTED, TableMapping, Unmapped,
 };
-use super::{Assignment, FieldDescription, FieldKind, FieldValue};
-use crate::change::{Column, Relation};
-use crate::config::{MissingField, RoutingRule, Unmapped as Routing, matches};
+use super::{Assignment, FieldDescription, FieldKind, FieldValue, Removal};
+use crate::change::{Column, Relation, ReplicaIdentity};
+use crate::config::{MissingField, OnInvalid, RoutingRule, Unmapped as Routing, matches};
 use crate::fault::{Class, Fault, Finding, Severity};
 use crate::value::ValueType;
 
@@ -42,6 +43,8 @@ pub(super) struct Bound {
     pub(super) keyless: bool,
     /// Nothing may be sent: every change is rejected with this.
     pub(super) halted: Option<Fault>,
+    /// Columns whose old values a deleted row leaves on its record.
+    pub(super) olds: Vec<OldColumn>,
     /// What the contract says, beside each step; empty without one.
     pub(super) checks: Vec<Option<Check>>,
 }
@@ -60,6 +63,16 @@ pub(super) enum StepSource {
         value_type: ValueType,
         rule: Arc<FieldRule>,
     },
+}
+
+/// A column of the old row, by the name that templates know it by.
+#[derive(Clone, Debug)]
+pub(super) struct OldColumn {
+    pub(super) name: Box<str>,
+    pub(super) index: usize,
+    /// Part of the replica identity.
+    pub(super) key: bool,
+    pub(super) value_type: ValueType,
 }
 
 #[derive(Clone, Debug)]
@@ -245,8 +258,48 @@ impl Binder {
             key,
             keyless,
             halted: table.halted.clone().or(self.halted.take()),
+            olds: self.olds(table, relation, &names),
             checks: Vec::new(),
         }
+    }
+
+    /// The columns that templates of the table's deletes name.
+    fn olds(
+        &mut self,
+        table: &TableMapping,
+        relation: &Relation,
+        names: &[Option<&str>],
+    ) -> Vec<OldColumn> {
+        let Removal::Archive { set, .. } = &table.target.removal else {
+            return Vec::new();
+        };
+        let mut olds: Vec<OldColumn> = Vec::new();
+        for name in set.iter().flat_map(Stamp::olds) {
+            if olds.iter().any(|o| *o.name == *name) {
+                continue;
+            }
+            let found = names.iter().position(|n| *n == Some(name));
+            let column = found.and_then(|index| Some((index, relation.columns.get(index)?)));
+            let sent = column.filter(|(_, c)| c.key || relation.identity == ReplicaIdentity::Full);
+            if sent.is_none() {
+                self.find(
+                    Severity::Warning,
+                    format!("tables.\"{}\".on_delete", table.target.table),
+                    format!("deletes come without the old row's {name}: they become dead letters"),
+                    format!(
+                        "ALTER TABLE {} REPLICA IDENTITY FULL;",
+                        relation.qualified()
+                    ),
+                );
+            }
+            olds.extend(column.map(|(index, column)| OldColumn {
+                name: name.into(),
+                index,
+                key: column.key,
+                value_type: column.value_type.clone(),
+            }));
+        }
+        olds
     }
 
     /// A row of before: the rule of a column that is gone by now.
@@ -356,6 +409,8 @@ impl Binder {
                     automatic: true,
                     backfill: false,
                     high: false,
+                    on_invalid: OnInvalid::default(),
+                    adjusted: Adjusted::default(),
                 }));
             }
         }

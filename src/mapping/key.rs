@@ -133,6 +133,29 @@ impl KeyRule {
         }
     }
 
+    /// The values of the key columns of an external id that [`KeyRule::build`] made.
+    pub fn split(&self, key: &str) -> Vec<String> {
+        if self.columns.len() < 2 {
+            return vec![key.to_owned()];
+        }
+        let mut parts = vec![String::new()];
+        let mut rest = key;
+        while let Some(first) = rest.chars().next() {
+            if let Some(behind) = rest.strip_prefix(&*self.separator) {
+                parts.push(String::new());
+                rest = behind;
+                continue;
+            }
+            let plain = rest.strip_prefix('\\').unwrap_or(rest);
+            let next = plain.chars().next().unwrap_or(first);
+            if let Some(part) = parts.last_mut() {
+                part.push(next);
+            }
+            rest = plain.get(next.len_utf8()..).unwrap_or_default();
+        }
+        parts
+    }
+
     /// Why `key` cannot be used, if so.
     fn refusal(&self, key: &str) -> Option<KeyRefusal> {
         if key.is_empty() {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::bind::{Binding, Bound, StepSource, null_by_default};
-use super::coerce::{Refusal, coerce};
+use super::coerce::{self, Refusal, coerce};
 use super::contract::{Breach, Check};
 use super::key::BadKey;
 use super::normalize::Outcome;
+use super::stamp::{DELETE_INCOMPLETE, OldValue, Stamp, Unmade};
 use super::table::{FieldRule, NullAction};
 use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Removal, Target};
 use crate::change::{Change, Datum, Kind, OldRow, Tuple};
-use crate::config::OnTruncate;
+use crate::config::{OnInvalid, OnTruncate};
 use crate::decode;
 use crate::fault::{Class, Fault};
 use crate::value::ValueType;
@@ -127,11 +128,10 @@ impl Bound {
     }
 
     fn remove(&self, change: &Change, old: &OldRow) -> Mapped {
-        let (action, fields) = match &self.table.target.removal {
-            Removal::Ignore => return Mapped::Ignored("on_delete"),
-            Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
-            Removal::Archive(set) => (Action::Archive { create: false }, set.clone()),
-        };
+        let removal = &self.table.target.removal;
+        if *removal == Removal::Ignore {
+            return Mapped::Ignored("on_delete");
+        }
         let key = match old {
             OldRow::Key(tuple) | OldRow::Full(tuple) => self.key(tuple, None),
             OldRow::None => Err(BadKey {
@@ -139,10 +139,67 @@ impl Bound {
                 name: None,
             }),
         };
-        match key {
-            Ok(key) => Mapped::Operation(self.operation(change, key, action, fields)),
-            Err(bad) => self.bad_key(bad),
+        let key = match key {
+            Ok(key) => key,
+            Err(bad) => return self.bad_key(bad),
+        };
+        let (action, fields, fault) = match removal {
+            Removal::Archive { set, .. } => {
+                let (fields, fault) = self.stamps(change, set, old);
+                (Action::Archive { create: false }, fields, fault)
+            }
+            Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new(), None),
+            Removal::Ignore => return Mapped::Ignored("on_delete"),
+        };
+        let operation = self.operation(change, key, action, fields);
+        match fault {
+            None => Mapped::Operation(operation),
+            Some(fault) => Mapped::Rejected(Rejected {
+                record: Some(operation.record()),
+                operation: Some(operation),
+                fault,
+            }),
         }
+    }
+
+    /// What a deleted row sets, sorted by slot.
+    fn stamps(
+        &self,
+        change: &Change,
+        set: &[Stamp],
+        old: &OldRow,
+    ) -> (Vec<Assigned>, Option<Fault>) {
+        let (tuple, full) = match old {
+            OldRow::Full(tuple) => (Some(tuple), true),
+            OldRow::Key(tuple) => (Some(tuple), false),
+            OldRow::None => (None, false),
+        };
+        let value = |name: &str| {
+            let column = self.olds.iter().find(|c| *c.name == *name);
+            match (column, tuple) {
+                // Of a key tuple only the key's columns mean anything.
+                (Some(column), Some(tuple)) if full || column.key => {
+                    OldValue::Sent(tuple.get(column.index), &column.value_type)
+                }
+                _ => OldValue::Missing,
+            }
+        };
+        let target = &self.table.target;
+        let mut fields = Vec::with_capacity(set.len());
+        let mut fault: Option<Fault> = None;
+        for stamp in set {
+            let made = stamp.make(change.position, change.commit_time, &value);
+            let name = target.fields.get(usize::from(stamp.slot));
+            let name = name.map_or("", |f| &*f.name);
+            match made {
+                Ok(assignment) => fields.push(Assigned {
+                    slot: stamp.slot,
+                    assignment,
+                }),
+                Err(unmade) => incomplete(&mut fault, &target.table, name, &unmade),
+            }
+        }
+        (fields, fault)
     }
 
     fn operation(
@@ -212,7 +269,9 @@ impl Bound {
                     rule,
                 } => {
                     let check = self.checks.get(place).and_then(Option::as_ref);
-                    assign(rule, value_type, check, tuple.get(*index))
+                    let datum = tuple.get(*index);
+                    assign(rule, value_type, check, datum)
+                        .or_else(|wrong| made_to_fit(rule, value_type, datum, wrong))
                 }
             };
             match assignment {
@@ -230,6 +289,24 @@ impl Bound {
         }
         (fields, fault)
     }
+}
+
+/// The deleted row does not give a field what it should get.
+#[cold]
+fn incomplete(fault: &mut Option<Fault>, table: &str, field: &str, unmade: &Unmade) {
+    let fault = fault.get_or_insert_with(|| {
+        let message = match unmade {
+            Unmade::Missing(column) => format!(
+                "{field} is made from the deleted row's {column}, which Postgres does not send: \
+                 ALTER TABLE {table} REPLICA IDENTITY FULL;"
+            ),
+            Unmade::Refused(refusal) => {
+                format!("what the deleted row gives {field} {}", refusal.words())
+            }
+        };
+        Fault::new(Class::Record, DELETE_INCOMPLETE, message)
+    });
+    fault.fields.push(field.to_owned());
 }
 
 /// What is wrong with one field.
@@ -261,6 +338,36 @@ impl Wrong {
         });
         fault.fields.push(field.to_owned());
     }
+}
+
+/// What the rule makes of a value that the field cannot hold.
+#[cold]
+fn made_to_fit(
+    rule: &FieldRule,
+    value_type: &ValueType,
+    datum: Datum<'_>,
+    wrong: Wrong,
+) -> Result<Option<Assignment>, Wrong> {
+    let Wrong::Value(refusal) = &wrong else {
+        return Err(wrong);
+    };
+    let fitting = match (rule.on_invalid, refusal) {
+        (OnInvalid::Truncate, Refusal::TooLong { limit }) => {
+            let mut free = rule.clone();
+            Arc::make_mut(&mut free.field).length = 0;
+            match assign(&free, value_type, None, datum)? {
+                Some(Assignment::Set(FieldValue::Text(text))) => {
+                    let cut = coerce::cut(&text, *limit);
+                    Some(Assignment::Set(FieldValue::Text(cut.into())))
+                }
+                _ => return Err(wrong),
+            }
+        }
+        (OnInvalid::Clear, refusal) if *refusal != Refusal::Null => Some(Assignment::Clear),
+        _ => return Err(wrong),
+    };
+    rule.adjusted.count();
+    Ok(fitting)
 }
 
 /// What one column says of its field; `None` for nothing.

@@ -43,6 +43,8 @@ mod bind;
 mod coerce;
 mod compile;
 pub mod contract;
+#[cfg(test)]
+mod deletes_tests;
 mod derive;
 mod description;
 mod drift;
@@ -55,6 +57,7 @@ mod normalize;
 mod operation;
 #[cfg(test)]
 mod properties;
+mod stamp;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -72,7 +75,8 @@ pub use operation::{
     Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
+pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};
 pub use table::{
-    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, TABLE_HALTED,
-    TableMapping, Unmapped,
+    ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, OBJECT_CLOSED,
+    TABLE_HALTED, TableMapping, Unmapped,
 };

@@ -7,7 +7,9 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use super::stamp::{Stamp, without_row};
 use crate::change::{Position, Timestamp};
+use crate::config::OnCrmDelete;
 use crate::fault::Fault;
 
 /// A record's external id, as the CRM holds it. Compared byte for byte.
@@ -68,6 +70,8 @@ pub struct Target {
     pub key_field: Box<str>,
     /// What becomes of a record whose row goes.
     pub removal: Removal,
+    /// What becomes of a record that a person deleted in the CRM.
+    pub on_crm_delete: OnCrmDelete,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
     /// Nothing may be sent there until a person has acted; see [`super::TableMapping::halted`].
@@ -82,10 +86,42 @@ pub enum Removal {
         /// For good, not into the recycle bin.
         hard: bool,
     },
-    /// These fields are set, sorted by slot.
-    Archive(Vec<Assigned>),
+    /// The record stays, marked.
+    Archive {
+        /// These fields are set, sorted by slot.
+        set: Vec<Stamp>,
+        /// What a row that comes back does to those of them that it does not fill itself, sorted by
+        /// slot.
+        restore: Vec<Assigned>,
+    },
     /// Nothing.
     Ignore,
+}
+
+impl Removal {
+    /// What is done to a record whose row is gone and not known any more; `None` for nothing.
+    pub fn without_row(
+        &self,
+        position: Position,
+        commit_time: Timestamp,
+    ) -> Option<(Action, Vec<Assigned>)> {
+        match self {
+            Removal::Delete { hard } => Some((Action::Delete { hard: *hard }, Vec::new())),
+            Removal::Archive { set, .. } => Some((
+                Action::Archive { create: false },
+                without_row(set, position, commit_time),
+            )),
+            Removal::Ignore => None,
+        }
+    }
+
+    /// What a row that comes back takes away again.
+    pub fn restore(&self) -> &[Assigned] {
+        match self {
+            Removal::Archive { restore, .. } => restore,
+            Removal::Delete { .. } | Removal::Ignore => &[],
+        }
+    }
 }
 
 /// A field we write.

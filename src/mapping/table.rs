@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::contract::Contracts;
 use super::key::KeyRule;
 use super::normalize::Normal;
 use super::{Assigned, Assignment, FieldDescription, FieldValue, ObjectId, Removal, Target};
 use crate::change::Relation;
-use crate::config::{OnTruncate, Routing};
+use crate::config::{OnInvalid, OnTruncate, Routing};
 use crate::fault::Fault;
 use crate::value::ValueType;
 
@@ -18,6 +19,8 @@ pub const TABLE_HALTED: &str = "table_halted";
 
 /// The code of the fault of a field that vanished or cannot be written any more.
 pub const FIELD_BROKEN: &str = "field_broken";
+/// Code of the fault where the CRM lets our user write no record of an object, as far as can be seen.
+pub const OBJECT_CLOSED: &str = "object_closed";
 
 /// What the whole configuration means. Immutable; a new configuration makes a new one.
 #[derive(Clone, Debug)]
@@ -61,7 +64,7 @@ impl Mapping {
                 .map(|r| r.slot)
                 .chain(table.constants.iter().map(|c| c.slot))
                 .chain(match &target.removal {
-                    Removal::Archive(set) => set.iter().map(|f| f.slot).collect(),
+                    Removal::Archive { set, .. } => set.iter().map(|f| f.slot).collect(),
                     _ => Vec::new(),
                 });
             let fields: Vec<&str> = slots
@@ -92,6 +95,17 @@ impl Mapping {
     /// All tables, in the order of their names.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<TableMapping>> {
         self.tables.values()
+    }
+
+    /// Values that were made to fit (`on_invalid`) since these rules are in force: table, field, how
+    /// many. Fields without any are left out.
+    pub fn adjusted(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.tables().flat_map(|table| {
+            table.rules().filter_map(|rule| {
+                let count = rule.adjusted.get();
+                (count > 0).then_some((&*table.target.table, &*rule.field.name, count))
+            })
+        })
     }
 
     /// Where the records of `object` are written.
@@ -234,6 +248,32 @@ pub struct FieldRule {
     pub backfill: bool,
     /// Changes of it go on while others are deferred.
     pub high: bool,
+    /// What becomes of a value that the field cannot hold.
+    pub on_invalid: OnInvalid,
+    /// How often that was.
+    pub adjusted: Adjusted,
+}
+
+/// Values that a rule made fit, since the rules are in force. Shared by its copies; equal to any other.
+#[derive(Clone, Debug, Default)]
+pub struct Adjusted(Arc<AtomicU64>);
+
+impl Adjusted {
+    /// One more.
+    pub(super) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Adjusted {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What a NULL (or what the CRM holds as null) does to its field.

@@ -531,3 +531,63 @@ fn values_are_made_uniform_before_they_are_written() {
     assert_eq!(four.fault.fields, ["Mood__c"]);
     assert!(!four.fault.message.contains("so-so"));
 }
+
+#[test]
+fn what_a_field_cannot_hold_is_rejected_cut_or_cleared() {
+    let with = |rule: &str| {
+        let mut case = Case::default();
+        case.field("Contact", "FirstName").length = 5;
+        case.column("customer", "nick", "text");
+        case.line("customer", &format!("columns.nick = {{ {rule} }}"));
+        Bench::new(&case, "customer")
+    };
+    let named = |bench: &Bench, nick: &str| {
+        let mut cells = ANN.to_vec();
+        cells.push(Is(nick));
+        bench.insert(&cells)
+    };
+    let bench = with("field = 'FirstName'");
+    assert_eq!(
+        rejected(named(&bench, "Joanna")).fault.code,
+        "value_too_long"
+    );
+
+    let bench = with("field = 'FirstName', on_invalid = 'truncate'");
+    for (given, written) in [
+        ("Jo", "FirstName=Jo"),
+        ("Joanna", "FirstName=Joann"),
+        // No blank at the end: the CRM would drop it, and the fingerprint would not be its.
+        ("John Doe", "FirstName=John"),
+        // A character of two UTF-16 units is not cut in half.
+        ("abcd\u{1F600}", "FirstName=abcd"),
+        ("abc\u{1F600}d", "FirstName=abc\u{1F600}"),
+    ] {
+        let told = told(&operation(named(&bench, given)));
+        assert!(told.iter().any(|t| t == written), "{given}: {told:?}");
+    }
+
+    let bench = with("field = 'FirstName', on_invalid = 'clear'");
+    let fields = told(&operation(named(&bench, "Joanna")));
+    assert!(fields.iter().any(|t| t == "FirstName~"), "{fields:?}");
+}
+
+#[test]
+fn what_was_made_to_fit_is_counted() {
+    let mut case = Case::default();
+    case.field("Contact", "FirstName").length = 5;
+    case.column("customer", "nick", "text");
+    case.line(
+        "customer",
+        "columns.nick = { field = 'FirstName', on_invalid = 'truncate' }",
+    );
+    let mapping = case.mapping();
+    let relation = case.relation("customer");
+    let binding = mapping.bind(&relation);
+    for nick in ["Joanna", "Jo", "Johanna"] {
+        let mut cells = ANN.to_vec();
+        cells.push(Is(nick));
+        binding.map(&change(&relation, Kind::Insert { new: row(&cells) }));
+    }
+    let counted: Vec<_> = mapping.adjusted().collect();
+    assert_eq!(counted, [("public.customer", "FirstName", 2)]);
+}

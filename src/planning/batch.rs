@@ -1,13 +1,14 @@
 //! What travels in one request.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use super::entry::{Course, Entry, parents};
-use crate::mapping::{Action, Assignment, Fields, Key, RecordId, Target};
+use super::entry::{Course, Entry};
+use super::locks::{Locks, Lookups};
+use super::pack::{Piece, pack};
+use crate::mapping::{Action, Assignment, FieldValue, Fields, Key, Target};
 
 /// The CRM's own id of a record.
 pub type CrmId = CompactString;
@@ -80,26 +81,41 @@ impl Entry {
     }
 }
 
-/// Cuts the entries of one stage into batches of at most `records` records and about `bytes` bytes,
-/// each beside the places of its records in the plan. Children of one parent travel together as far as
-/// they fit: the CRM locks the parents of what it writes, and batches of a stage are under way at once.
-pub fn cut(
-    entries: &[Entry],
-    stage: &[usize],
-    records: usize,
-    bytes: usize,
-) -> Vec<(Batch, Vec<usize>)> {
-    let mut batches: Vec<(Batch, Vec<usize>)> = Vec::new();
-    // The batch that still has room, and the bytes in it, by what it is for.
-    let mut open: HashMap<(usize, BatchAction), (usize, usize)> = HashMap::new();
-    let mut stage = Cow::Borrowed(stage);
-    if stage.len() > records {
-        // Within a family, and without one, the order of the changes stays.
-        stage
-            .to_mut()
-            .sort_by_cached_key(|index| entries.get(*index).and_then(family));
+/// What one request has room for, and what it locks.
+pub struct Room<'a> {
+    /// Records.
+    pub records: usize,
+    /// Bytes of its body.
+    pub bytes: usize,
+    /// Whether records of an object are locked while records that refer to them are written.
+    pub locks: &'a dyn Fn(&str) -> bool,
+}
+
+/// A batch of a stage.
+#[derive(Debug)]
+pub struct Cut {
+    /// What is sent.
+    pub batch: Batch,
+    /// The places of its records in the plan.
+    pub places: Vec<usize>,
+    /// What the CRM locks for it; see [`super::Lanes`].
+    pub locks: Locks,
+}
+
+/// Cuts the entries of one stage into batches. Records that lock a record in common travel together
+/// as far as they fit, but never at the price of another request.
+pub fn cut(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
+    struct Kind {
+        target: Arc<Target>,
+        action: BatchAction,
+        lookups: Lookups,
+        places: Vec<usize>,
+        pieces: Vec<Piece>,
+        writes: Vec<Option<Write>>,
     }
-    for &index in stage.iter() {
+    let mut kinds: Vec<Kind> = Vec::new();
+    let mut by_name: HashMap<(usize, BatchAction), usize> = HashMap::new();
+    for &index in stage {
         let Some(entry) = entries.get(index) else {
             continue;
         };
@@ -107,50 +123,102 @@ pub fn cut(
             continue;
         };
         let action = entry.batch_action();
-        let write = entry.write(fields);
-        let size = write.size();
         let target = &entry.operation.target;
         // Targets are shared: their address tells them apart.
-        let kind = (Arc::as_ptr(target) as usize, action);
-        let room = open.get(&kind).copied().filter(|(place, used)| {
-            let full = batches
-                .get(*place)
-                .is_none_or(|(b, _)| b.writes.len() >= records);
-            !full && used + size <= bytes
-        });
-        let (place, used) = room.unwrap_or_else(|| {
-            let batch = Batch {
+        let name = (Arc::as_ptr(target) as usize, action);
+        let number = *by_name.entry(name).or_insert_with(|| {
+            kinds.push(Kind {
                 target: Arc::clone(target),
                 action,
+                lookups: Lookups::of(target, room.locks),
+                places: Vec::new(),
+                pieces: Vec::new(),
                 writes: Vec::new(),
-            };
-            batches.push((batch, Vec::new()));
-            (batches.len() - 1, 0)
+            });
+            kinds.len() - 1
         });
-        open.insert(kind, (place, used + size));
-        if let Some((batch, indexes)) = batches.get_mut(place) {
-            batch.writes.push(write);
-            indexes.push(index);
+        let Some(kind) = kinds.get_mut(number) else {
+            continue;
+        };
+        let write = entry.write(fields);
+        kind.pieces.push(Piece {
+            bytes: write.size(target),
+            locks: kind.lookups.of_entry(entry),
+        });
+        kind.places.push(index);
+        kind.writes.push(Some(write));
+    }
+    let mut cuts = Vec::new();
+    for mut kind in kinds {
+        for members in pack(
+            &kind.pieces,
+            room.records,
+            room.bytes.saturating_sub(ENVELOPE),
+        ) {
+            let locks = members.iter().filter_map(|m| kind.pieces.get(*m));
+            let locks = locks
+                .flat_map(|piece| piece.locks.iter().copied())
+                .collect();
+            let mut writes = Vec::with_capacity(members.len());
+            let mut places = Vec::with_capacity(members.len());
+            for member in members {
+                let write = kind.writes.get_mut(member).and_then(Option::take);
+                if let (Some(write), Some(place)) = (write, kind.places.get(member)) {
+                    writes.push(write);
+                    places.push(*place);
+                }
+            }
+            let batch = Batch {
+                target: Arc::clone(&kind.target),
+                action: kind.action,
+                writes,
+            };
+            cuts.push(Cut {
+                batch,
+                places,
+                locks,
+            });
         }
     }
-    batches
+    cuts
 }
 
-/// The parent by which a record is grouped.
-fn family(entry: &Entry) -> Option<RecordId> {
-    let Course::Send(fields) = &entry.course else {
-        return None;
-    };
-    parents(&entry.operation, fields).next()
-}
+/// Bytes around the records of a request.
+const ENVELOPE: usize = 64;
 
 impl Write {
-    /// Bytes of its values and names, roughly.
-    fn size(&self) -> usize {
-        let values = self.fields.iter().map(|f| match &f.assignment {
-            Assignment::Set(value) => value.size() + 32,
-            Assignment::Clear => 32,
+    /// Bytes that it takes as JSON, names included: never fewer than it really takes, as long as a
+    /// record is written as an object with its type, its ids and its fields.
+    pub fn size(&self, target: &Target) -> usize {
+        let own = 96 + text(&target.object) + text(&target.key_field);
+        let ids = text(&self.key) + self.crm_id.as_deref().map_or(0, text);
+        let fields = self.fields.iter().map(|f| {
+            let Some(field) = target.fields.get(usize::from(f.slot)) else {
+                return 0;
+            };
+            let value = match &f.assignment {
+                Assignment::Clear => 4,
+                Assignment::Set(FieldValue::Bool(_)) => 5,
+                Assignment::Set(
+                    FieldValue::Number(s) | FieldValue::Text(s) | FieldValue::Reference(s),
+                ) => text(s),
+            };
+            let nested = field.reference.as_ref().map_or(0, |parent| {
+                48 + text(&parent.relationship)
+                    + text(&parent.object_name)
+                    + text(&parent.key_field)
+            });
+            2 + text(&field.name) + nested + value
         });
-        64 + self.key.len() + values.sum::<usize>()
+        own + ids + fields.sum::<usize>()
     }
+}
+
+/// Bytes of a JSON string.
+fn text(text: &str) -> usize {
+    let bytes = text.as_bytes().iter();
+    let escapes: usize = bytes
+        .map(|b| usize::from(matches!(b, b'"' | b'\\')) + 5 * usize::from(*b < 0x20))
+        .sum();
+    2 + text.len() + escapes
 }

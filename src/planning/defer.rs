@@ -42,8 +42,6 @@ pub struct Deferral {
     pub leave: Leave,
     /// Records that go with what has a high priority, because it waits for them.
     pub asked: HashSet<RecordId>,
-    /// The window may have been sent before, wholly or in part.
-    pub again: bool,
 }
 
 /// Takes out of a plan what may not be sent.
@@ -62,7 +60,7 @@ pub fn defer(plan: &mut Plan, states: &States, objects: &Objects, how: &Deferral
             let asked = || how.asked.contains(&entry.operation.record());
             let first = how.leave == Leave::High && (high(entry) || asked());
             let re_key = matches!(entry.operation.action, Action::ReKey { .. });
-            entry.is_sent() && (first || how.again && re_key)
+            entry.is_sent() && (first || plan.again && re_key)
         })
         .collect();
     go_together(plan, objects, &mut goes);
@@ -75,7 +73,7 @@ pub fn defer(plan: &mut Plan, states: &States, objects: &Objects, how: &Deferral
         if goes.get(index).copied().unwrap_or(false) || !entry.is_sent() {
             continue;
         }
-        if how.again {
+        if plan.again {
             plan.doubts.extend(doubtful(entry));
         }
         if here {

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::objects::High;
 use super::*;
 use crate::change::{Position, Timestamp};
+use crate::config::OnCrmDelete;
 use crate::mapping::{
     Action, Assigned, Assignment, FieldId, FieldValue, ObjectId, Operation, RecordId, Reference,
     Removal, Target, TargetField,
@@ -41,6 +42,7 @@ fn target(id: ObjectId) -> Arc<Target> {
         key_field: "K".into(),
         removal: Removal::Delete { hard: false },
         halted: None,
+        on_crm_delete: OnCrmDelete::Undelete,
         fields: vec![plain("Name"), plain("Stage"), parent],
     })
 }
@@ -50,6 +52,7 @@ fn objects(high: &[(ObjectId, High)]) -> Objects {
         targets: [ACCOUNT, CONTACT].map(|id| (id, target(id))).into(),
         depth: [(ACCOUNT, 0), (CONTACT, 1)].into(),
         high: high.iter().cloned().collect(),
+        children: HashMap::new(),
     }
 }
 
@@ -106,7 +109,18 @@ fn live(fields: &[(&str, &str)]) -> RecordState {
 }
 
 fn planned(operations: Vec<Operation>, states: &States, objects: &Objects, how: &Deferral) -> Plan {
+    planned_again(operations, states, objects, how, false)
+}
+
+fn planned_again(
+    operations: Vec<Operation>,
+    states: &States,
+    objects: &Objects,
+    how: &Deferral,
+    again: bool,
+) -> Plan {
     let mut window = Window::default();
+    window.again = again;
     for operation in operations {
         assert!(matches!(
             window.push(Item::new(operation, None), None),
@@ -293,11 +307,8 @@ fn what_may_have_been_sent_is_deferred_with_a_doubt() {
             operation(CONTACT, "here", moved.clone(), &[(0, "x")]),
         ]
     };
-    let how = Deferral {
-        again: true,
-        ..only(Leave::Nothing)
-    };
-    let plan = planned(window(), &states, &none, &how);
+    let how = only(Leave::Nothing);
+    let plan = planned_again(window(), &states, &none, &how, true);
     check(
         &plan,
         &[

@@ -34,6 +34,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         object: "Account".into(),
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
+        on_crm_delete: crate::config::OnCrmDelete::default(),
         fields: vec![field("Name", None), field("City", broken)],
         halted,
     })

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::record::{LedgerEntry, Pending, Reason, RecordState};
+use super::brake::{BRAKE_DELETES, is_braked};
+use super::plan::TRANSACTION_OPEN;
+use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
-    Action, Assigned, FIELD_BROKEN, Fields, Key, ObjectId, Operation, RecordId, TABLE_HALTED,
-    Target,
+    Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId,
+    Operation, RecordId, TABLE_HALTED, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -24,6 +26,8 @@ pub enum Course {
     Stale,
     /// The CRM has it all already.
     Unchanged,
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
     /// It stays on the shelf, or goes there, untried.
     Shelve {
         /// Why.
@@ -95,6 +99,10 @@ pub struct Plan {
     pub stages: Vec<Vec<usize>>,
     /// Where a record's entry is, by the external id that it has afterwards.
     pub places: HashMap<RecordId, usize>,
+    /// An earlier process may have sent it, wholly or in part.
+    pub again: bool,
+    /// It is not given up.
+    pub clings: bool,
     /// What remains certain of records whose operation is deferred and may have been sent.
     pub doubts: Vec<(RecordId, LedgerEntry)>,
     /// Records with a high priority that were not sent.
@@ -103,7 +111,29 @@ pub struct Plan {
     pub asked: Vec<RecordId>,
 }
 
+/// Whether something may have been sent before, by a process that has ended since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// It has not been.
+    Not,
+    /// It may have been.
+    Maybe {
+        /// It is not given up, whatever happens.
+        clings: bool,
+    },
+}
+
 impl Plan {
+    /// Whether what it sends may have been sent before.
+    pub fn sent(&self) -> Sent {
+        match self.again {
+            true => Sent::Maybe {
+                clings: self.clings,
+            },
+            false => Sent::Not,
+        }
+    }
+
     pub(super) fn add(&mut self, entry: Entry) {
         self.places
             .insert(entry.operation.record(), self.entries.len());
@@ -126,9 +156,26 @@ pub(super) fn refused(fault: Fault) -> Course {
     }
 }
 
-/// The table or the field no longer fits, for every record alike.
+/// A change that the mapping could not build whole. Where it would not have been sent anyway (a mark
+/// for a record that the CRM does not have) nothing is missing.
+pub(super) fn rejected(
+    fault: Fault,
+    operation: &Operation,
+    ledger: Option<&LedgerEntry>,
+    origin: Origin,
+) -> Course {
+    if fault.code == DELETE_INCOMPLETE {
+        let course = decide(operation, ledger, origin);
+        if !matches!(course, Course::Send(_)) {
+            return course;
+        }
+    }
+    refused(fault)
+}
+
+/// The table, the field or the object no longer fits, or is closed to us, for every record alike.
 pub fn is_drift(fault: &Fault) -> bool {
-    fault.code == TABLE_HALTED || fault.code == FIELD_BROKEN
+    [TABLE_HALTED, FIELD_BROKEN, OBJECT_CLOSED].contains(&&*fault.code)
 }
 
 /// Why a held operation is held still, now that `newer` has come; `None` when it is not (any more).
@@ -139,7 +186,17 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
         return None;
     }
     let fault = match pending.fault.clone() {
-        Some(fault) if fault.code == FIELD_BROKEN => return None,
+        Some(fault) if fault.code == FIELD_BROKEN || fault.code == OBJECT_CLOSED => return None,
+        // The row is back: nothing is deleted any more.
+        Some(fault)
+            if fault.code == BRAKE_DELETES
+                && matches!(
+                    newer.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+        {
+            return None;
+        }
         Some(fault) if fault.code == TABLE_HALTED => Some(still_rejected(Some(fault), newer)?),
         other => other,
     };
@@ -166,10 +223,17 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
     is_own(fault).then(|| fault.clone())
 }
 
+/// A fault that says why an operation was not sent then, and nothing of the operation.
+pub fn passes(fault: &Fault) -> bool {
+    is_braked(fault) || fault.code == TRANSACTION_OPEN
+}
+
 /// The mapping, not the CRM, refused the record: our own codes are in lower case.
 pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
-        && fault.code != FIELD_BROKEN
+        && !is_drift(fault)
+        && fault.code != DELETE_INCOMPLETE
+        && !passes(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }
@@ -232,6 +296,14 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     if stale {
         return Course::Stale;
     }
+    if ledger.existence == Existence::Kept {
+        return match operation.action {
+            Action::Upsert | Action::ReKey { .. } | Action::Archive { create: true } => {
+                Course::Kept
+            }
+            Action::Delete { .. } | Action::Archive { create: false } => Course::Unchanged,
+        };
+    }
     let rereferred = !matches!(origin, Origin::Change { rereferred: false });
     match operation.action {
         Action::Delete { .. } if ledger.may_exist() => Course::Send(Fields::default()),
@@ -239,19 +311,24 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
         Action::Archive { create: false } if !ledger.may_exist() => Course::Unchanged,
         _ if !ledger.exists() => Course::Send(Arc::clone(&operation.fields)),
         _ => {
-            let changed: Vec<Assigned> = operation
-                .fields
-                .iter()
-                .filter(|f| {
-                    let field = operation.target.fields.get(usize::from(f.slot));
-                    if rereferred && field.is_some_and(|field| field.reference.is_some()) {
-                        return true;
-                    }
-                    let last = field.and_then(|field| ledger.fingerprint(field.id));
-                    last != Some(f.assignment.fingerprint())
-                })
-                .cloned()
-                .collect();
+            let differs = |f: &&Assigned| {
+                let field = operation.target.fields.get(usize::from(f.slot));
+                if rereferred && field.is_some_and(|field| field.reference.is_some()) {
+                    return true;
+                }
+                let last = field.and_then(|field| ledger.fingerprint(field.id));
+                last != Some(f.assignment.fingerprint())
+            };
+            let mut changed: Vec<Assigned> =
+                operation.fields.iter().filter(differs).cloned().collect();
+            let returns = matches!(operation.action, Action::Upsert | Action::ReKey { .. });
+            if ledger.existence == Existence::Archived && returns {
+                // The row came back: what marked its record as deleted goes.
+                let says = |slot| operation.fields.iter().any(|f| f.slot == slot);
+                let restore = operation.target.removal.restore().iter();
+                changed.extend(restore.filter(|f| !says(f.slot)).filter(differs).cloned());
+                changed.sort_by_key(|f| f.slot);
+            }
             if changed.is_empty() && !matches!(operation.action, Action::ReKey { .. }) {
                 Course::Unchanged
             } else {

@@ -11,7 +11,7 @@ use crate::mapping::{Action, Fields, Operation};
 /// is the caller's business: it touches two records.
 pub fn merge(older: Operation, newer: Operation) -> Operation {
     debug_assert_eq!(older.key, newer.key);
-    let (action, keep_older) = match (&older.action, newer.action) {
+    let (action, keep_older) = match (&older.action, newer.action.clone()) {
         // A record that is to be removed needs no values.
         (_, Action::Delete { hard }) => (Action::Delete { hard }, false),
         // The row came back: the record stays, with the row's values over it.
@@ -21,6 +21,16 @@ pub fn merge(older: Operation, newer: Operation) -> Operation {
             (Action::ReKey { from: from.clone() }, true)
         }
         (Action::Upsert, Action::Archive { .. }) => (Action::Archive { create: true }, true),
+        // The row came back: its record's mark goes.
+        (Action::Archive { .. }, action @ (Action::Upsert | Action::ReKey { .. })) => {
+            let restore = newer.target.removal.restore().to_vec();
+            let marked = overlay(older.fields, Arc::new(restore));
+            return Operation {
+                action,
+                fields: overlay(marked, newer.fields),
+                ..newer
+            };
+        }
         (Action::Archive { create: older }, Action::Archive { create: newer }) => (
             Action::Archive {
                 create: *older || newer,

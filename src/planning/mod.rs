@@ -1,12 +1,13 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► stages ─► batches
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► defer ─► stages ─► batches ─► lanes
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
 //! [`plan()`] compares each with what the ledger and the shelf say of its record, and decides: send,
-//! leave, shelve; [`defer()`] takes out what may not be sent now. What is sent is ordered into stages and cut into batches.
+//! leave, shelve; [`defer()`] takes out what may not be sent now. What is sent is ordered into stages and
+//! cut into batches.
 //!
 //! What holds, and is checked against a plain sequential model in `tests/planning.rs`:
 //!
@@ -15,34 +16,47 @@
 //! - No record is written while a record that it refers to is missing, as far as the window can know;
 //!   none is deleted before those of the window that refer to it.
 //! - No set of records waits for itself, but for rows that exchanged their keys (`waits.rs`).
+//! - None is deleted before its transaction is known whole, where the CRM could take along records that
+//!   the rest of the transaction keeps.
+//! - Of the batches of a stage, no two that lock a record in common are under way at once.
 //! - A re-key shares its window with no other operation on either of its two external ids.
 //! - The same changes cut at the same place make the same plan: a window that may have been sent can
 //!   be sent again.
 
 mod batch;
+mod brake;
+#[cfg(test)]
+mod brake_tests;
 mod defer;
 #[cfg(test)]
 mod defer_tests;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
+mod lanes;
+mod locks;
 mod merge;
 mod objects;
+mod pack;
 mod plan;
 mod re_key;
 mod record;
+mod sketch;
 mod stages;
 mod waits;
 #[cfg(test)]
 mod waits_tests;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Write, cut};
+pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut};
+pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
 pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
-pub use entry::{Course, Entry, Plan, States, is_drift, parents};
+pub use entry::{Course, Entry, Plan, Sent, States, is_drift, parents, passes};
+pub use lanes::Lanes;
+pub use locks::Locks;
 pub use merge::merge;
 pub use objects::{High, Objects};
-pub use plan::{needed, plan};
+pub use plan::{TRANSACTION_OPEN, decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
 pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub struct Objects {
     pub depth: HashMap<ObjectId, usize>,
     /// What goes on while the rest is deferred, by object; objects without such are not here.
     pub high: HashMap<ObjectId, High>,
+    /// The objects that refer to an object, by it.
+    pub children: HashMap<ObjectId, Vec<ObjectId>>,
 }
 
 /// What of an object has a high priority.
@@ -66,10 +68,15 @@ impl Objects {
             };
             high.insert(table.target.id, here);
         }
+        let mut children: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+        for &(child, parent) in &references {
+            children.entry(parent).or_default().push(child);
+        }
         Objects {
             targets,
             depth,
             high,
+            children,
         }
     }
 
@@ -80,6 +87,21 @@ impl Objects {
             Some(High::All) => true,
             Some(High::Fields(slots)) => fields.iter().any(|f| slots.contains(&f.slot)),
         }
+    }
+
+    /// The objects that refer to this one by some way, itself not among them.
+    pub fn below(&self, object: ObjectId) -> Vec<ObjectId> {
+        let mut below: Vec<ObjectId> = Vec::new();
+        let mut next = vec![object];
+        while let Some(parent) = next.pop() {
+            for child in self.children.get(&parent).into_iter().flatten() {
+                if *child != object && !below.contains(child) {
+                    below.push(*child);
+                    next.push(*child);
+                }
+            }
+        }
+        below
     }
 }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use super::entry::{
-    Entry, Origin, Plan, States, decide, is_own, parents, refused, still_held, stuck, waiting,
+    Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
+    stuck, waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
 use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
-use super::record::{LedgerEntry, RecordState};
+use super::record::{LedgerEntry, Reason, RecordState};
 use super::window::{Item, Window, still_rejected};
 use super::{stages, waits};
+use crate::change::Lsn;
+use crate::fault::{Class, Fault};
 use crate::mapping::{Action, RecordId};
 
 /// The records whose state a plan of this window needs: first those named by the window, then, once
@@ -60,9 +63,19 @@ pub fn needed(
     wanted
 }
 
-/// Decides a window.
+/// Decides a window and orders what is sent.
 pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = decided(window, states, objects);
+    ordered(&mut plan, states, objects);
+    plan
+}
+
+/// Decides a window, record by record.
+pub fn decided(window: Window, states: &States, objects: &Objects) -> Plan {
+    let mut plan = Plan {
+        again: window.again,
+        ..Plan::default()
+    };
     let shelf: Vec<RecordId> = window
         .shelf
         .iter()
@@ -80,9 +93,37 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
     for record in shelf {
         enter_from_shelf(&mut plan, record, states, objects);
     }
-    waits::decide(&mut plan, states, objects);
-    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
     plan
+}
+
+/// Orders what a decided plan sends. Only [`super::defer()`] may decide otherwise afterwards.
+pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
+    waits::decide(plan, states, objects);
+    plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
+}
+
+/// The code of a delete that waits for its transaction to be known whole.
+pub const TRANSACTION_OPEN: &str = "transaction_open";
+
+/// Puts off the deletes of transactions that are not known whole: of which no Commit before `through`
+/// has been seen. Postgres sends a parent's delete before what it does to the children (`ON DELETE SET
+/// NULL`, or statements of the application), and the CRM may delete the children with their parent.
+///
+/// Within a window deletes come last anyway.
+pub fn wait_for_commit(plan: &mut Plan, objects: &Objects, through: Lsn) {
+    for entry in &mut plan.entries {
+        let operation = &entry.operation;
+        let parent = objects.children.contains_key(&operation.target.id);
+        let removes = matches!(operation.action, Action::Delete { .. });
+        if parent && removes && operation.position.commit >= through && entry.is_sent() {
+            let what = "its transaction may yet say what becomes of the records that refer to it";
+            entry.course = Course::Shelve {
+                reason: Reason::Deferred,
+                waits_for: None,
+                fault: Some(Fault::new(Class::Record, TRANSACTION_OPEN, what)),
+            };
+        }
+    }
 }
 
 /// A change of a record, with what is on the shelf for it.
@@ -96,15 +137,12 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         {
             Arc::make_mut(&mut item.operation.fields).retain(|f| f.slot == only);
         }
+        let origin = Origin::Change {
+            rereferred: item.rereferred,
+        };
         let course = match item.rejected {
-            Some(fault) => refused(fault),
-            None => decide(
-                &item.operation,
-                ledger.as_ref(),
-                Origin::Change {
-                    rereferred: item.rereferred,
-                },
-            ),
+            Some(fault) => rejected(fault, &item.operation, ledger.as_ref(), origin),
+            None => decide(&item.operation, ledger.as_ref(), origin),
         };
         return plan.add(Entry {
             operation: item.operation,
@@ -120,7 +158,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         });
     };
     let older = before.to_operation(&item.operation.target);
-    let rejected = still_rejected(before.fault.clone().filter(is_own), &item);
+    let fault = still_rejected(before.fault.clone().filter(is_own), &item);
     let held = still_held(&before, &item);
     let (change, row) = (item.change, item.row.is_some());
     // A marker, or what waits behind one: the external id is not free yet.
@@ -130,23 +168,18 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         None => item.operation,
     };
     let mut operation = operation;
-    let goes = rejected.is_none() && held.is_none() && taken.is_none();
+    let goes = fault.is_none() && held.is_none() && taken.is_none();
     let (ledger, blocked) = re_key_base(plan, &mut operation, ledger, goes, states);
     let marker = old_marker(&operation, states);
-    let course = if let Some(fault) = rejected {
-        refused(fault)
+    let origin = Origin::Change { rereferred: true };
+    let course = if let Some(fault) = fault {
+        rejected(fault, &operation, ledger.as_ref(), origin)
     } else if let Some(held) = held {
         held
     } else if let Some(holder) = taken {
         waiting(holder)
     } else {
-        blocked.unwrap_or_else(|| {
-            decide(
-                &operation,
-                ledger.as_ref(),
-                Origin::Change { rereferred: true },
-            )
-        })
+        blocked.unwrap_or_else(|| decide(&operation, ledger.as_ref(), origin))
     };
     plan.add(Entry {
         operation,

@@ -80,11 +80,11 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
                     ..(*pending).clone()
                 });
             } else if let Action::ReKey { from } = older.action {
-                // Renamed again before the first renaming reached the CRM. The record that was to make
-                // room for it there has no row any more.
+                // Renamed again before the first renaming reached the CRM. A record that bears the id in
+                // between is that of a row which is gone: its delete gave its place on the shelf to the
+                // first renaming.
                 operation.action = Action::ReKey { from };
-                let in_the_way = removal(&operation, old_id.clone(), old_ledger.clone());
-                if let Some(entry) = in_the_way {
+                if let Some(entry) = removal(&operation, old_id.clone(), old_ledger) {
                     plan.add(entry);
                 }
             } else if !old_ledger.as_ref().is_some_and(LedgerEntry::may_exist) {
@@ -198,11 +198,7 @@ fn is_another(own: &LedgerEntry, old: Option<&LedgerEntry>) -> bool {
 /// What becomes of the record under the old key when a re-key is not possible.
 fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option<Entry> {
     let known = ledger.as_ref().filter(|l| l.may_exist())?;
-    let (action, fields) = match &by.target.removal {
-        Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
-        Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
-        Removal::Ignore => return None,
-    };
+    let (action, fields) = by.target.removal.without_row(by.position, by.commit_time)?;
     // Where the record stands: whatever is done under this external id later is newer.
     let operation = Operation {
         key: old.key,

@@ -23,6 +23,8 @@ pub enum Existence {
     Deleted,
     /// It may: a row of a backfill was about to be sent, and what became of that is not known.
     Uncertain,
+    /// It does not: a person deleted it, and `on_crm_delete = "keep_deleted"`.
+    Kept,
 }
 
 /// What the CRM holds of one record, as far as we wrote it.
@@ -108,7 +110,7 @@ impl LedgerEntry {
 
     /// The CRM has the record, or may have it.
     pub fn may_exist(&self) -> bool {
-        self.existence != Existence::Deleted
+        self.exists() || self.existence == Existence::Uncertain
     }
 
     /// What we last wrote to a field.

@@ -39,6 +39,7 @@ impl Shelf {
                 broken: None,
             }],
             halted: None,
+            on_crm_delete: crate::config::OnCrmDelete::default(),
         };
         let mut shelf = Shelf {
             target: Arc::new(target),

@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use super::merge::merge;
 use crate::change::{Lsn, Position, Verdict};
 use crate::fault::Fault;
-use crate::mapping::{Action, Fields, Operation, RecordId, TABLE_HALTED};
+use crate::mapping::{Action, DELETE_INCOMPLETE, Fields, Operation, RecordId, TABLE_HALTED};
 
 /// An operation in a window.
 #[derive(Clone, Debug)]
@@ -102,6 +102,8 @@ pub struct Window {
     pub verdicts: BTreeMap<Box<str>, BTreeMap<Verdict, u64>>,
     /// The page of existing rows that it begins with.
     pub page: Option<WindowPage>,
+    /// It may have been sent before the process ended, wholly or in part.
+    pub again: bool,
     /// Place in `items` of the record; a re-key stands under both of its external ids.
     index: HashMap<RecordId, usize>,
     /// Records that operations of the window refer to.
@@ -296,11 +298,24 @@ pub(super) fn still_rejected(older: Option<Fault>, newer: &Item) -> Option<Fault
             field.is_some_and(|field| field.name.eq_ignore_ascii_case(name))
         })
     };
+    // What a deleted row could not set matters no more once a change follows.
+    let older = older.filter(|o| o.code != DELETE_INCOMPLETE);
     if let Some(mut fault) = newer.rejected.clone() {
         // What was missing before is missing still, unless it has come.
-        let before = older.map(|o| o.fields).unwrap_or_default();
-        for name in before {
-            if !removes && !assigned(&name) && !fault.fields.contains(&name) {
+        let mut missing = older.as_ref().map(|o| o.fields.clone()).unwrap_or_default();
+        missing.retain(|name| !removes && !assigned(name));
+        if let (Some(older), false) = (older, missing.is_empty())
+            && fault.code == DELETE_INCOMPLETE
+        {
+            // That one must never be sent as it is.
+            missing.extend(std::mem::take(&mut fault.fields));
+            fault = Fault {
+                fields: Vec::new(),
+                ..older
+            };
+        }
+        for name in missing {
+            if !fault.fields.contains(&name) {
                 fault.fields.push(name);
             }
         }

@@ -2,8 +2,9 @@
 //!
 //! The one engine for every sink: writes, reads and descriptions go through [`Delivery::attempt`],
 //! which waits for the circuit breaker, takes a token of the limiter, then a permit, and makes one
-//! attempt. Between attempts nothing is held. What an attempt's result means for the records stands
-//! in `retry`.
+//! attempt. A write first takes a place at its object's door, and has as many records as the pace
+//! allows then; what is over follows. Between attempts nothing is held, and what waits is given up when
+//! the gate closes. What an attempt's result means for the records stands in `retry`.
 //!
 //! Invariants: one outcome a record, in the batch's order; `Err` only for what stops delivery.
 //! Dropping a future at any point leaves permits, breaker and counters sound (the records may have
@@ -18,21 +19,21 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
 
 use super::breaker::{Breaker, BreakerState, Pass};
 use super::budget::Budget;
-use super::gate::Gate;
-use super::lanes::Lanes;
+use super::gate::{Door, Gate, PaceReport, Place};
 use super::limiter::Limiter;
+use super::pace::Came;
 use super::retry::{Next, Part, Tries};
-use super::{CrmRecord, Limits, Outcome, Sink, Usage, is_crowded, is_used_up};
+use super::{Limits, Outcome, Sink, Usage, is_load, is_used_up};
 use crate::backoff::Backoff;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
-use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::{Batch, Leave};
+use crate::mapping::Key;
+use crate::planning::Batch;
 
 /// Leave to make one attempt.
 struct Entered<'a> {
@@ -43,18 +44,22 @@ struct Entered<'a> {
 /// How to deliver.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Requests that may be under way at once; at least one.
+    /// Most requests that may be under way at once; at least one.
     pub concurrency: usize,
     /// Requests a second, retries included; 0 for no limit.
     pub requests_per_second: u32,
     /// Tries for a record whose failure may pass, before it becomes a dead letter.
     pub record_tries: u32,
+    /// Tries for a record that is locked, before it becomes a dead letter.
+    pub lock_tries: u32,
     /// Times in a row that a request may go unanswered before it is split, to find out whether one
     /// of its records is the cause. A record alone that still goes unanswered becomes a dead letter
     /// only if the CRM works otherwise.
     pub unknown_tries: u32,
     /// Delays between attempts.
     pub backoff: Backoff,
+    /// Delays before a locked record is tried again; none is shorter than the base.
+    pub lock_backoff: Backoff,
     /// Failures of the CRM in a row that open the circuit breaker.
     pub breaker_threshold: u32,
 }
@@ -65,10 +70,15 @@ impl Default for Settings {
             concurrency: 4,
             requests_per_second: 20,
             record_tries: 5,
+            lock_tries: 12,
             unknown_tries: 10,
             backoff: Backoff {
                 base: Duration::from_millis(500),
                 cap: Duration::from_secs(30),
+            },
+            lock_backoff: Backoff {
+                base: Duration::from_millis(100),
+                cap: Duration::from_secs(5),
             },
             breaker_threshold: 5,
         }
@@ -81,6 +91,7 @@ impl From<&Destination> for Settings {
             concurrency: config.concurrency,
             requests_per_second: config.requests_per_second,
             record_tries: config.record_tries,
+            lock_tries: config.lock_tries,
             ..Settings::default()
         }
     }
@@ -99,6 +110,8 @@ pub struct Health {
     pub attempts: u64,
     /// Those of them that repeated an earlier one, wholly or in part.
     pub retries: u64,
+    /// The pace of each object and kind of request.
+    pub pace: Vec<PaceReport>,
     /// What the sink has cost.
     pub usage: Usage,
 }
@@ -108,8 +121,9 @@ pub struct Delivery {
     sink: Arc<dyn Sink>,
     tries: Tries,
     backoff: Backoff,
-    lanes: Lanes,
+    lock_backoff: Backoff,
     gate: Gate,
+    permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
     random: Mutex<SmallRng>,
@@ -132,14 +146,16 @@ impl Delivery {
     /// Delivery to `sink`. `seed`: of the delays' jitter.
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
         Delivery {
+            gate: Gate::new(Budget::usual(), sink.limits().records, settings.concurrency),
             sink,
             tries: Tries {
                 record: settings.record_tries.max(1),
+                lock: settings.lock_tries.max(1),
                 unknown: settings.unknown_tries.max(1),
             },
             backoff: settings.backoff,
-            lanes: Lanes::new(settings.concurrency),
-            gate: Gate::new(Budget::usual()),
+            lock_backoff: settings.lock_backoff,
+            permits: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             limiter: Limiter::new(settings.requests_per_second),
             breaker: Breaker::new(settings.breaker_threshold),
             random: Mutex::new(SmallRng::seed_from_u64(seed)),
@@ -153,7 +169,7 @@ impl Delivery {
     /// The same, within this budget.
     #[must_use]
     pub fn within(mut self, budget: Budget) -> Self {
-        self.gate = Gate::new(budget);
+        self.gate = self.gate.within(budget);
         self
     }
 
@@ -173,12 +189,17 @@ impl Delivery {
     /// # Errors
     /// What it says instead.
     pub async fn look(&self) -> Result<(), Fault> {
-        self.attempt(|| self.sink.look()).await
+        self.attempt(|| self.sink.look()).await.0
     }
 
     /// What one request of this CRM can carry.
     pub fn limits(&self) -> Limits {
         self.sink.limits()
+    }
+
+    /// See [`Sink::locks_parents`].
+    pub fn locks_parents(&self, object: &str) -> bool {
+        self.sink.locks_parents(object)
     }
 
     /// How it is doing.
@@ -190,6 +211,7 @@ impl Delivery {
             last_fault: last_fault.unwrap_or_else(PoisonError::into_inner).clone(),
             attempts: self.attempts.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            pace: self.gate.paces(),
             usage: self.sink.usage(),
         }
     }
@@ -216,6 +238,7 @@ impl Delivery {
 
     async fn carry(&self, batch: Batch, again: bool, clings: bool) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
+        let door = self.gate.door(&batch.target.object, batch.action);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         // Parts, and until when they wait.
         let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
@@ -223,8 +246,8 @@ impl Delivery {
             parts.push_back((None, Part::whole(batch, again, clings)));
         }
         let mut first = true;
-        while let Some((until, part)) = parts.pop_front() {
-            let Some(entered) = self.turn(until, &part).await else {
+        while let Some((until, mut part)) = parts.pop_front() {
+            let Some((place, entered)) = self.turn(until, &part, &door).await else {
                 let doubt = part.doubt;
                 for place in part.places {
                     put(&mut outcomes, place, Outcome::Deferred { doubt });
@@ -235,7 +258,12 @@ impl Delivery {
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let answer = self.attempted(entered, self.sink.write(&part.batch)).await;
+            if let Some(rest) = part.keep_first(door.records()) {
+                parts.push_front((None, rest));
+            }
+            let (answer, took) = self.attempted(entered, self.sink.write(&part.batch)).await;
+            place.came(part.places.len(), judge(&door, &answer, took));
+            drop(place);
             let next = match answer {
                 Ok(results) if results.len() == part.places.len() => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -276,172 +304,38 @@ impl Delivery {
             .collect())
     }
 
-    /// The named objects as our user sees them; see [`Sink::describe`].
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn describe(
-        &self,
-        objects: &[String],
-    ) -> Result<Vec<Option<ObjectDescription>>, Fault> {
-        self.persist(|| self.sink.describe(objects)).await
-    }
-
-    /// Makes fields that the CRM lacks; see [`Sink::create_fields`]. The faults inside are of class
-    /// [`Class::Configuration`] and concern their fields alone.
-    ///
-    /// # Errors
-    /// [`Class::Authentication`], and faults of the sink that repeating does not heal.
-    pub async fn create_fields(
-        &self,
-        object: &str,
-        specs: &[FieldSpec],
-    ) -> Result<Vec<Result<(), Fault>>, Fault> {
-        if specs.is_empty() {
-            return Ok(Vec::new());
-        }
-        match self
-            .persist(|| self.sink.create_fields(object, specs))
-            .await
-        {
-            Ok(answers) if answers.len() == specs.len() => Ok(answers),
-            Ok(_) => Err(miscounted()),
-            // It was tried often enough: no reason to stop anything but the fields.
-            Err(mut fault) if fault.class == Class::RecordTransient => {
-                fault.class = Class::Configuration;
-                Ok(vec![Err(fault); specs.len()])
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// Describes `object` until our user sees all of these fields and may write them: at once, then
-    /// after half a second, one, two, four, and every eight. `None` if they do not show within
-    /// `patience`.
-    ///
-    /// # Errors
-    /// As [`Delivery::describe`].
-    pub async fn wait_for_fields(
-        &self,
-        object: &str,
-        names: &[&str],
-        patience: Duration,
-    ) -> Result<Option<ObjectDescription>, Fault> {
-        let objects = [object.to_owned()];
-        let poll = async {
-            let mut pause = Duration::from_millis(500);
-            loop {
-                let described = self.describe(&objects).await?.pop().flatten();
-                let writable = |object: &ObjectDescription| {
-                    names.iter().all(|name| {
-                        let field = object.field(name);
-                        field.is_some_and(|f| f.createable && f.updateable)
-                    })
-                };
-                if let Some(object) = described.filter(writable) {
-                    return Ok(object);
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(8));
-            }
-        };
-        match timeout(patience, poll).await {
-            Ok(seen) => seen.map(Some),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// The records with these external ids; see [`Sink::read`]. Asks for fewer at a time where the
-    /// CRM wants that.
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn read(
-        &self,
-        target: &Target,
-        keys: &[Key],
-        fields: &[u16],
-    ) -> Result<Vec<Option<CrmRecord>>, Fault> {
-        let mut records = Vec::with_capacity(keys.len());
-        let mut parts = vec![keys];
-        while let Some(part) = parts.pop() {
-            match self.persist(|| self.sink.read(target, part, fields)).await {
-                Ok(found) if found.len() == part.len() => records.extend(found),
-                Ok(_) => return Err(miscounted()),
-                Err(fault) if fault.class == Class::Split && part.len() > 1 => {
-                    let (front, back) = part.split_at(part.len() / 2);
-                    parts.push(back);
-                    parts.push(front);
-                }
-                Err(mut fault) => {
-                    if fault.class == Class::Split {
-                        fault.class = Class::Record;
-                    }
-                    return Err(fault);
-                }
-            }
-        }
-        Ok(records)
-    }
-
-    /// Attempts until there is an answer, or a fault that repeating does not heal.
-    async fn persist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Fault>
-    where
-        F: Future<Output = Result<T, Fault>>,
-    {
-        let mut failures = 0_u32;
-        let mut transient = 0_u32;
-        loop {
-            let fault = match self.attempt(&mut call).await {
-                Ok(answer) => return Ok(answer),
-                Err(fault) => fault,
-            };
-            match fault.class {
-                Class::Service | Class::Unknown => {}
-                Class::RecordTransient if transient + 1 < self.tries.record => transient += 1,
-                _ => return Err(fault),
-            }
-            failures = failures.saturating_add(1);
-            self.retries.fetch_add(1, Ordering::Relaxed);
-            let at_least = fault.retry_after.unwrap_or_default();
-            sleep(self.delay(failures).max(at_least)).await;
-        }
-    }
-
-    /// Waits for a part's turn; `None`: it is given up, because nothing may be sent.
-    async fn turn(
-        &self,
+    /// Waits for a part's turn at its door; `None`: it is given up, because nothing may be sent.
+    async fn turn<'a>(
+        &'a self,
         until: Option<Instant>,
         part: &Part,
-    ) -> Option<Result<Entered<'_>, Fault>> {
+        door: &'a Door,
+    ) -> Option<(Place<'a>, Result<Entered<'a>, Fault>)> {
         let turn = async {
             if let Some(until) = until {
                 sleep_until(until).await;
             }
-            self.enter().await
+            (door.enter().await, self.enter().await)
         };
-        if part.clings() {
-            self.gate.affordable().await;
-            return Some(turn.await);
-        }
-        // Asked for first: as time goes by it closes without a word.
-        if self.gate.leave() == Leave::Nothing {
-            return None;
-        }
-        tokio::select! {
-            biased;
-            () = self.gate.closed() => None,
-            entered = turn => Some(entered),
+        match part.clings() {
+            true => {
+                self.gate.affordable().await;
+                Some(turn.await)
+            }
+            false => self.gate.unless_closed(turn).await,
         }
     }
 
-    /// One attempt, when the breaker, the limiter and the number of requests under way allow it.
-    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> Result<T, Fault>
+    /// One attempt, when the breaker, the limiter and the number of requests under way allow it, and
+    /// how long it took.
+    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> (Result<T, Fault>, Duration)
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let entered = self.enter().await?;
-        self.attempted(entered, call()).await
+        match self.enter().await {
+            Ok(entered) => self.attempted(entered, call()).await,
+            Err(fault) => (Err(fault), Duration::ZERO),
+        }
     }
 
     /// Waits until an attempt may be made.
@@ -449,7 +343,7 @@ impl Delivery {
         loop {
             self.breaker.ready().await;
             self.limiter.take().await;
-            let Ok(permit) = self.lanes.enter().await else {
+            let Ok(permit) = self.permits.acquire().await else {
                 // Only closed semaphores refuse, and nobody closes this one.
                 return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
             };
@@ -466,10 +360,12 @@ impl Delivery {
         &self,
         entered: Entered<'_>,
         call: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, Fault> {
+    ) -> (Result<T, Fault>, Duration) {
         let Entered { pass, permit } = entered;
         self.attempts.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
         let mut result = call.await;
+        let took = start.elapsed();
         drop(permit);
         let usage = self.sink.usage();
         self.budget().observe(usage.counted, usage.heard);
@@ -478,11 +374,8 @@ impl Delivery {
                 // The CRM is well; it only counts.
                 fault.retry_after = Some(self.budget().exhausted());
             }
-            Err(fault) => self.lanes.answered(is_crowded(fault)),
-            Ok(_) => {
-                self.budget().accepted();
-                self.lanes.answered(false);
-            }
+            Err(_) => {}
+            Ok(_) => self.budget().accepted(),
         }
         let fault = result.as_ref().err();
         match fault {
@@ -504,13 +397,23 @@ impl Delivery {
         if let Some(fault) = fault {
             tracing::warn!(%fault, class = ?fault.class, "a request to the CRM failed");
         }
-        result
+        (result, took)
     }
 
     /// When the part may be sent.
     fn until(&self, part: &Part) -> Option<Instant> {
         let pause = part.pause?;
-        Some(Instant::now() + self.delay(pause.failures).max(pause.at_least))
+        let delay = match pause.lock {
+            true => self.lock_delay(pause.failures),
+            false => self.delay(pause.failures),
+        };
+        Some(Instant::now() + delay.max(pause.at_least))
+    }
+
+    fn lock_delay(&self, failures: u32) -> Duration {
+        let Backoff { base, cap } = self.lock_backoff;
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        (base + self.lock_backoff.delay(failures, &mut *random)).min(cap)
     }
 
     fn delay(&self, failures: u32) -> Duration {
@@ -534,12 +437,42 @@ impl Delivery {
         }
         let keys: Vec<Key> = part.batch.writes.iter().map(|w| w.key.clone()).collect();
         let asked = self.attempt(|| self.sink.read(&part.batch.target, &keys, &[]));
-        match asked.await {
+        match asked.await.0 {
             Ok(_) => Ok(true),
             Err(fault) if stops(fault.class) => Err(fault),
             Err(_) => Ok(false),
         }
     }
+}
+
+/// What an answer says of the pace. A few records that are locked, or that an automation has no time
+/// for, are their own matter; where they are a tenth of what a request may have, it is one of all.
+fn judge(door: &Door, answer: &Result<Vec<Outcome>, Fault>, took: Duration) -> Came {
+    let outcomes = match answer {
+        Ok(outcomes) => outcomes,
+        Err(fault) if fault.class == Class::Unknown || is_pressure(fault) => return Came::Load,
+        Err(_) => return Came::Nothing,
+    };
+    let refused = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Refused(fault) if is_pressure(fault) => Some(fault.class),
+        _ => None,
+    });
+    let (mut all, mut locked) = (0, 0);
+    for class in refused {
+        all += 1;
+        locked += usize::from(class == Class::Locked);
+    }
+    if locked > 0 {
+        door.locked(locked);
+    }
+    match all > 0 && all * 10 >= door.records() {
+        true => Came::Load,
+        false => Came::Answer(took),
+    }
+}
+
+fn is_pressure(fault: &Fault) -> bool {
+    fault.class == Class::Locked || is_load(fault)
 }
 
 fn stops(class: Class) -> bool {
@@ -568,6 +501,7 @@ fn miscounted() -> Fault {
     )
 }
 
+mod ask;
 #[cfg(test)]
 mod gate_tests;
 #[cfg(test)]

@@ -5,11 +5,11 @@
 //! `deliver`. A sink never drops a record: what it was given, it answers for, in order.
 //!
 //! ```text
-//! supervisor ─► deliver ──► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
-//!      ▲          ▲   (waits, holding nothing, between attempts)   │
-//!      │          ├── retry: what to send again, how, and when ◄───┤
-//!      └── gate ──┘                                                │
-//!           └── budget: the CRM's daily limit ◄────────────────────┘
+//! supervisor ─► deliver ─► gate ─► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
+//!                 ▲     (waits, holding nothing, between attempts)         │
+//!                 ├── retry: what to send again, how, and when ◄───────────┤
+//!                 ├── pace: how much at once, for each object ◄────────────┤
+//!                 └── budget: the CRM's daily limit ◄──────────────────────┘
 //! ```
 //!
 //! While the gate is closed nothing is sent: what waits to be sent is given up, and the supervisor
@@ -20,8 +20,8 @@ pub mod budget;
 mod deliver;
 mod discard;
 mod gate;
-mod lanes;
 mod limiter;
+mod pace;
 mod retry;
 pub mod salesforce;
 
@@ -35,7 +35,7 @@ use crate::planning::{Batch, CrmId};
 pub use breaker::BreakerState;
 pub use deliver::{Delivery, Health, Settings};
 pub use discard::Discard;
-pub use gate::Gate;
+pub use gate::{Gate, PaceReport};
 
 /// A future on the heap: sinks and stores are used as trait objects, once a batch.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,7 +66,7 @@ pub enum Outcome {
 pub struct Limits {
     /// Records.
     pub records: usize,
-    /// Bytes of values, roughly.
+    /// Bytes of its body.
     pub bytes: usize,
 }
 
@@ -126,6 +126,12 @@ pub trait Sink: Send + Sync + 'static {
     /// unknown part) was written.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>>;
 
+    /// Takes records back out of the CRM's recycle bin, with what went there with them: one outcome an
+    /// id, in their order. *Absent*: it is not in the bin (any more), or the CRM has none.
+    fn undelete<'a>(&'a self, ids: &'a [CrmId]) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(async move { Ok(vec![Outcome::Absent; ids.len()]) })
+    }
+
     /// Makes the fields that `object` lacks, visible and writable for our user: one answer a spec, in
     /// their order. Looks first whether there is room, and makes either all or none. A field that is
     /// there already and can hold what the spec says counts as made: called again after a crash it
@@ -143,10 +149,21 @@ pub trait Sink: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether the CRM locks records of this object while records that refer to them are written, so
+    /// that two requests with children of one parent stand in each other's way.
+    fn locks_parents(&self, _object: &str) -> bool {
+        true
+    }
+
     /// What it has cost so far.
     fn usage(&self) -> Usage {
         Usage::default()
     }
+}
+
+/// Whether a refusal tells that the CRM has more to do than it can: fewer and smaller requests help.
+fn is_load(fault: &Fault) -> bool {
+    salesforce::is_load(fault)
 }
 
 /// Whether a refusal may mean that the CRM's objects, fields or our rights have changed since they
@@ -158,11 +175,6 @@ pub fn hints_at_schema(fault: &Fault) -> bool {
 /// Whether the fault says that the CRM's daily limit is used up.
 pub(crate) fn is_used_up(fault: &Fault) -> bool {
     salesforce::is_used_up(fault)
-}
-
-/// Whether the fault says that too many requests are under way at once.
-pub(crate) fn is_crowded(fault: &Fault) -> bool {
-    salesforce::is_crowded(fault)
 }
 
 /// Whether the fault says that another record is in the way, which may be gone once others have been

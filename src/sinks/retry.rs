@@ -6,6 +6,7 @@
 //! | class | of one record | of the request |
 //! |---|---|---|
 //! | record, missing parent | its outcome | halved; alone: its outcome |
+//! | locked | again after a short pause, `lock_tries` times, in requests of half the size each time; then a dead letter | the same |
 //! | transient for the record | again after a pause, `record_tries` times, from the second failure on in smaller requests; then a dead letter | the same; then halved; alone: suspected |
 //! | service | again, as long as it takes | the same |
 //! | unknown | again, as long as it takes | the same; after `unknown_tries` halved; alone: suspected |
@@ -24,6 +25,7 @@ use super::Outcome;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tries {
     pub(super) record: u32,
+    pub(super) lock: u32,
     pub(super) unknown: u32,
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Part {
     pub(super) places: Vec<usize>,
     /// Failures that count against its records.
     pub(super) tries: u32,
+    /// Times that its records were locked.
+    pub(super) locks: u32,
     /// Answers in a row that did not come.
     pub(super) unknowns: u32,
     /// Failures of the CRM in a row.
@@ -56,6 +60,8 @@ pub(super) struct Pause {
     pub(super) failures: u32,
     /// What the CRM asked for.
     pub(super) at_least: std::time::Duration,
+    /// Records were locked: that passes sooner than other troubles.
+    pub(super) lock: bool,
 }
 
 /// What follows from an attempt.
@@ -89,6 +95,7 @@ impl Part {
             places: (0..batch.writes.len()).collect(),
             batch,
             tries: 0,
+            locks: 0,
             unknowns: 0,
             services: 0,
             pause: None,
@@ -114,6 +121,7 @@ impl Part {
             },
             places,
             tries: self.tries,
+            locks: self.locks,
             unknowns: self.unknowns,
             services: 0,
             pause: None,
@@ -131,20 +139,48 @@ impl Part {
 
     /// Two parts of half the records (of a single record, one).
     fn halves(mut self) -> Vec<Part> {
+        let records = self.records();
+        let half = records.len().div_ceil(2);
+        self.pieces(records, half)
+    }
+
+    /// Parts of so many of these records.
+    fn pieces(&self, mut records: Vec<(usize, Write)>, size: usize) -> Vec<Part> {
+        let mut parts = Vec::new();
+        while !records.is_empty() {
+            let rest = records.split_off(size.clamp(1, records.len()));
+            parts.push(self.with(std::mem::replace(&mut records, rest)));
+        }
+        parts
+    }
+
+    /// Leaves only its first records in this part; the others make up another.
+    pub(super) fn keep_first(&mut self, size: usize) -> Option<Part> {
+        if self.places.len() <= size {
+            return None;
+        }
         let mut records = self.records();
-        let second = records.split_off(records.len().div_ceil(2));
-        [records, second]
-            .into_iter()
-            .filter(|half| !half.is_empty())
-            .map(|half| self.with(half))
-            .collect()
+        let rest = records.split_off(size.clamp(1, records.len()));
+        (self.places, self.batch.writes) = records.into_iter().unzip();
+        let mut rest = self.with(rest);
+        rest.services = self.services;
+        Some(rest)
     }
 
     fn pause(&mut self, failures: u32, fault: &Fault) {
         self.pause = Some(Pause {
             failures,
             at_least: fault.retry_after.unwrap_or_default(),
+            lock: fault.class == Class::Locked,
         });
+    }
+
+    fn refuse(&self, fault: &Fault) -> Next {
+        let refused = |place| (place, Outcome::Refused(fault.clone()));
+        Next::Go {
+            done: self.places.iter().copied().map(refused).collect(),
+            again: Vec::new(),
+        }
     }
 
     fn go(again: Vec<Part>) -> Next {
@@ -159,6 +195,7 @@ impl Part {
         let mut done = Vec::with_capacity(all);
         let (mut transient, mut service, mut split) = (Vec::new(), Vec::new(), Vec::new());
         let (mut longest, mut transient_wait) = (None::<Fault>, None::<Fault>);
+        let (mut locked, mut lock_wait) = (Vec::new(), None::<Fault>);
         for ((place, write), outcome) in self.records().into_iter().zip(outcomes) {
             let mut fault = match outcome {
                 Outcome::Refused(fault) => fault,
@@ -173,8 +210,12 @@ impl Part {
                     transient.push((place, write));
                     keep_longest(&mut transient_wait, fault);
                 }
+                Class::Locked if self.locks + 1 < tries.lock => {
+                    locked.push((place, write));
+                    keep_longest(&mut lock_wait, fault);
+                }
                 Class::Split if all > 1 => split.push((place, write)),
-                Class::RecordTransient | Class::Split => {
+                Class::RecordTransient | Class::Locked | Class::Split => {
                     fault.class = Class::Record;
                     done.push((place, Outcome::Refused(fault)));
                 }
@@ -197,6 +238,15 @@ impl Part {
             part.services = self.services.saturating_add(1);
             part.pause(part.services, &fault);
             again.push(part);
+        }
+        if let Some(fault) = lock_wait {
+            // Smaller requests hold fewer locks, and for a shorter time.
+            let parts = self.pieces(locked, all.div_ceil(2));
+            again.extend(parts.into_iter().map(|mut part| {
+                part.locks += 1;
+                part.pause(part.locks, &fault);
+                part
+            }));
         }
         if let Some(fault) = transient_wait {
             let mut part = self.with(transient);
@@ -236,11 +286,20 @@ impl Part {
                 if fault.class == Class::Split {
                     fault.class = Class::Record;
                 }
-                let refused = |place| (place, Outcome::Refused(fault.clone()));
-                Next::Go {
-                    done: self.places.iter().copied().map(refused).collect(),
-                    again: Vec::new(),
-                }
+                self.refuse(&fault)
+            }
+            Class::Locked if self.locks + 1 < tries.lock => {
+                let parts = self.halves();
+                let later = parts.into_iter().map(|mut part| {
+                    part.locks += 1;
+                    part.pause(part.locks, &fault);
+                    part
+                });
+                Part::go(later.collect())
+            }
+            Class::Locked => {
+                fault.class = Class::Record;
+                self.refuse(&fault)
             }
             Class::RecordTransient | Class::Unknown => {
                 let spent = if fault.class == Class::Unknown {

@@ -74,7 +74,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn fault() -> impl Strategy<Value = Fault> {
     (
-        0_u8..8,
+        0_u8..9,
         "[A-Z_]{1,30}",
         ".{0,200}",
         proptest::collection::vec("[A-Za-z_]{1,40}", 0..4),

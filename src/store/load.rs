@@ -34,8 +34,8 @@ pub enum JobKind {
     Asked,
     /// A column was mapped later than its rows were written.
     Column,
-    /// What changes came to is read anew: the table was halted, and is no longer, or a row moved past the
-    /// reading.
+    /// What changes came to is read anew: the table was halted and is no longer, its columns could not be
+    /// told apart and now can, or a row moved past the reading.
     Mend,
 }
 

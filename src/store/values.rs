@@ -155,6 +155,7 @@ stored_enum!(Existence {
     Archived = 1,
     Deleted = 2,
     Uncertain = 3,
+    Kept = 4,
 });
 stored_enum!(Reason {
     DeadLetter = 0,
@@ -180,6 +181,7 @@ stored_enum!(Class {
     Split = 5,
     Configuration = 6,
     Authentication = 7,
+    Locked = 8,
 });
 stored_enum!(ReplicaIdentity {
     Default = 0,

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use super::backfill::job;
 use super::intake::News;
-use crate::capture::{Catalog, CatalogTable, Reader};
+use crate::capture::{Catalog, CatalogColumn, CatalogTable, Reader};
 use crate::change::{Position, Timestamp};
 use crate::config::Config;
-use crate::decode::{SchemaChange, Types, compare, resolve};
+use crate::decode::{SchemaChange, Types, compare, is_stand_in, resolve};
 use crate::fault::{Class, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{
@@ -336,6 +336,10 @@ impl Adapter {
                 jobs.push((name.clone(), job(JobKind::Mend, now)));
                 continue;
             }
+            if stood_in(&self.world, before.oid) && !stood_in(world, table.oid) {
+                jobs.push((name.clone(), job(JobKind::Mend, now)));
+                continue;
+            }
             let broken = |t: &TableMapping| {
                 t.target
                     .fields
@@ -377,6 +381,13 @@ impl Adapter {
     }
 }
 
+/// Some of the table's columns could not be told from others.
+fn stood_in(world: &World, oid: u32) -> bool {
+    let tables = world.tables.iter().filter(|t| t.oid == oid);
+    let mut columns = tables.flat_map(|t| &t.columns);
+    columns.any(|column| is_stand_in(column.attnum))
+}
+
 fn field_key(object: &str, field: &str) -> (Box<str>, Box<str>) {
     (
         object.to_ascii_lowercase().into(),
@@ -402,9 +413,34 @@ fn note(
     before: Option<&CatalogTable>,
     from: Position,
     now: Timestamp,
-    table: CatalogTable,
+    mut table: CatalogTable,
 ) {
     let name = qualified(&table);
+    if let Some(before) = before.filter(|before| before.oid == table.oid) {
+        // A stand-in is never another column's.
+        let numbers = before.columns.iter().map(|column| column.attnum);
+        let mut stand_ins: Vec<i16> = (numbers.chain(before.dropped.iter().copied()))
+            .filter(|attnum| is_stand_in(*attnum) && !table.dropped.contains(attnum))
+            .filter(|attnum| table.columns.iter().all(|column| column.attnum != *attnum))
+            .collect();
+        stand_ins.sort_unstable();
+        table.dropped.extend(stand_ins);
+    }
+    let known = |column: &CatalogColumn| {
+        let names = before.into_iter().flat_map(|before| &before.columns);
+        names.into_iter().any(|known| known.attnum == column.attnum)
+    };
+    for column in &table.columns {
+        if is_stand_in(column.attnum) && !known(column) {
+            tracing::warn!(
+                table = %name,
+                column = %column.name,
+                "the table has changed several times since this row, and which column this became \
+                 cannot be told: it is one of its own until the stream has caught up, and then the \
+                 table is read anew"
+            );
+        }
+    }
     match before {
         Some(before) => {
             changes.extend(

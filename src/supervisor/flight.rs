@@ -5,13 +5,16 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
+use super::brakes::Guard;
+use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
-use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{Action, RecordId};
+use crate::fault::{Error, ErrorKind, Fault, Result};
+use crate::mapping::{Action, Key, RecordId};
 use crate::planning::{
-    self, Batch, Course, Deferral, Entry, Existence, LedgerEntry, Objects, Pending, Plan, Reason,
-    States, Window,
+    self, Course, Cut, Deferral, Entry, Existence, Lanes, LedgerEntry, Objects, Pending, Plan,
+    Reason, Room, Sent, States, Window,
 };
+use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{Progress, Settlement, ShelfQuery, Store};
 
@@ -24,6 +27,8 @@ pub struct Crew {
     pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
+    /// Holds what is too much.
+    pub guard: Arc<Guard>,
 }
 
 impl Crew {
@@ -44,7 +49,14 @@ impl Crew {
             page: window.page.take(),
         };
         let states = self.states(&window, shelf_in_use).await?;
-        let mut plan = planning::plan(window, &states, &self.objects);
+        let through = window
+            .checkpoint
+            .unwrap_or_default()
+            .max(progress.checkpoint);
+        let mut plan = planning::decided(window, &states, &self.objects);
+        planning::wait_for_commit(&mut plan, &self.objects, through);
+        self.brake(&mut plan).await?;
+        planning::ordered(&mut plan, &states, &self.objects);
         planning::defer(&mut plan, &states, &self.objects, &deferral);
         if intent.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
@@ -61,7 +73,7 @@ impl Crew {
                 self.store.settle(doubt).await?;
             }
         }
-        self.send(plan, extent, deferral.again).await
+        self.send(plan, extent).await
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -77,14 +89,15 @@ impl Crew {
         }
     }
 
-    /// Sends a plan. `again`: an earlier process may have sent it.
-    pub async fn send(&self, mut plan: Plan, extent: Extent, again: bool) -> Result<Delivered> {
-        // A re-key that may have been sent is not given up, nor is what it may have to wait for.
-        let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
-        let clings = plan.entries.iter().any(re_keys);
-        let sent = again.then_some(clings);
+    /// Sends a plan.
+    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
+        let mut lost = Vec::new();
+        let mut renewed = Vec::new();
+        // A re-key that may have been sent is not given up, nor is what it may have to wait for.
+        let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
+        plan.clings = plan.again && plan.entries.iter().any(re_keys);
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -93,9 +106,11 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, sent).await?;
+            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
+                .await?;
         }
-        self.name_missing_parents(&plan, &mut fates).await?;
+        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
+            .await?;
         let high = plan.entries.iter().zip(&fates).filter(|(entry, fate)| {
             let Course::Send(fields) = &entry.course else {
                 return false;
@@ -108,7 +123,7 @@ impl Crew {
             extent,
             plan,
             fates,
-            again,
+            lost,
         })
     }
 
@@ -117,12 +132,12 @@ impl Crew {
         plan: &mut Plan,
         stage: &[usize],
         fates: &mut [Fate],
-        again: Option<bool>,
+        lost: &mut Vec<Lost>,
+        renewed: &mut Vec<usize>,
     ) -> Result<()> {
-        let limits = self.delivery.limits();
         let mut absent = Vec::new();
-        let batches = planning::cut(&plan.entries, stage, limits.records, limits.bytes);
-        self.send_batches(batches, again, |index, outcome| {
+        let cuts = self.cut(&plan.entries, stage);
+        self.send_batches(cuts, plan.sent(), |index, outcome| {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
             if outcome == Outcome::Absent && arrives {
@@ -132,66 +147,52 @@ impl Crew {
             }
         })
         .await?;
-        if absent.is_empty() {
-            return Ok(());
-        }
-        // The CRM has lost the record (for a re-key, nothing bears the old external id): the row
-        // arrives as a new one, with all its fields, and what the old one held counts for nothing.
-        for &index in &absent {
-            if let Some(entry) = plan.entries.get_mut(index) {
-                // It cannot refer to itself before it is there.
-                let own = entry.operation.record();
-                let operation = &entry.operation;
-                for field in operation.fields.iter() {
-                    let to_itself = planning::parents(operation, std::slice::from_ref(field))
-                        .any(|parent| parent == own);
-                    if to_itself && !entry.completes.contains(field) {
-                        entry.completes.push(field.clone());
-                    }
-                }
-                let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
-                let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
-                entry.course = Course::Send(Arc::new(fields.cloned().collect()));
-                entry.ledger = None;
-                tracing::warn!(
-                    object = %entry.operation.target.object,
-                    external_id = %entry.operation.key,
-                    "the CRM no longer has this record: it is made again"
-                );
-            }
-        }
-        let mut entries = plan.entries.clone();
-        for &index in &absent {
-            if let Some(entry) = entries.get_mut(index) {
-                entry.operation.action = Action::Upsert;
-            }
-        }
-        let batches = planning::cut(&entries, &absent, limits.records, limits.bytes);
-        self.send_batches(batches, again, |index, outcome| {
-            set(fates, index, Fate::Answered(outcome))
-        })
-        .await
+        self.restore(plan, &absent, fates, lost, renewed).await
     }
 
-    async fn send_batches(
+    pub(super) fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
+        let limits = self.delivery.limits();
+        let room = Room {
+            records: limits.records,
+            bytes: limits.bytes,
+            locks: &|object| self.delivery.locks_parents(object),
+        };
+        planning::cut(entries, stage, &room)
+    }
+
+    /// Sends batches at once, but for those that lock a record in common. `sent`: whether they may have
+    /// been sent before.
+    pub(super) async fn send_batches(
         &self,
-        batches: Vec<(Batch, Vec<usize>)>,
-        again: Option<bool>,
+        mut cuts: Vec<Cut>,
+        sent: Sent,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
-        let mut requests: FuturesUnordered<_> = batches
-            .into_iter()
-            .map(|(batch, places)| async move {
-                let sent = places.len();
-                let answer = match again {
-                    Some(clings) => self.delivery.deliver_again(batch, clings).await,
-                    None => self.delivery.deliver(batch).await,
+        let locks = cuts.iter_mut().map(|cut| std::mem::take(&mut cut.locks));
+        let mut lanes = Lanes::new(locks.collect());
+        let mut waiting: Vec<Option<Cut>> = cuts.into_iter().map(Some).collect();
+        let mut requests = FuturesUnordered::new();
+        loop {
+            while let Some(lane) = lanes.start() {
+                let Some(cut) = waiting.get_mut(lane).and_then(Option::take) else {
+                    continue;
                 };
-                (answer, places, sent)
-            })
-            .collect();
-        while let Some((answer, places, sent)) = requests.next().await {
+                requests.push(async move {
+                    let answer = match sent {
+                        Sent::Not => self.delivery.deliver(cut.batch).await,
+                        Sent::Maybe { clings } => {
+                            self.delivery.deliver_again(cut.batch, clings).await
+                        }
+                    };
+                    (answer, cut.places, lane)
+                });
+            }
+            let Some((answer, places, lane)) = requests.next().await else {
+                return Ok(());
+            };
+            lanes.end(lane);
             let outcomes = answer.map_err(stopped)?;
+            let sent = places.len();
             if outcomes.len() != sent {
                 return Err(Error::new(
                     ErrorKind::DestinationUnreachable,
@@ -202,42 +203,6 @@ impl Crew {
                 each(index, outcome);
             }
         }
-        Ok(())
-    }
-
-    /// Tells a parent that is yet to come from one that the CRM has lost.
-    async fn name_missing_parents(&self, plan: &Plan, fates: &mut [Fate]) -> Result<()> {
-        for (index, entry) in plan.entries.iter().enumerate() {
-            let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index) else {
-                continue;
-            };
-            if fault.class != Class::MissingParent {
-                continue;
-            }
-            let parents: Vec<RecordId> = entry
-                .operation
-                .references()
-                .map(|(_, object, key)| RecordId {
-                    object,
-                    key: key.clone(),
-                })
-                .collect();
-            let named = parents
-                .iter()
-                .find(|p| fault.message.contains(p.key.as_str()));
-            let Some(parent) = named.or(parents.first()).cloned() else {
-                continue;
-            };
-            let known = self.store.records(std::slice::from_ref(&parent)).await?;
-            let lost = known
-                .first()
-                .and_then(|s| s.ledger.as_ref())
-                .is_some_and(|l| l.exists());
-            if !lost {
-                set(fates, index, Fate::Waits(parent));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -248,6 +213,8 @@ pub struct Due {
     pub records: Vec<RecordId>,
     /// There are more than were asked for.
     pub more: bool,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
 }
 
 /// Most shelf records that are kept in memory as due.
@@ -348,13 +315,14 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
         let place = *plan.places.get(&parent)?;
         let other: &Entry = plan.entries.get(place).filter(|_| place != index)?;
         let renamed = matches!(other.operation.action, Action::ReKey { .. });
-        if other.exists() && !renamed {
+        let kept = matches!(fates.get(place), Some(Fate::Kept));
+        if other.exists() && !renamed && !kept {
             return None;
         }
         match fates.get(place)? {
-            Fate::Answered(Outcome::Refused(_) | Outcome::Deferred { .. }) | Fate::Waits(_) => {
-                Some(parent)
-            }
+            Fate::Answered(Outcome::Refused(_) | Outcome::Deferred { .. })
+            | Fate::Waits(_)
+            | Fate::Kept => Some(parent),
             _ => None,
         }
     })
@@ -411,15 +379,16 @@ fn of_schema(pending: &Pending) -> bool {
     fault.is_some_and(|fault| planning::is_drift(fault) || hints_at_schema(fault))
 }
 
-fn set(fates: &mut [Fate], index: usize, fate: Fate) {
+pub(super) fn set(fates: &mut [Fate], index: usize, fate: Fate) {
     if let Some(place) = fates.get_mut(index) {
         *place = fate;
     }
 }
 
 /// Delivery stops: every write would fail until a person acts.
-fn stopped(fault: Fault) -> Error {
+pub(super) fn stopped(fault: Fault) -> Error {
     let what = format!("the CRM refuses every write: {fault}");
+    let advice = advice(&fault).unwrap_or("Run `syncline check`, and mend what it names.");
     Error::new(ErrorKind::DestinationRefused, what)
-        .remedy("run `syncline check`, mend what it names, and start again: nothing is lost")
+        .remedy(format!("{advice} Then start again: nothing is lost"))
 }

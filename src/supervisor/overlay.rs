@@ -167,6 +167,7 @@ mod tests {
             object: "T".into(),
             key_field: "K".into(),
             removal: Removal::Ignore,
+            on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: Vec::new(),
         };

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::lost::Lost;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
-use crate::mapping::{Action, Assigned, Assignment, FieldValue, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
     Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
-    WindowPage, doubtful,
+    TRANSACTION_OPEN, WindowPage, doubtful, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -37,6 +38,8 @@ pub enum Fate {
     Answered(Outcome),
     /// Its parent failed or is not there: it waits.
     Waits(RecordId),
+    /// A person deleted the record in the CRM, and it stays so.
+    Kept,
 }
 
 /// A window that has been delivered.
@@ -48,8 +51,8 @@ pub struct Delivered {
     pub plan: Plan,
     /// What became of it, one fate an entry.
     pub fates: Vec<Fate>,
-    /// An earlier process may have sent it.
-    pub again: bool,
+    /// Other records that turned out to be gone in the CRM.
+    pub lost: Vec<Lost>,
 }
 
 /// A settlement, and what follows from it.
@@ -61,8 +64,14 @@ pub struct Settled {
     pub released: Vec<RecordId>,
     /// The page of existing rows that it settles, and what became of them.
     pub page: Option<(WindowPage, Rowcount)>,
+    /// Rows to be read again, by the table's name in the configuration and the external id.
+    pub reread: Vec<(Box<str>, Key)>,
+    /// A delete waits for its transaction to be known whole.
+    pub awaits_commit: bool,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
+    /// Something went to the shelf because not everything may be sent.
+    pub deferred: bool,
     /// Records with a high priority that went to the shelf because nothing could be sent.
     pub urgent: Vec<RecordId>,
     /// Records on the shelf that such wait for.
@@ -80,10 +89,10 @@ pub fn settle(
         extent,
         plan,
         fates,
-        again,
+        lost,
     } = delivered;
     let mut desk = Desk {
-        again,
+        again: plan.again,
         objects,
         now,
         shelf: HashMap::new(),
@@ -108,6 +117,9 @@ pub fn settle(
         desk.entry(entry, fates.next().unwrap_or_default());
     }
     desk.mark_bearers();
+    for lost in lost {
+        desk.lost(lost);
+    }
     desk.settled.page = page.map(|page| {
         desk.rows.read = page.rows;
         desk.rows.overtaken += page.overtaken;
@@ -187,7 +199,7 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged, _) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::Kept, _) | (_, Fate::Kept) => &mut self.rows.unchanged,
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -198,6 +210,10 @@ impl Desk<'_> {
             (Course::Unchanged, _) => {
                 self.write_ledger(&entry, &[], None);
                 self.verdict(&entry, Some(Verdict::Unchanged));
+            }
+            (Course::Kept, _) | (Course::Send(_), Fate::Kept) => {
+                self.leave_deleted(&entry);
+                self.verdict(&entry, Some(Verdict::Kept));
             }
             (
                 Course::Shelve {
@@ -216,6 +232,7 @@ impl Desk<'_> {
                     None if deferred => (Reason::Deferred, None),
                     None => (reason, waits_for),
                 };
+                self.settled.deferred |= reason == Reason::Deferred && fault.is_none();
                 self.shelve(entry, reason, waits_for, fault.or(stuck), false);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
@@ -229,6 +246,16 @@ impl Desk<'_> {
                 }
                 self.complete(entry);
             }
+            // Whoever sent it makes it anew; what is not there yet is not done.
+            (Course::Send(_), Fate::Answered(Outcome::Absent))
+                if matches!(
+                    entry.operation.action,
+                    Action::Upsert | Action::ReKey { .. }
+                ) =>
+            {
+                self.settled.awaits_commit = true;
+                self.shelve(entry, Reason::Deferred, None, None, true);
+            }
             (Course::Send(_), Fate::Answered(Outcome::Absent)) => {
                 self.tombstone(&entry);
                 // Its place is free, for a re-key that waits for that.
@@ -241,17 +268,23 @@ impl Desk<'_> {
                     self.refused_removals.insert(record, fault.clone());
                 }
                 let entry = entry.sending(fields);
-                if is_silence(&fault) {
+                let drift = is_drift(&fault);
+                if is_silence(&fault) && !drift {
                     // It failed without an answer that says that it was not written.
                     self.settled.settlement.ledger.extend(doubtful(&entry));
                 }
-                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
+                let reason = match drift {
+                    true => Reason::Held,
+                    false => Reason::DeadLetter,
+                };
+                self.shelve(entry, reason, None, Some(fault), true);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Deferred { doubt })) => {
                 let object = entry.operation.target.id;
                 if self.objects.is_high(object, &fields) {
                     self.settled.urgent.push(record.clone());
                 }
+                self.settled.deferred = true;
                 let entry = entry.sending(fields);
                 if doubt {
                     self.settled.settlement.ledger.extend(doubtful(&entry));
@@ -338,6 +371,8 @@ impl Desk<'_> {
         tried: bool,
     ) {
         self.tally(&entry, Some(Verdict::Pending));
+        let open = fault.as_ref().is_some_and(|f| f.code == TRANSACTION_OPEN);
+        self.settled.awaits_commit |= open;
         let record = entry.operation.record();
         let target = &entry.operation.target;
         let counted = entry.change || entry.pending.as_ref().is_some_and(|p| p.counted);
@@ -349,7 +384,10 @@ impl Desk<'_> {
             reason,
             operation: Some(PendingOperation::new(&entry.operation)),
             waits_for,
-            fault: fault.or_else(|| before.and_then(|p| p.fault.clone())),
+            fault: fault.or_else(|| {
+                let before = before.and_then(|p| p.fault.clone());
+                before.filter(|fault| !passes(fault))
+            }),
             attempts: before.map_or(0, |p| p.attempts) + u32::from(tried),
             since: before.map_or(self.now, |p| p.since),
             tried: if tried {
@@ -475,6 +513,44 @@ impl Desk<'_> {
             .settlement
             .ledger
             .push((operation.record(), written));
+    }
+
+    /// A person deleted the record in the CRM: the ledger says so, and goes on with its changes.
+    fn leave_deleted(&mut self, entry: &Entry) {
+        let operation = &entry.operation;
+        if let Action::ReKey { from } = &operation.action {
+            let old = RecordId {
+                object: operation.target.id,
+                key: from.clone(),
+            };
+            self.settled.settlement.ledger_removed.push(old);
+        }
+        let kept = LedgerEntry {
+            position: operation.position,
+            existence: Existence::Kept,
+            crm_id: None,
+            fingerprints: Vec::new(),
+            parents: Vec::new(),
+        };
+        let ledger = &mut self.settled.settlement.ledger;
+        ledger.push((operation.record(), kept));
+    }
+
+    /// A record that turned out to be gone.
+    fn lost(&mut self, lost: Lost) {
+        if let Some(mut entry) = lost.ledger {
+            let ledger = &mut self.settled.settlement.ledger;
+            if let Some(place) = ledger.iter().position(|(r, _)| *r == lost.record) {
+                let (_, own) = ledger.swap_remove(place);
+                entry.position = entry.position.max(own.position);
+            }
+            ledger.push((lost.record.clone(), entry));
+        }
+        let target = self.objects.targets.get(&lost.record.object);
+        if let (true, Some(target)) = (lost.reread, target) {
+            let row = (target.table.clone(), lost.record.key);
+            self.settled.reread.push(row);
+        }
     }
 
     fn tombstone(&mut self, entry: &Entry) {

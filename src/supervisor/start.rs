@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::adapt::{Adapter, World};
 use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
+use super::brakes::Guard;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -34,7 +35,7 @@ use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::Bounds;
 use crate::sinks::budget::Budget;
-use crate::sinks::salesforce::Salesforce;
+use crate::sinks::salesforce::{Salesforce, advice};
 use crate::sinks::{Delivery, Discard, Settings, Sink};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
@@ -197,7 +198,9 @@ pub async fn run(
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        guard: Arc::new(Guard::new(&config.brake, Clock::System, &*store).await?),
     };
+    status.alarms(crew.guard.alarms());
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,
@@ -250,7 +253,7 @@ pub async fn run(
     let wal = tokio::spawn(watch_wal(survey.sql, source_config, Arc::clone(&delivery)));
     let crm = tokio::spawn(watch_crm(Arc::clone(&delivery), Clock::System));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
-    let ended = apply.run(&mut source, &mut receiver, stop).await;
+    let ended = Box::pin(apply.run(&mut source, &mut receiver, stop)).await;
     wal.abort();
     crm.abort();
     schemas.abort();
@@ -523,7 +526,9 @@ pub(super) fn refused(fault: Fault) -> Error {
         kind,
         format!("the CRM refuses us: {}: {}", fault.code, fault.message),
     )
-    .remedy("check destination.url, client_id, the secret, and that the app may act as its user")
+    .remedy(advice(&fault).unwrap_or(
+        "check destination.url, client_id, the secret, and that the app may act as its user",
+    ))
 }
 
 /// Every problem at once: a person mends them in one go.

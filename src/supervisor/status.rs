@@ -13,7 +13,7 @@ use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::decode::SchemaChange;
 use crate::fault::Finding;
 use crate::mapping::Mapping;
-use crate::planning::{Reason, Window};
+use crate::planning::{Alarm, Reason, Window};
 use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
 
 /// What is known of the running process.
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub backfills: Vec<Progression>,
     /// What is to be said of the rules in force.
     pub findings: Vec<Finding>,
+    /// Brakes that are on.
+    pub brakes: Vec<Alarm>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<&'static str, u64>,
     /// The rules in force, once there are some.
@@ -196,6 +198,11 @@ impl Status {
         let mut inner = self.lock();
         inner.findings = adapter.findings().to_vec();
         inner.mapping = Some(Arc::clone(adapter.mapping()));
+    }
+
+    /// These brakes are on.
+    pub(super) fn alarms(&self, brakes: Vec<Alarm>) {
+        self.lock().brakes = brakes;
     }
 
     /// Schemas changed.

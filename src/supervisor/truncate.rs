@@ -12,7 +12,7 @@ use super::status::Status;
 use crate::change::Verdict;
 use crate::clock::Clock;
 use crate::fault::Result;
-use crate::mapping::{Action, Key, Operation, Removal};
+use crate::mapping::{Action, Key, Operation};
 use crate::planning::{self, Item, Window};
 use crate::store::{Progress, ShelfQuery};
 
@@ -64,6 +64,13 @@ pub(super) async fn empty(
     let progress = last.progress;
     status.settled(&last);
     crew.store.settle(last).await?;
+    let any = ShelfQuery {
+        limit: 1,
+        ..ShelfQuery::default()
+    };
+    let in_use = !crew.store.shelf(any).await?.is_empty();
+    status.shelf(crew.store.shelf_counts().await?, in_use);
+    status.alarms(crew.guard.alarms());
     Ok(progress)
 }
 
@@ -80,11 +87,10 @@ async fn remove(
     }
     let mut window = Window::default();
     for key in keys {
-        let (action, fields) = match &emptied.target.removal {
-            Removal::Archive(fields) => (Action::Archive { create: false }, fields.clone()),
-            Removal::Delete { hard } => (Action::Delete { hard: *hard }, Vec::new()),
-            Removal::Ignore => (Action::Delete { hard: false }, Vec::new()),
-        };
+        let removal = &emptied.target.removal;
+        let (action, fields) = removal
+            .without_row(emptied.position, emptied.commit_time)
+            .unwrap_or((Action::Delete { hard: false }, Vec::new()));
         let operation = Operation {
             target: std::sync::Arc::clone(&emptied.target),
             key,
@@ -97,12 +103,16 @@ async fn remove(
         window.push(Item::new(operation, None), None);
     }
     let states = crew.states(&window, true).await?;
-    let mut plan = planning::plan(window, &states, &crew.objects);
+    let mut plan = planning::decided(window, &states, &crew.objects);
+    crew.brake(&mut plan).await?;
+    planning::ordered(&mut plan, &states, &crew.objects);
     for entry in &mut plan.entries {
         // The truncate is the change, not each of its removals.
         entry.change = false;
     }
-    let delivered = crew.send(plan, Extent::default(), true).await?;
+    // It is done from the start again if we end before it is done.
+    plan.again = true;
+    let delivered = crew.send(plan, Extent::default()).await?;
     let settled = settle(delivered, progress, &crew.objects, clock.now());
     status.settled(&settled.settlement);
     crew.store.settle(settled.settlement).await

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::shelf::{self, MOST, Name};
+use super::shelf::{self, Filter, MOST, Name};
 use super::{Refusal, Seen};
 use crate::fault::Result as OurResult;
 use crate::mapping::RecordId;
-use crate::supervisor::command::Command;
+use crate::planning::{Existence, RecordState};
+use crate::store::Ledger as _;
+use crate::supervisor::command::{Command, Held, MOST_RELEASED};
 use crate::supervisor::start::Handle;
 
 /// The loop answers between two windows, and a window takes as long as the CRM does.
@@ -33,6 +35,12 @@ pub struct Wish {
     /// Of them, only those that are there for this reason.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Of them, only those of this table, in the configuration's words.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// Of them, only those with this code.
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 /// What came of it.
@@ -70,6 +78,81 @@ pub(super) async fn discard(
     .await
 }
 
+/// Lets go what is held. All of it goes in several wishes, where it is much.
+pub(super) async fn release(
+    State(seen): State<Arc<Seen>>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Granted>, Refusal> {
+    let reason = wish.reason.as_deref();
+    if reason.is_some_and(|r| r != "held") {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "only what is held can be released",
+        ));
+    }
+    if !wish.all {
+        let wish = Wish {
+            reason: Some("held".into()),
+            ..wish
+        };
+        return grant(&seen, wish, |records, reply| Command::Release {
+            which: Held::Records(records),
+            reply,
+        })
+        .await;
+    }
+    let handle = seen.handle.get().ok_or_else(Refusal::starting)?;
+    let (table, code) = (wish.table, wish.code);
+    let records = asked(handle, |reply| Command::Release {
+        which: Held::All { table, code },
+        reply,
+    })
+    .await?;
+    Ok(Json(Granted {
+        records,
+        missing: Vec::new(),
+        more: records >= MOST_RELEASED,
+    }))
+}
+
+/// Makes records again that people deleted in the CRM.
+pub(super) async fn recreate(
+    State(seen): State<Arc<Seen>>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Granted>, Refusal> {
+    if wish.all || wish.records.is_empty() || wish.records.len() > MOST {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "name the records, at most 10000",
+        ));
+    }
+    let handle = seen.handle.get().ok_or_else(Refusal::starting)?;
+    let mut records = Vec::new();
+    let mut missing = Vec::new();
+    for name in wish.records {
+        let named = shelf::named(&seen.objects, std::slice::from_ref(&name));
+        let states = seen.store.records(&named).await?;
+        let is_kept = |s: &RecordState| {
+            let existence = s.ledger.as_ref().map(|l| l.existence);
+            existence == Some(Existence::Kept)
+        };
+        let found = named.into_iter().zip(states).find(|(_, s)| is_kept(s));
+        match found {
+            Some((record, _)) => records.push(record),
+            None => missing.push(name),
+        }
+    }
+    let count = match records.is_empty() {
+        true => 0,
+        false => asked(handle, |reply| Command::Recreate { records, reply }).await?,
+    };
+    Ok(Json(Granted {
+        records: count,
+        missing,
+        more: false,
+    }))
+}
+
 async fn grant(
     seen: &Seen,
     wish: Wish,
@@ -91,7 +174,12 @@ async fn grant(
     };
     let handle = seen.handle.get().ok_or_else(Refusal::starting)?;
     let (records, missing, more) = if wish.all {
-        let (records, more) = shelf::all(&*seen.store, reason).await?;
+        let filter = Filter {
+            reason,
+            table: wish.table,
+            code: wish.code,
+        };
+        let (records, more) = shelf::all(&*seen.store, &filter).await?;
         (records, Vec::new(), more)
     } else {
         let named = shelf::resolve(&*seen.store, &seen.objects, &wish.records, reason).await?;

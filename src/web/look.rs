@@ -10,14 +10,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::report::{self, CrmReport, Report};
-use super::shelf::{self, Listing, Name, Shown};
+use super::report::{self, CrmReport, Pace, Report};
+use super::shelf::{self, Filter, KeptListing, Listing, Name, Shown};
 use super::{Refusal, Seen};
 use crate::change::Verdict;
 use crate::fault::Severity;
+use crate::mapping::RecordId;
 use crate::metrics::{self as names, Page, label};
 use crate::sinks::budget::Degree;
-use crate::store::ShelfQuery;
 use crate::supervisor::status::Reading;
 
 /// Age in seconds of the oldest change without a verdict from which there is no progress, unless the
@@ -66,12 +66,17 @@ pub(super) async fn ready(
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
     reason: Option<String>,
+    table: Option<String>,
+    code: Option<String>,
     after: Option<String>,
     limit: Option<usize>,
 }
 
+/// What a page is asked for by: which entries, after which, how many.
+type Asked = (Filter, Option<RecordId>, usize);
+
 impl PageQuery {
-    fn read(self) -> Result<ShelfQuery, Refusal> {
+    fn read(self) -> Result<Asked, Refusal> {
         let bad = |what| Refusal::new(StatusCode::BAD_REQUEST, what);
         let reason = self.reason.filter(|r| !r.is_empty());
         let reason = reason.map(|r| {
@@ -80,11 +85,12 @@ impl PageQuery {
         let after = self.after.map(|a| {
             shelf::unmark(&a).ok_or_else(|| bad("after is the `next` of the page before"))
         });
-        Ok(ShelfQuery {
+        let filter = Filter {
             reason: reason.transpose()?,
-            after: after.transpose()?,
-            limit: self.limit.unwrap_or(100),
-        })
+            table: self.table.filter(|t| !t.is_empty()),
+            code: self.code.filter(|c| !c.is_empty()),
+        };
+        Ok((filter, after.transpose()?, self.limit.unwrap_or(100)))
     }
 }
 
@@ -92,7 +98,8 @@ pub(super) async fn pending(
     State(seen): State<Arc<Seen>>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Listing>, Refusal> {
-    let (found, next) = shelf::page(&*seen.store, query.read()?).await?;
+    let (filter, after, limit) = query.read()?;
+    let (found, next) = shelf::page(&*seen.store, &filter, after, limit).await?;
     let pending = found.iter().map(shelf::listed).collect();
     Ok(Json(Listing { pending, next }))
 }
@@ -101,9 +108,19 @@ pub(super) async fn pending_full(
     State(seen): State<Arc<Seen>>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    let (found, next) = shelf::page(&*seen.store, query.read()?).await?;
+    let (filter, after, limit) = query.read()?;
+    let (found, next) = shelf::page(&*seen.store, &filter, after, limit).await?;
     let pending: Vec<Shown> = found.iter().map(shelf::shown).collect();
     Ok(Json(json!({ "pending": pending, "next": next })))
+}
+
+pub(super) async fn kept(
+    State(seen): State<Arc<Seen>>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<KeptListing>, Refusal> {
+    let (_, after, limit) = query.read()?;
+    let kept = shelf::kept(&*seen.store, &seen.objects, after, limit).await?;
+    Ok(Json(kept))
 }
 
 pub(super) async fn record(
@@ -154,6 +171,11 @@ fn page(seen: &Seen) -> Page {
         names::SHELF,
         shelf.map(|(reason, n)| (label("reason", reason), *n as f64)),
     );
+    let brakes = report.brakes.iter();
+    let labels = |b: &report::BrakeReport| {
+        format!("{},{}", label("table", &b.table), label("code", &b.code))
+    };
+    page.all(names::BRAKE, brakes.map(|b| (labels(b), 1.0)));
     backfills(&report, &mut page);
     let kinds = report.schema_changes.iter();
     page.all(
@@ -250,6 +272,17 @@ fn calls(crm: &CrmReport, page: &mut Page) {
         }),
     );
     page.one(names::FAILING, crm.failing_seconds.unwrap_or(0.0));
+    let paces = |value: fn(&Pace) -> Option<f64>| {
+        let labelled =
+            |p: &Pace| format!("{},{}", label("object", &p.object), label("kind", &p.kind));
+        let values = crm.pace.iter();
+        let values = values.filter_map(move |p| Some((labelled(p), value(p)?)));
+        values.collect::<Vec<_>>()
+    };
+    page.all(names::PACE_RECORDS, paces(|p| Some(p.records as f64)));
+    page.all(names::PACE_REQUESTS, paces(|p| Some(p.requests as f64)));
+    page.all(names::PACE_MEDIAN, paces(|p| p.median_seconds));
+    page.all(names::LOCKED, paces(|p| Some(p.locked as f64)));
     if let Some(daily) = crm.daily {
         page.one(names::DAILY_USED, daily.used as f64);
         page.one(names::DAILY_MAX, daily.limit as f64);

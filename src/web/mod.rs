@@ -6,11 +6,15 @@
 //!  GET  /metrics          for Prometheus
 //!  ──── with `Authorization: Bearer <token>` ────
 //!  GET  /status           report::Report
-//!  GET  /pending          ?reason=&after=&limit=     a page of the shelf, without values
-//!  GET  /pending/full     ?reason=&after=&limit=     the same with values, for an export
+//!  GET  /pending          ?reason=&table=&code=&after=&limit=   a page of the shelf, without values
+//!  GET  /pending/full     the same, with values, for an export
 //!  GET  /pending/record   ?object=&external_id=      one entry, with its values
-//!  POST /pending/retry    {"records": [{object, external_id}, …]} or {"all": true, "reason": …}
+//!  POST /pending/retry    {"records": [{object, external_id}, …]}, or {"all": true} with any of
+//!                         "reason", "table", "code"
 //!  POST /pending/discard  the same
+//!  POST /pending/release  the same, of what is held
+//!  GET  /kept             ?after=&limit=             records that people deleted and that stay so
+//!  POST /kept/recreate    {"records": […]}           makes them again
 //!  POST /backfill         {"table", "column"?, "where"?, "estimate"?}    reads existing rows
 //!  POST /backfill/cancel  {"table"}
 //! ```
@@ -171,6 +175,9 @@ fn router(seen: Arc<Seen>) -> Router {
         .route("/pending/record", get(look::record))
         .route("/pending/retry", post(ask::retry))
         .route("/pending/discard", post(ask::discard))
+        .route("/pending/release", post(ask::release))
+        .route("/kept", get(look::kept))
+        .route("/kept/recreate", post(ask::recreate))
         .route("/backfill", post(backfill::begin))
         .route("/backfill/cancel", post(backfill::cancel))
         .route_layer(from_fn_with_state(Arc::clone(&seen), guard));

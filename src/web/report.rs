@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
-use crate::planning::{Leave, Reason};
+use crate::planning::{Alarm, Leave, Reason};
 use crate::sinks::BreakerState;
 use crate::sinks::budget::BudgetReport;
 use crate::store::{
     Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
 };
 use crate::supervisor::start::Handle;
-use crate::supervisor::status;
+use crate::supervisor::{brakes, status};
 
 pub use super::progression::{BackfillReport, JobReport, severity};
 
@@ -72,12 +72,38 @@ pub struct Report {
     pub backfills: Vec<BackfillReport>,
     /// What is to be said of the rules in force.
     pub findings: Vec<Finding>,
+    /// Brakes that are on.
+    pub brakes: Vec<BrakeReport>,
     /// Schema changes since the start, by kind.
     pub schema_changes: BTreeMap<String, u64>,
+    /// Values that were cut or cleared to fit (`on_invalid`) since the rules are in force, by table and
+    /// field.
+    pub made_to_fit: BTreeMap<String, BTreeMap<String, u64>>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
     /// The store; null when there is none yet.
     pub store: Option<StoreReport>,
+}
+
+/// A brake that is on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BrakeReport {
+    /// The table, in the configuration's words.
+    pub table: String,
+    /// The code of what it holds: `brake_deletes` or `brake_writes`.
+    pub code: String,
+    /// For people.
+    pub what: String,
+}
+
+impl BrakeReport {
+    fn new(alarm: &Alarm) -> Self {
+        BrakeReport {
+            table: alarm.table.to_string(),
+            code: alarm.kind.code().into(),
+            what: alarm.what.clone(),
+        }
+    }
 }
 
 /// The database's side.
@@ -128,6 +154,25 @@ pub struct CrmReport {
     pub budget: Option<BudgetReport>,
     /// Everything goes to the shelf, because the database would keep too much WAL otherwise.
     pub deferring_for_wal: bool,
+    /// How large requests are and how many go at once, by object and kind.
+    pub pace: Vec<Pace>,
+}
+
+/// The pace of an object's requests.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pace {
+    /// The object.
+    pub object: String,
+    /// `upsert`, `update`, `delete` or `hard delete`.
+    pub kind: String,
+    /// Records a request may have now.
+    pub records: u64,
+    /// Requests that may be under way at once now.
+    pub requests: u64,
+    /// Median of the times of the last answers; null before the first.
+    pub median_seconds: Option<f64>,
+    /// Times that records were locked by somebody else, since the start.
+    pub locked: u64,
 }
 
 /// Requests of a day.
@@ -182,6 +227,8 @@ impl Basics {
             shelf: shelf(&ShelfCounts::new()),
             backfills: Vec::new(),
             findings: Vec::new(),
+            made_to_fit: BTreeMap::new(),
+            brakes: Vec::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
             store: None,
@@ -225,9 +272,15 @@ impl Basics {
         report.verdicts = by_table(&snapshot.verdicts);
         report.shelf = shelf(&snapshot.shelf);
         report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
-        report.findings = snapshot.findings;
+        report.findings = snapshot.brakes.iter().map(brakes::finding).collect();
+        report.findings.extend(snapshot.findings);
+        report.brakes = snapshot.brakes.iter().map(BrakeReport::new).collect();
         let kinds = snapshot.schema_changes.iter();
         report.schema_changes = kinds.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
+        for (table, field, count) in snapshot.mapping.iter().flat_map(|m| m.adjusted()) {
+            let fields = report.made_to_fit.entry(table.to_owned()).or_default();
+            fields.insert(field.to_owned(), count);
+        }
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();
         report.crm = Some(CrmReport {
@@ -250,6 +303,18 @@ impl Basics {
             }),
             budget: handle.delivery.budget().report(),
             deferring_for_wal: handle.delivery.gate().held() == Leave::Nothing,
+            pace: health
+                .pace
+                .into_iter()
+                .map(|pace| Pace {
+                    object: pace.object,
+                    kind: pace.kind.to_owned(),
+                    records: pace.records as u64,
+                    requests: pace.requests as u64,
+                    median_seconds: pace.median.map(|d| d.as_secs_f64()),
+                    locked: pace.locked,
+                })
+                .collect(),
         });
         report.state = match (capture.connected, failing) {
             (false, _) => State::SourceDown,

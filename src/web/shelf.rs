@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::report::word;
 use crate::config::Config;
 use crate::fault::Result;
-use crate::mapping::{Action, Assignment, FieldValue, ObjectId, RecordId};
-use crate::planning::{Pending, Reason};
+use crate::mapping::{Action, Assignment, DELETE_INCOMPLETE, FieldValue, ObjectId, RecordId};
+use crate::planning::{Existence, Pending, Reason, is_braked};
 use crate::store::{ShelfQuery, Store};
 
 /// Most entries of a page.
@@ -179,6 +179,16 @@ fn value(assignment: &Assignment) -> Value {
 fn advice(pending: &Pending) -> String {
     let fault = pending.fault.as_ref();
     match pending.reason {
+        Reason::DeadLetter if fault.is_some_and(|f| f.code == DELETE_INCOMPLETE) => {
+            "the row is gone, and what it did not bring with it: `syncline pending retry` sets the other \
+             fields, `syncline pending discard` leaves the record as it is"
+                .into()
+        }
+        Reason::Held if fault.is_some_and(is_braked) => {
+            "it is held until a person decides: `syncline pending release` sends it, `syncline pending \
+             discard` gives it up"
+                .into()
+        }
         Reason::DeadLetter if fault.is_some_and(|f| is_ours(&f.code)) => {
             "mend the row in the database: any change of it replaces this one. (To try this one \
              again would not help: the mapping refused it before the CRM saw it.) `syncline pending \
@@ -233,18 +243,137 @@ fn object_id(text: &str) -> Option<ObjectId> {
     number.map(ObjectId)
 }
 
+/// Which entries of the shelf are meant.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// There for this reason.
+    pub reason: Option<Reason>,
+    /// Of this table, in the configuration's words.
+    pub table: Option<String>,
+    /// With this code.
+    pub code: Option<String>,
+}
+
+impl Filter {
+    fn takes(&self, pending: &Pending) -> bool {
+        let code = pending.fault.as_ref().map(|f| &*f.code);
+        self.table.as_ref().is_none_or(|t| pending.table == *t)
+            && self.code.as_ref().is_none_or(|c| code == Some(c))
+    }
+}
+
 /// A page of the shelf, as it is stored.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn page(store: &dyn Store, query: ShelfQuery) -> Result<(Vec<Pending>, Option<String>)> {
-    let limit = query.limit.clamp(1, PAGE);
-    let found = store.shelf(ShelfQuery { limit, ..query }).await?;
-    let next = match found.last() {
-        Some(last) if found.len() == limit => Some(mark(&last.record)),
-        _ => None,
+pub async fn page(
+    store: &dyn Store,
+    filter: &Filter,
+    after: Option<RecordId>,
+    limit: usize,
+) -> Result<(Vec<Pending>, Option<String>)> {
+    let limit = limit.clamp(1, PAGE);
+    let mut found = Vec::new();
+    let mut after = after;
+    loop {
+        let query = ShelfQuery {
+            reason: filter.reason,
+            after,
+            limit: PAGE,
+        };
+        let page = store.shelf(query).await?;
+        let Some(last) = page.last() else {
+            return Ok((found, None));
+        };
+        after = Some(last.record.clone());
+        found.extend(page.into_iter().filter(|p| filter.takes(p)));
+        if found.len() >= limit {
+            found.truncate(limit);
+            let next = found.last().map(|last| mark(&last.record));
+            return Ok((found, next));
+        }
+    }
+}
+
+/// A record that a person deleted in the CRM, and that is kept so.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The CRM object.
+    pub object: String,
+    /// The external id.
+    pub external_id: String,
+    /// The newest change that was kept from it: LSN and number in its transaction.
+    pub position: String,
+}
+
+/// A page of such records.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct KeptListing {
+    /// They.
+    pub kept: Vec<Kept>,
+    /// Where the next page begins; null when there is none.
+    pub next: Option<String>,
+}
+
+/// Records that are kept deleted, found by looking through the ledger.
+///
+/// # Errors
+/// When the store fails.
+pub async fn kept(
+    store: &dyn Store,
+    objects: &[(String, String)],
+    after: Option<RecordId>,
+    limit: usize,
+) -> Result<KeptListing> {
+    let limit = limit.clamp(1, PAGE);
+    let mut ids: Vec<(ObjectId, &str)> = objects
+        .iter()
+        .map(|(object, field)| (ObjectId::new(object, field), object.as_str()))
+        .collect();
+    ids.sort_unstable();
+    let mut listing = KeptListing::default();
+    for (object, name) in ids {
+        let begun = after.as_ref().filter(|a| a.object == object);
+        if after.as_ref().is_some_and(|a| object < a.object) {
+            continue;
+        }
+        let mut key = begun.map(|a| a.key.clone());
+        loop {
+            let page = store.ledger_page(object, key, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            key = Some(last.key.clone());
+            for (record, entry) in page {
+                if entry.existence != Existence::Kept {
+                    continue;
+                }
+                listing.kept.push(Kept {
+                    object: name.to_owned(),
+                    external_id: record.key.to_string(),
+                    position: entry.position.to_string(),
+                });
+                if listing.kept.len() == limit {
+                    listing.next = Some(mark(&record));
+                    return Ok(listing);
+                }
+            }
+        }
+    }
+    Ok(listing)
+}
+
+/// The records of these names, whether or not anything is known of them.
+pub fn named(objects: &[(String, String)], names: &[Name]) -> Vec<RecordId> {
+    let of = |name: &Name| {
+        let same = |o: &&(String, String)| o.0.eq_ignore_ascii_case(&name.object);
+        let ids = objects.iter().filter(same);
+        let ids: Vec<ObjectId> = ids.map(|(o, field)| ObjectId::new(o, field)).collect();
+        let key = name.external_id.clone();
+        ids.into_iter().map(move |object| RecordId {
+            object,
+            key: key.as_str().into(),
+        })
     };
-    Ok((found, next))
+    names.iter().flat_map(of).collect()
 }
 
 /// The objects of a configuration, each with its external-id field.
@@ -304,25 +433,18 @@ pub async fn resolve(
     Ok((records, missing))
 }
 
-/// The records on the shelf for this reason, at most [`MOST`], and whether there are more.
+/// The records on the shelf that are meant, at most [`MOST`], and whether there may be more.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all(store: &dyn Store, reason: Option<Reason>) -> Result<(Vec<RecordId>, bool)> {
+pub async fn all(store: &dyn Store, filter: &Filter) -> Result<(Vec<RecordId>, bool)> {
     let mut records: Vec<RecordId> = Vec::new();
     loop {
-        let query = ShelfQuery {
-            reason,
-            after: records.last().cloned(),
-            limit: PAGE,
-        };
-        let found = store.shelf(query).await?;
-        if found.is_empty() {
-            return Ok((records, false));
-        }
+        let after = records.last().cloned();
+        let (found, next) = page(store, filter, after, PAGE).await?;
         records.extend(found.into_iter().map(|p| p.record));
-        if records.len() >= MOST {
-            return Ok((records, true));
+        if next.is_none() || records.len() >= MOST {
+            return Ok((records, next.is_some()));
         }
     }
 }

@@ -87,6 +87,9 @@ requests_per_second = 1000
 record_tries = 20
 [delivery]
 linger = "10ms"
+[brake]
+deletes = 0
+writes_per_record = 0
 [backfill]
 {backfill}
 [routing]

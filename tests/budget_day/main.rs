@@ -43,6 +43,7 @@ use syncline::store::{Checkpoints, Memory, Progress, Shelf};
 use syncline::supervisor::adapt::{Adapter, World};
 use syncline::supervisor::apply::{Apply, Aside, Pace};
 use syncline::supervisor::backfill::{self, Backfill};
+use syncline::supervisor::brakes::Guard;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
 use syncline::supervisor::pressure::watch_crm;
@@ -176,10 +177,14 @@ async fn a_day_of_a_busy_org() {
         BTreeMap::new(),
         false,
     ));
+    let guard = Guard::new(&config.brake, clock.clone(), &store)
+        .await
+        .unwrap();
     let crew = Crew {
         store: Arc::new(store.clone()),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        guard: Arc::new(guard),
     };
     let reading = backfill::Settings {
         first_load: false,

@@ -125,6 +125,41 @@ async fn answers_may_be_compressed_and_tell_of_the_limit() {
 }
 
 #[tokio::test]
+async fn large_bodies_are_packed_until_somebody_does_not_take_that() {
+    let keys: Vec<String> = (0..30).map(|i| format!("a-rather-long-key-{i}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let all: Vec<_> = keys.iter().map(|_| Ok("003A")).collect();
+    let server = Server::start(vec![
+        results(&[Ok("003A")]),
+        results(&all).gzipped(),
+        Reply::json(415, ""),
+        results(&all),
+        results(&all),
+    ])
+    .await;
+    let salesforce = connect(&server);
+    salesforce.write(&upsert(&["small"])).await.unwrap();
+    for _ in 0..3 {
+        let outcomes = salesforce.write(&upsert(&keys)).await.unwrap();
+        assert!(outcomes.iter().all(|o| *o == written("003A")));
+    }
+    let sent = server.api();
+    let packed: Vec<&str> = sent.iter().map(|r| r.header("content-encoding")).collect();
+    assert_eq!(packed, ["", "gzip", "gzip", "", ""]);
+    assert!(
+        sent.iter()
+            .all(|r| r.header("accept-encoding").contains("gzip"))
+    );
+    assert_eq!(sent[1].body, sent[3].body);
+    assert!(
+        sent[1].sent * 4 < sent[3].sent,
+        "{} of {}",
+        sent[1].sent,
+        sent[3].sent
+    );
+}
+
+#[tokio::test]
 async fn one_bad_value_that_spoils_a_request_is_found() {
     // What stands for Salesforce here refuses the request as long as c-5 is in it.
     let server = Server::start(Vec::new()).await;

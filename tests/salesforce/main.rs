@@ -61,6 +61,7 @@ fn target() -> Arc<Target> {
         object: "Contact".into(),
         key_field: "Ext_Id__c".into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
+        on_crm_delete: syncline::config::OnCrmDelete::default(),
         halted: None,
         fields: vec![
             plain("LastName"),

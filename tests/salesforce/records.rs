@@ -2,7 +2,7 @@
 
 use syncline::fault::Class;
 use syncline::mapping::{FieldKind, Key};
-use syncline::sinks::{Outcome, Sink};
+use syncline::sinks::{Outcome, Sink, hints_at_schema};
 
 use super::server::{Reply, Server};
 use super::*;
@@ -237,24 +237,15 @@ async fn a_delete_that_is_not_allowed_is_not_taken_for_done() {
         rows(&[("003A00000000001", "c-1")]),
     ])
     .await;
-    let delete = |hard| {
-        let writes = vec![write("c-1"), write("c-2"), write("c-3")];
-        batch(BatchAction::Delete { hard }, writes)
-    };
+    let writes = vec![write("c-1"), write("c-2"), write("c-3")];
+    let delete = batch(BatchAction::Delete { hard: false }, writes);
     let salesforce = connect(&server);
-    let outcomes = salesforce.write(&delete(false)).await.unwrap();
+    let outcomes = salesforce.write(&delete).await.unwrap();
     assert_eq!(class(&outcomes[0]), (Class::Record, "record_out_of_reach"));
     assert_eq!(class(&outcomes[1]), (Class::Record, "DELETE_FAILED"));
     assert_eq!(
         class(&outcomes[2]),
         (Class::Record, "DUPLICATE_EXTERNAL_ID")
-    );
-
-    let outcomes = salesforce.write(&delete(true)).await.unwrap();
-    assert!(
-        outcomes
-            .iter()
-            .all(|o| fault(o).class == Class::Configuration)
     );
     assert_eq!(server.api().len(), 3);
 }
@@ -282,7 +273,7 @@ async fn two_rows_that_lead_to_one_record_do_not_travel_together() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_missing_for_all_stops_delivery() {
+async fn a_right_that_is_missing_for_all_closes_the_object() {
     let denied = (
         "INSUFFICIENT_ACCESS_OR_READONLY",
         "insufficient access rights",
@@ -293,18 +284,36 @@ async fn a_right_that_is_missing_for_all_stops_delivery() {
         results(&[Err(denied); 30]),
         results(&[Err(denied)]),
         results(&[Ok("003A")]),
+        results(&[Err(denied)]),
+        Reply::error(403, "INSUFFICIENT_ACCESS", "insufficient access rights"),
     ])
     .await;
     let salesforce = connect(&server);
     let outcomes = salesforce.write(&upsert(&keys)).await.unwrap();
+    for (i, outcome) in outcomes.iter().enumerate() {
+        // A few records are a matter of their sharing; a run of them is one of the object.
+        let code = match i {
+            0..19 => "INSUFFICIENT_ACCESS_OR_READONLY",
+            _ => "object_closed",
+        };
+        assert_eq!(class(outcome), (Class::Record, code), "{i}");
+        assert!(hints_at_schema(fault(outcome)));
+    }
+    let outcomes = salesforce.write(&upsert(&["c-1"])).await.unwrap();
+    assert_eq!(class(&outcomes[0]), (Class::Record, "object_closed"));
+    // One that is taken ends the run.
+    let outcomes = salesforce.write(&upsert(&["c-1"])).await.unwrap();
+    assert_eq!(outcomes[0], written("003A"));
+    let outcomes = salesforce.write(&upsert(&["c-1"])).await.unwrap();
+    assert_eq!(class(&outcomes[0]), (Class::Record, denied.0));
+    // Of a request as a whole it is said of the object at once.
+    let outcomes = salesforce.write(&upsert(&["c-1", "c-2"])).await.unwrap();
     assert!(
         outcomes
             .iter()
-            .any(|o| fault(o).class == Class::Configuration)
+            .all(|o| class(o) == (Class::Record, "object_closed"))
     );
-    // One record alone is a matter of its sharing.
-    let outcomes = salesforce.write(&upsert(&["c-1"])).await.unwrap();
-    assert_eq!(fault(&outcomes[0]).class, Class::Record);
+    assert!(fault(&outcomes[0]).message.contains("INSUFFICIENT_ACCESS"));
 }
 
 #[tokio::test]

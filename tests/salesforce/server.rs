@@ -1,7 +1,7 @@
 //! A server that answers from a script and keeps what it was asked. It parses just enough HTTP/1.1.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -75,7 +75,10 @@ pub struct Request {
     pub method: String,
     pub target: String,
     pub headers: Vec<(String, String)>,
+    /// Unpacked.
     pub body: Vec<u8>,
+    /// Bytes that it came in.
+    pub sent: usize,
 }
 
 impl Request {
@@ -276,6 +279,7 @@ async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Opti
         target: words.next().unwrap().to_owned(),
         headers: Vec::new(),
         body: Vec::new(),
+        sent: 0,
     };
     loop {
         line.clear();
@@ -288,6 +292,10 @@ async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Opti
     let length = request.header("content-length").parse().unwrap_or(0);
     request.body.resize(length, 0);
     stream.read_exact(&mut request.body).await?;
+    request.sent = length;
+    if request.header("content-encoding") == "gzip" {
+        request.body = gunzip(&request.body);
+    }
     Ok(Some(request))
 }
 
@@ -318,19 +326,15 @@ pub fn basic(id: &str, secret: &str) -> String {
     format!("Basic {text}")
 }
 
-/// RFC 1952, with one stored block of RFC 1951: no compression, but the format.
 fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
-    let length = u16::try_from(body.len()).unwrap();
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&(!length).to_le_bytes());
-    out.extend_from_slice(body);
-    let crc = body.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
-        })
-    });
-    out.extend_from_slice(&(!crc).to_le_bytes());
-    out.extend_from_slice(&u32::from(length).to_le_bytes());
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(body).unwrap();
+    out.finish().unwrap()
+}
+
+fn gunzip(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut packed = flate2::read::GzDecoder::new(body);
+    packed.read_to_end(&mut out).unwrap();
     out
 }

@@ -90,11 +90,16 @@ impl Org {
     }
 
     pub fn salesforce(&self) -> Salesforce {
+        self.patient(Duration::from_secs(2))
+    }
+
+    /// One that waits longer for answers.
+    pub fn patient(&self, timeout: Duration) -> Salesforce {
         let url = self.sandbox.url();
         let text = format!("kind = \"salesforce\"\nurl = \"{url}\"\nclient_id = \"sandbox\"");
         let mut config: Destination = toml::from_str(&text).unwrap();
         config.client_secret = Some(Secret("sandbox".into()));
-        config.timeout = Span(Duration::from_secs(2));
+        config.timeout = Span(timeout);
         Salesforce::connect(&config).unwrap()
     }
 

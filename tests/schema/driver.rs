@@ -93,6 +93,8 @@ requests_per_second = 1000
 [watch]
 catalog = "300ms"
 crm = "300ms"
+[brake]
+deletes = 0
 [tables."public.company"]
 object = "Account"
 key = {{ column = "id", field = "Ext_Id__c" }}

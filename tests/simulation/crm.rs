@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use syncline::fault::{Class, Fault};
 use syncline::mapping::{Assignment, FieldSpec, FieldValue, Key, ObjectDescription, Target};
-use syncline::planning::{Batch, BatchAction, Write};
+use syncline::planning::{Batch, BatchAction, CrmId, Write};
 use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub struct Troubles {
     pub limited: bool,
     /// Of a hundred versions, so many are refused for good.
     pub refused: u32,
+    /// A person deletes a record beside a request.
+    pub persons: u32,
 }
 
 #[derive(Default)]
@@ -46,6 +48,12 @@ struct Inner {
     violations: Vec<String>,
     missing_parents: u64,
     requests: u64,
+    /// What people deleted, by its id.
+    bin: BTreeMap<u64, Record>,
+    /// What people deleted at some time, and what referred to it.
+    touched: BTreeSet<(String, String)>,
+    /// Contacts that an account which we deleted took along.
+    cascaded: u64,
     under_way: BTreeSet<(String, String)>,
     /// Until when the day's limit is used up.
     used_up: Option<Instant>,
@@ -62,7 +70,22 @@ pub struct Crm {
 /// Takes an external id out of "under way" when its request ends, however it ends.
 struct Busy {
     crm: Crm,
-    keys: Vec<(String, String)>,
+    keys: BTreeSet<(String, String)>,
+}
+
+/// The parents that a write names.
+fn parents<'a>(batch: &'a Batch, write: &'a Write) -> impl Iterator<Item = (String, String)> + 'a {
+    write.fields.iter().filter_map(|field| {
+        let parent = batch.target.fields[usize::from(field.slot)]
+            .reference
+            .as_ref()?;
+        match &field.assignment {
+            Assignment::Set(FieldValue::Reference(key)) => {
+                Some((parent.object_name.to_string(), key.to_string()))
+            }
+            _ => None,
+        }
+    })
 }
 
 impl Drop for Busy {
@@ -94,6 +117,38 @@ impl Crm {
 
     pub fn requests(&self) -> u64 {
         self.inner.lock().expect("unpoisoned").requests
+    }
+
+    /// Whether a person deleted the record at some time, or one that it referred to.
+    pub fn is_touched(&self, key: &(String, String)) -> bool {
+        let inner = self.inner.lock().expect("unpoisoned");
+        inner.touched.contains(key)
+    }
+
+    pub fn cascaded(&self) -> u64 {
+        self.inner.lock().expect("unpoisoned").cascaded
+    }
+
+    /// Somebody deletes a record, now and then.
+    fn meddle(&self) {
+        let persons = self.troubles.lock().expect("unpoisoned").persons;
+        if !self.chance(persons) {
+            return;
+        }
+        let mut inner = self.inner.lock().expect("unpoisoned");
+        let ids: Vec<u64> = inner.records.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let any = self
+            .random
+            .lock()
+            .expect("unpoisoned")
+            .random_range(0..ids.len());
+        inner.remove(ids[any], true);
+        if self.random.lock().expect("unpoisoned").random_bool(0.2) {
+            inner.bin.clear();
+        }
     }
 
     pub fn missing_parents(&self) -> u64 {
@@ -165,7 +220,7 @@ impl Crm {
         let troubles = *self.troubles.lock().expect("unpoisoned");
         let outcomes = batch.writes.iter().map(|write| {
             if self.chance(troubles.locked) {
-                let fault = Fault::new(Class::RecordTransient, "UNABLE_TO_LOCK_ROW", "locked");
+                let fault = Fault::new(Class::Locked, "UNABLE_TO_LOCK_ROW", "locked");
                 return Outcome::Refused(fault);
             }
             let mut inner = self.inner.lock().expect("unpoisoned");
@@ -207,13 +262,64 @@ impl Inner {
         }
     }
 
-    fn delete(&mut self, id: u64) -> Outcome {
-        if let Some(record) = self.records.remove(&id) {
-            self.index.remove(&(record.object, record.key));
+    /// An account takes its contacts along; other lookups are emptied.
+    fn remove(&mut self, id: u64, person: bool) {
+        let Some(record) = self.records.remove(&id) else {
+            return;
+        };
+        let key = (record.object.clone(), record.key.clone());
+        self.index.remove(&key);
+        if person {
+            self.touched.insert(key);
+            self.bin.insert(id, record);
         }
-        for record in self.records.values_mut() {
+        let children: Vec<u64> = self
+            .records
+            .iter()
+            .filter(|(_, r)| r.parents.values().any(|p| *p == id))
+            .map(|(id, _)| *id)
+            .collect();
+        for child in children {
+            let Some(record) = self.records.get_mut(&child) else {
+                continue;
+            };
+            if record.parents.get("AccountId") == Some(&id) {
+                self.cascaded += u64::from(!person);
+                self.remove(child, person);
+                continue;
+            }
             record.parents.retain(|_, parent| *parent != id);
+            if person {
+                let key = (record.object.clone(), record.key.clone());
+                self.touched.insert(key);
+            }
         }
+    }
+
+    /// A record comes back from the bin, without those that went with it.
+    fn undelete(&mut self, id: u64) -> Outcome {
+        let Some(record) = self.bin.get(&id) else {
+            return Outcome::Absent;
+        };
+        let key = (record.object.clone(), record.key.clone());
+        if let Some(_other) = self.index.get(&key) {
+            return Outcome::Absent;
+        }
+        let Some(mut record) = self.bin.remove(&id) else {
+            return Outcome::Absent;
+        };
+        let live = &self.records;
+        record.parents.retain(|_, parent| live.contains_key(parent));
+        self.index.insert(key, id);
+        self.records.insert(id, record);
+        Outcome::Written {
+            crm_id: Some(id.to_string().into()),
+            created: false,
+        }
+    }
+
+    fn delete(&mut self, id: u64) -> Outcome {
+        self.remove(id, false);
         Outcome::Written {
             crm_id: None,
             created: false,
@@ -320,11 +426,40 @@ impl Sink for Crm {
 
     fn read<'a>(
         &'a self,
-        _target: &'a Target,
+        target: &'a Target,
         keys: &'a [Key],
         _fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        Box::pin(async move { Ok(vec![None; keys.len()]) })
+        Box::pin(async move {
+            tokio::time::sleep(self.latency()).await;
+            let inner = self.inner.lock().expect("unpoisoned");
+            let found = keys.iter().map(|key| {
+                let key = (target.object.to_string(), key.to_string());
+                inner.index.get(&key).map(|id| CrmRecord {
+                    crm_id: id.to_string().into(),
+                    values: Vec::new(),
+                })
+            });
+            Ok(found.collect())
+        })
+    }
+
+    fn undelete<'a>(&'a self, ids: &'a [CrmId]) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.latency()).await;
+            let outcomes = {
+                let mut inner = self.inner.lock().expect("unpoisoned");
+                ids.iter()
+                    .map(|id| inner.undelete(id.parse().expect("our own id")))
+                    .collect()
+            };
+            let lost_after = self.troubles.lock().expect("unpoisoned").lost_after;
+            tokio::time::sleep(self.latency()).await;
+            if self.chance(lost_after) {
+                return Err(Fault::new(Class::Unknown, "no_answer", "connection lost"));
+            }
+            Ok(outcomes)
+        })
     }
 
     fn create_fields<'a>(
@@ -342,10 +477,13 @@ impl Sink for Crm {
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
         Box::pin(async move {
             let object = batch.target.object.to_string();
-            let keys: Vec<_> = batch
+            let own = batch
                 .writes
                 .iter()
-                .map(|w| (object.clone(), w.key.to_string()))
+                .map(|w| (object.clone(), w.key.to_string()));
+            // What it writes, and the parents that a CRM locks for that.
+            let keys: BTreeSet<_> = own
+                .chain(batch.writes.iter().flat_map(|w| parents(batch, w)))
                 .collect();
             {
                 let mut inner = self.inner.lock().expect("unpoisoned");
@@ -354,7 +492,7 @@ impl Sink for Crm {
                     if !inner.under_way.insert(key.clone()) {
                         inner
                             .violations
-                            .push(format!("{key:?} is in two requests at once"));
+                            .push(format!("{key:?} is locked by two requests at once"));
                     }
                 }
             }
@@ -377,6 +515,7 @@ impl Sink for Crm {
             if self.chance(troubles.lost_before) {
                 return Err(Fault::new(Class::Unknown, "no_answer", "connection lost"));
             }
+            self.meddle();
             let outcomes = self.apply(batch);
             // A crash from here on loses the answer, not the write.
             tokio::time::sleep(self.latency()).await;

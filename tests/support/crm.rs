@@ -70,6 +70,15 @@ impl Crm {
         });
     }
 
+    /// `DELETE /sandbox/{path}`.
+    pub fn remove(&self, path: &str) {
+        let url = format!("{}/sandbox/{path}", self.url);
+        self.runtime.block_on(async {
+            let reply = self.http.delete(url).send().await.unwrap();
+            assert!(reply.status().is_success(), "{path}: {}", reply.status());
+        });
+    }
+
     /// `GET /sandbox/{path}`.
     pub fn get(&self, path: &str) -> Value {
         let url = format!("{}/sandbox/{path}", self.url);
@@ -106,6 +115,44 @@ impl Crm {
                 .await
                 .unwrap();
             assert!(reply.status().is_success(), "{}", reply.status());
+        });
+    }
+
+    /// The recycle bin leaves all that is in it for good, as after 15 days.
+    pub fn empty_bin(&self) {
+        let mut ids = String::new();
+        for object in ["Account", "Contact"] {
+            let all = self.get(&format!(
+                "records/{object}?deleted=true&fields=Id,IsDeleted"
+            ));
+            for record in all.as_array().unwrap() {
+                if record["IsDeleted"] == true {
+                    let id = record["Id"].as_str().unwrap();
+                    ids.push_str(&format!("<ids>{id}</ids>"));
+                }
+            }
+        }
+        let login = format!("{}/services/oauth2/token", self.url);
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", "sandbox"),
+            ("client_secret", "sandbox"),
+            ("username", "admin@sandbox.test"),
+            ("password", "sandbox"),
+        ];
+        let soap = format!("{}/services/Soap/u/60.0", self.url);
+        self.runtime.block_on(async {
+            let reply = self.http.post(login).form(&form).send().await.unwrap();
+            let token: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
+            let token = token["access_token"].as_str().unwrap();
+            let body = format!(
+                "<Envelope><Header><sessionId>{token}</sessionId></Header><Body>\
+                 <emptyRecycleBin>{ids}</emptyRecycleBin></Body></Envelope>"
+            );
+            let request = self.http.post(soap).header("content-type", "text/xml");
+            let reply = request.body(body).send().await.unwrap();
+            let text = reply.text().await.unwrap();
+            assert!(text.contains("<success>true</success>"), "{text}");
         });
     }
 

@@ -137,6 +137,36 @@ impl Sidecar {
         }
     }
 
+    /// How it ended, if it has ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        let status = self.child.as_mut().unwrap().try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Changes its configuration file, for the next start.
+    pub fn edit(&self, change: impl Fn(&str) -> String) {
+        let path = self.dir.path().join("config.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, change(&config)).unwrap();
+    }
+
+    /// Waits for its end by itself, and tells how it ended.
+    pub fn ends(&mut self, patience: Duration) -> std::process::ExitStatus {
+        let deadline = Instant::now() + patience;
+        let mut child = self.child.take().unwrap();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("it has not ended by itself\n{}", self.tail());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.assert_alive();

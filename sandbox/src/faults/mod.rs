@@ -18,6 +18,7 @@
 //! | `drain` | another app uses up `amount` calls (default 100) of the daily limit |
 //! | `lock` | per record: `UNABLE_TO_LOCK_ROW` |
 //! | `reject` | per record: the rule's `code` (default `UNKNOWN_EXCEPTION`) |
+//! | `fail_job` | before a chunk (200 rows) of a bulk job: the job fails with `message` |
 //!
 //! Logins and the list of versions are left alone unless a rule's `path` names them.
 //!
@@ -60,11 +61,16 @@ pub(crate) enum Kind {
     Drain,
     Lock,
     Reject,
+    FailJob,
 }
 
 impl Kind {
     fn per_record(self) -> bool {
         matches!(self, Kind::Lock | Kind::Reject)
+    }
+
+    fn per_request(self) -> bool {
+        !self.per_record() && self != Kind::FailJob
     }
 }
 
@@ -225,7 +231,7 @@ impl Faults {
         let mut state = self.state();
         let State { plan, chance } = &mut *state;
         for (rule, chance) in plan.rules.iter_mut().zip(chance) {
-            if rule.kind.per_record() || !fits(rule, seen) || !strikes(rule, chance) {
+            if !rule.kind.per_request() || !fits(rule, seen) || !strikes(rule, chance) {
                 continue;
             }
             let delay = |default| Duration::from_millis(rule.delay_ms.unwrap_or(default));
@@ -244,6 +250,24 @@ impl Faults {
             }
         }
         struck
+    }
+
+    /// Decides on the next chunk of a bulk job: why the job fails, if it does.
+    pub(crate) fn job(&self, object: &str) -> Option<String> {
+        let mut state = self.state();
+        let State { plan, chance } = &mut *state;
+        let struck = plan
+            .rules
+            .iter_mut()
+            .zip(chance)
+            .find_map(|(rule, chance)| {
+                let named = rule.object.as_ref();
+                let fits = named.is_none_or(|name| name.eq_ignore_ascii_case(object));
+                (rule.kind == Kind::FailJob && fits && strikes(rule, chance)).then_some(rule)
+            })?;
+        let message = struck.message.clone();
+        let default = || "InternalServerError : Retried more than 20 times".to_owned();
+        Some(message.unwrap_or_else(default))
     }
 
     /// Decides on a record.

@@ -39,7 +39,7 @@ fn rule(name: &str, rest: &str) -> Result<Rule, String> {
     let kind: Kind = serde_json::from_value(name.into()).map_err(|_| {
         format!(
             "unknown fault {name}; known are throttle, throttle_429, unavailable, bad_gateway, \
-             maintenance, false_ok, html_ok, redirect, timeout_before, lost, cut, slow, unauthorized, drain, lock, reject"
+             maintenance, false_ok, html_ok, redirect, timeout_before, lost, cut, slow, unauthorized, drain, lock, reject, fail_job"
         )
     })?;
     let mut rule = Rule::of(kind);

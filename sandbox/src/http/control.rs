@@ -216,6 +216,7 @@ pub(super) async fn person(
             save_alerts: true,
             ..Options::default()
         },
+        job: None,
     };
     let outcome = write::write(app, &ctx, vec![Ok(change)], request.delay)
         .await
@@ -294,10 +295,15 @@ fn record_of(store: &Store, object: usize, body: &Value) -> Result<Id, Reply> {
 }
 
 fn wipe(app: &App) -> Answer {
-    let gone = app
-        .store()
+    let mut store = app.store();
+    let jobs: Vec<Id> = store.jobs.iter().map(|job| job.id).collect();
+    let gone = store
         .wipe()
         .map_err(|e| Reply::error(500, "UNKNOWN_EXCEPTION", &e.to_string()))?;
+    drop(store);
+    for job in jobs {
+        app.bulk.files.remove(job);
+    }
     Ok(Reply::json(200, json!({"deleted": gone})))
 }
 

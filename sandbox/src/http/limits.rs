@@ -60,6 +60,7 @@ pub(super) fn show(app: &App) -> Reply {
             "describe_lag_ms": store.settings.describe_lag,
             "history_fields": store.settings.history_fields,
             "concurrent_long": most, "long_request_ms": long,
+            "bulk": app.bulk.show(),
             "bulk_batches": app.usage.daily(Daily::BulkBatches, now).0,
             "bulk_query_jobs": app.usage.daily(Daily::BulkQueryJobs, now).0,
         }),
@@ -74,12 +75,16 @@ pub(super) fn set(app: &App, request: &Request) -> Answer {
         "custom_fields",
         "describe_lag_ms",
         "history_fields",
+        "bulk",
         "bulk_batches",
         "bulk_query_jobs",
         "concurrent_long",
         "long_request_ms",
     ];
     let body = fields(request, &known)?;
+    if let Some(changes) = body.get("bulk") {
+        app.bulk.set(changes).map_err(|why| invalid(&why))?;
+    }
     if let Some(max) = number(&body, "max")? {
         app.usage.set_max(max);
     }
@@ -92,6 +97,7 @@ pub(super) fn set(app: &App, request: &Request) -> Answer {
     ] {
         if let Some(max) = number(&body, key)? {
             app.usage.set_daily(daily, max);
+            app.usage.clear_daily(daily);
         }
     }
     let small = |key| -> Result<Option<usize>, Reply> {

@@ -16,6 +16,7 @@ pub(super) fn root(app: &App, request: &Request, caller: Caller, version: u32) -
     let base = format!("/services/data/v{version}.0");
     let names = [
         "composite",
+        "jobs",
         "limits",
         "query",
         "queryAll",

@@ -4,6 +4,7 @@
 //! slash; empty segments (double and trailing slashes) are dropped.
 
 mod auth;
+mod bulk;
 mod collections;
 mod composite;
 mod control;
@@ -40,6 +41,7 @@ use crate::faults::{Kind, Rule, Seen};
 pub(crate) use instance::Instance;
 use reply::Reply;
 use request::Request;
+pub(crate) use request::max_body;
 
 /// How a connection goes on after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub(crate) async fn handle(
         Ok(request) => request,
         Err(reply) => return (reply.finish(false, false), Ending::Whole),
     };
+    if app.config.tls.is_some() {
+        request.base = request.base.replacen("http:", "https:", 1);
+    }
     let (reply, ending) = if is_control(&request) {
         app.count("control");
         (route_control(app, &request).await, Ending::Whole)
@@ -101,6 +106,11 @@ fn counted(app: &App, request: &Request, reply: &Reply) {
         records: kind::records(request, kind),
         status: reply.status(),
     });
+}
+
+/// The answer to a body that is too long for its path.
+pub(crate) fn too_large() -> Response<Bytes> {
+    request::too_large().finish(false, false)
 }
 
 fn is_control(request: &Request) -> bool {

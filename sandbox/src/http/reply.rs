@@ -16,6 +16,7 @@ enum Body {
     Empty,
     Json(Value),
     Text(String),
+    Bytes(Bytes),
 }
 
 /// Status, headers and body of an answer.
@@ -56,6 +57,18 @@ impl Reply {
             status,
             headers,
             body: Body::Text(text.into()),
+        }
+    }
+
+    /// A table.
+    pub(crate) fn csv(table: Bytes) -> Reply {
+        Reply {
+            status: 200,
+            headers: vec![(
+                "content-type".to_owned(),
+                "text/csv;charset=UTF-8".to_owned(),
+            )],
+            body: Body::Bytes(table),
         }
     }
 
@@ -104,6 +117,7 @@ impl Reply {
             Body::Empty => Value::Null,
             Body::Json(value) => value,
             Body::Text(text) => Value::String(text),
+            Body::Bytes(bytes) => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 
@@ -124,17 +138,18 @@ impl Reply {
     /// The bytes to send.
     pub(crate) fn finish(self, pretty: bool, gzip: bool) -> Response<Bytes> {
         let bytes = match self.body {
-            Body::Empty => Vec::new(),
-            Body::Text(text) => text.into_bytes(),
-            Body::Json(value) if pretty => format!("{value:#}").into_bytes(),
-            Body::Json(value) => value.to_string().into_bytes(),
+            Body::Empty => Bytes::new(),
+            Body::Text(text) => text.into(),
+            Body::Bytes(bytes) => bytes,
+            Body::Json(value) if pretty => format!("{value:#}").into(),
+            Body::Json(value) => value.to_string().into(),
         };
         // Small answers gain nothing from compression.
         let packed = (gzip && bytes.len() > 1_000)
             .then(|| pack(&bytes))
             .flatten();
         let compressed = packed.is_some();
-        let mut response = Response::new(Bytes::from(packed.unwrap_or(bytes)));
+        let mut response = Response::new(packed.map_or(bytes, Bytes::from));
         if let Ok(status) = hyper::StatusCode::from_u16(self.status) {
             *response.status_mut() = status;
         }

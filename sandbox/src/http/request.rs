@@ -12,9 +12,10 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::reply::Reply;
+use crate::bulk::MAX_FILE;
 
-/// No decompressed body may be larger than this (SOAP states 50 MB).
-const MAX_BODY: u64 = 50 << 20;
+/// No body may be larger than this (SOAP states 50 MB), but for those of bulk jobs.
+const MAX_BODY: usize = 50 << 20;
 /// Longest URL (salesforce.md §14).
 const MAX_URL: usize = 16_384;
 
@@ -96,8 +97,8 @@ impl Request {
             .map(|e| e.to_lowercase())
             .as_deref()
         {
-            Some("gzip") => unpack(GzDecoder::new(&body[..]))?,
-            Some("deflate") => unpack(ZlibDecoder::new(&body[..]))?,
+            Some("gzip") => unpack(GzDecoder::new(&body[..]), max_body(&raw_path))?,
+            Some("deflate") => unpack(ZlibDecoder::new(&body[..]), max_body(&raw_path))?,
             _ => body,
         };
         Ok(Request {
@@ -206,15 +207,28 @@ impl Request {
     }
 }
 
-fn unpack(decoder: impl Read) -> Result<Bytes, Reply> {
+/// The longest body that a path takes.
+pub(crate) fn max_body(path: &str) -> usize {
+    match path.contains("/jobs/ingest") {
+        true => MAX_FILE,
+        false => MAX_BODY,
+    }
+}
+
+/// The answer to a body that is longer.
+pub(super) fn too_large() -> Reply {
+    Reply::error(
+        413,
+        "EXCEEDED_MAX_SIZE_REQUEST",
+        "request body is too large",
+    )
+}
+
+fn unpack(decoder: impl Read, most: usize) -> Result<Bytes, Reply> {
     let mut out = Vec::new();
-    match decoder.take(MAX_BODY + 1).read_to_end(&mut out) {
-        Ok(_) if out.len() as u64 <= MAX_BODY => Ok(out.into()),
-        Ok(_) => Err(Reply::error(
-            413,
-            "EXCEEDED_MAX_SIZE_REQUEST",
-            "request body is too large",
-        )),
+    match decoder.take(most as u64 + 1).read_to_end(&mut out) {
+        Ok(_) if out.len() <= most => Ok(out.into()),
+        Ok(_) => Err(too_large()),
         Err(_) => Err(Reply::error(
             400,
             "UNKNOWN_EXCEPTION",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::auth::{self, Caller};
 use super::reply::Reply;
 use super::request::Request;
-use super::{collections, composite, meta, oauth, query, replication, rows, soap, tooling};
+use super::{bulk, collections, composite, meta, oauth, query, replication, rows, soap, tooling};
 use crate::app::App;
 
 /// Versions in the list. The CLI takes two-digit ones only.
@@ -81,6 +81,7 @@ async fn versioned(app: &Arc<App>, request: &Request) -> Reply {
         .header("content-type")
         .filter(|_| !request.body.is_empty())
         && !kind.to_lowercase().contains("json")
+        && request.path(3) != Some("jobs")
     {
         let message =
             format!("Content-Type header specified in HTTP request is not supported: {kind}");
@@ -145,6 +146,10 @@ async fn dispatch(app: &Arc<App>, request: &Request, caller: Caller, version: u3
         (Some("tooling"), rest) => {
             app.count("tooling");
             tooling::route(app, request, caller, version, rest)
+        }
+        (Some("jobs"), rest) => {
+            app.count("bulk");
+            bulk::route(app, request, caller, version, rest).await
         }
         (Some("composite"), [word, rest @ ..]) if word.eq_ignore_ascii_case("sobjects") => {
             app.count("collections");

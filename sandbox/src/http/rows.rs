@@ -56,6 +56,7 @@ pub(super) fn context(
         via,
         all_or_none,
         options: duplicate_options(request),
+        job: None,
     }
 }
 

@@ -369,6 +369,7 @@ pub(super) fn rights(app: &App, request: &Request) -> Answer {
     let rights = Rights {
         customize_application: flag("customize_application", before.customize_application)?,
         manage_permission_sets: flag("manage_permission_sets", before.manage_permission_sets)?,
+        bulk_hard_delete: flag("bulk_hard_delete", before.bulk_hard_delete)?,
     };
     if rights != before {
         store.set_rights(user, rights);
@@ -379,6 +380,7 @@ pub(super) fn rights(app: &App, request: &Request) -> Answer {
             "user": username(&store, user),
             "customize_application": rights.customize_application,
             "manage_permission_sets": rights.manage_permission_sets,
+            "bulk_hard_delete": rights.bulk_hard_delete,
         }),
     ))
 }

@@ -195,6 +195,30 @@ impl Cursor {
         }
     }
 
+    /// The names of the columns, with the relationships that lead to them.
+    pub(crate) fn names(&self, store: &Store) -> Vec<String> {
+        output::names(store, &self.bound)
+    }
+
+    /// Rows as a bulk query gives them: texts, empty for null. Rows that were removed for
+    /// good since are left out.
+    pub(crate) fn texts<'a>(
+        &'a self,
+        store: &'a Store,
+        start: usize,
+        size: usize,
+    ) -> impl Iterator<Item = Vec<String>> + 'a {
+        let end = self.ids.len().min(start.saturating_add(size));
+        let rows = self.ids.get(start..end).unwrap_or(&[]).iter();
+        rows.filter_map(|id| store.get(*id))
+            .map(|row| output::texts(store, &self.bound, row))
+    }
+
+    /// Whether an address or a location is selected.
+    pub(crate) fn has_compound(&self, store: &Store) -> bool {
+        output::has_compound(store, &self.bound)
+    }
+
     /// What `&columns=true` asks for.
     pub(crate) fn columns(&self, store: &Store) -> Value {
         output::columns(store, &self.bound)

@@ -60,6 +60,56 @@ fn place(
     }
 }
 
+/// The column names of a bulk query.
+pub(super) fn names(store: &Store, bound: &Bound) -> Vec<String> {
+    let columns = bound.columns.iter().map(|path| {
+        let mut at = bound.object;
+        let mut name = String::new();
+        for hop in &path.hops {
+            let lookup = &store.schema.object(at).fields[*hop];
+            name.push_str(lookup.relationship.as_deref().unwrap_or_default());
+            name.push('.');
+            let next = lookup.reference_to.first();
+            at = next.and_then(|n| store.schema.find(n)).unwrap_or(at);
+        }
+        let field = store.schema.object(path.object).fields.get(path.field);
+        match (&path.by_name, field) {
+            (Some(by_name), _) => name.push_str(by_name),
+            (None, Some(field)) => name.push_str(&field.name),
+            (None, None) => {}
+        }
+        name
+    });
+    columns.collect()
+}
+
+/// One row of a bulk query. Points in time end in `Z` there.
+pub(super) fn texts(store: &Store, bound: &Bound, row: &Row) -> Vec<String> {
+    let columns = bound.columns.iter().map(|path| {
+        let field = store.schema.object(path.object).fields.get(path.field);
+        match eval::value(store, path, row) {
+            Value::Null => String::new(),
+            Value::String(text) if field.is_some_and(|f| f.kind == Kind::DateTime) => {
+                match text.strip_suffix("+0000") {
+                    Some(clock) => format!("{clock}Z"),
+                    None => text,
+                }
+            }
+            Value::String(text) => text,
+            other => other.to_string(),
+        }
+    });
+    columns.collect()
+}
+
+/// Whether an address or a location is selected.
+pub(super) fn has_compound(store: &Store, bound: &Bound) -> bool {
+    bound.columns.iter().any(|path| {
+        let field = store.schema.object(path.object).fields.get(path.field);
+        path.by_name.is_none() && field.is_some_and(|field| field.kind.is_compound())
+    })
+}
+
 /// What the CLI asks for to lay out its table.
 pub(super) fn columns(store: &Store, bound: &Bound) -> Value {
     let object = store.schema.object(bound.object);

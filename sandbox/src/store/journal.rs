@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
+use crate::bulk::JobLine;
 use crate::clock::Pace;
 use crate::ids::Id;
 use crate::schema::Object;
@@ -38,6 +39,8 @@ pub(crate) struct LineRef<'a> {
     pub(crate) erased: Vec<Id>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) writes: &'a [WriteEntry],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) jobs: Vec<JobLine>,
 }
 
 /// The same, as it is read.
@@ -57,6 +60,8 @@ pub(crate) struct Line {
     pub(crate) erased: Vec<Id>,
     #[serde(default)]
     pub(crate) writes: Vec<WriteEntry>,
+    #[serde(default)]
+    pub(crate) jobs: Vec<JobLine>,
 }
 
 /// The open journal.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::Error;
+use crate::bulk::Jobs;
 use crate::clock::{Clock, Millis, Pace};
 use crate::ids::Id;
 use crate::schema::{Object, Schema};
@@ -58,6 +59,7 @@ pub(crate) struct Store {
     pub(super) grants: Grants,
     appears: Appears,
     pub(crate) settings: Settings,
+    pub(crate) jobs: Jobs,
 }
 
 impl Store {
@@ -80,6 +82,7 @@ impl Store {
             grants: Grants::default(),
             appears: Appears::new(),
             settings: Settings::default(),
+            jobs: Jobs::default(),
         }
     }
 
@@ -128,6 +131,9 @@ impl Store {
             self.erase(*id);
         }
         self.undo.clear();
+        for job in line.jobs {
+            self.jobs.replay(job);
+        }
         for write in line.writes {
             self.log.push(write);
         }
@@ -154,7 +160,12 @@ impl Store {
             writes,
             ..LineRef::default()
         });
-        std::iter::once(head).chain(rows).chain(writes)
+        let jobs = self.jobs.lines().map(move |job| LineRef {
+            next,
+            jobs: vec![job],
+            ..LineRef::default()
+        });
+        std::iter::once(head).chain(rows).chain(writes).chain(jobs)
     }
 
     /// A fresh id for a record of this object.
@@ -329,6 +340,7 @@ impl Store {
         let touched = std::mem::take(&mut self.undo);
         let objects = std::mem::take(&mut self.objects_changed);
         let logged = std::mem::replace(&mut self.logged, self.log.len());
+        let jobs = self.jobs.take_changes();
         let setup = touched.iter().any(|(at, ..)| self.schema.object(*at).setup);
         if setup || !objects.is_empty() {
             self.regrant();
@@ -351,7 +363,7 @@ impl Store {
         let objects: Vec<&Object> = objects.iter().map(|at| self.schema.object(*at)).collect();
         let writes: &[WriteEntry] = &self.log.all()[logged.min(self.log.len())..];
         let nothing = rows.is_empty() && objects.is_empty() && writes.is_empty();
-        let written = if nothing && erased.is_empty() {
+        let written = if nothing && erased.is_empty() && jobs.is_empty() {
             Ok(())
         } else {
             journal.append(&LineRef {
@@ -362,6 +374,7 @@ impl Store {
                 rows,
                 erased,
                 writes,
+                jobs,
             })
         };
         self.journal = Some(journal);
@@ -433,6 +446,7 @@ impl Store {
             .collect();
         self.log.clear();
         self.logged = 0;
+        self.jobs.clear();
         gone
     }
 

@@ -43,13 +43,15 @@ impl Default for Settings {
     }
 }
 
-/// The user permissions that changing the schema needs.
+/// The user permissions that some calls need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rights {
     /// "Customize Application": to make, change and delete custom fields.
     pub(crate) customize_application: bool,
     /// "Manage Profiles and Permission Sets" and "Assign Permission Sets".
     pub(crate) manage_permission_sets: bool,
+    /// "Bulk API Hard Delete", which nobody has unless told so.
+    pub(crate) bulk_hard_delete: bool,
 }
 
 /// What a user may do with the records of an object. Without the right to read, the object
@@ -75,10 +77,12 @@ impl Rights {
     const ALL: Rights = Rights {
         customize_application: true,
         manage_permission_sets: true,
+        bulk_hard_delete: false,
     };
     const NONE: Rights = Rights {
         customize_application: false,
         manage_permission_sets: false,
+        bulk_hard_delete: false,
     };
 }
 

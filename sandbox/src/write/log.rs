@@ -113,6 +113,7 @@ fn blank(store: &Store, ctx: &Context, change: &Change) -> WriteEntry {
         at: clock::precise(store.clock.now()),
         request: ctx.request,
         via: ctx.via.to_owned(),
+        job: ctx.job.map(|job| job.id.to_string()),
         user: user.unwrap_or_default(),
         user_id: ctx.user.to_string(),
         object: store.schema.object(change.object).name.clone(),

@@ -1,4 +1,5 @@
-//! The one path that every write takes: single rows, collections, edits by a person.
+//! The one path that every write takes: single rows, collections, bulk jobs, edits by a
+//! person.
 //!
 //! Invariants:
 //! - All records of a call are prepared before the first is applied; results are in the
@@ -70,6 +71,15 @@ pub(crate) struct Context {
     pub(crate) via: &'static str,
     pub(crate) all_or_none: bool,
     pub(crate) options: Options,
+    pub(crate) job: Option<InJob>,
+}
+
+/// The bulk job that writes are rows of. Their text is not trimmed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InJob {
+    pub(crate) id: Id,
+    /// Deleted records do not go to the recycle bin.
+    pub(crate) hard: bool,
 }
 
 /// What a caller asks for in headers.
@@ -142,6 +152,17 @@ pub(crate) async fn write(
     asked: Vec<Asked>,
     delay: Duration,
 ) -> Vec<Outcome> {
+    write_then(app, ctx, asked, delay, |_, _| {}).await
+}
+
+/// The same, with something more that is to be in the same line of the journal.
+pub(crate) async fn write_then(
+    app: &App,
+    ctx: &Context,
+    asked: Vec<Asked>,
+    delay: Duration,
+    then: impl FnOnce(&mut Store, &[Outcome]),
+) -> Vec<Outcome> {
     if app.is_within() {
         return within(app, ctx, asked);
     }
@@ -170,6 +191,7 @@ pub(crate) async fn write(
     }
     let mut store = app.store();
     let outcomes = run(app, &mut store, ctx, asked, &refused, &expected_new);
+    then(&mut store, &outcomes);
     if let Err(error) = store.commit() {
         app.report(&error);
     }
@@ -306,6 +328,11 @@ fn run(
             && matches!(plan.target, Target::Purge(_))
         {
             store.erase(done.id);
+        }
+        if let (Some(InJob { hard: true, .. }), Ok(done)) = (ctx.job, outcome) {
+            for id in done.cascaded.iter().chain([&done.id]) {
+                store.erase(*id);
+            }
         }
     }
     outcomes

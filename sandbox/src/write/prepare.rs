@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::error::RecordError;
-use super::values::coerce;
+use super::values::coerce_as;
 use super::{Action, Change, Context};
 use crate::ids::Id;
 use crate::schema::field::{Field, Kind};
@@ -42,6 +42,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, RecordError> {
     let object = store.schema.object(change.object);
     let mut values = Vec::with_capacity(change.fields.len());
+    let trims = ctx.job.is_none();
     for (name, value) in &change.fields {
         if let Value::Object(inner) = value
             && let Some(position) = object.relationship(name)
@@ -62,11 +63,11 @@ pub(crate) fn prepare(
             continue;
         }
         if is_key(&change.action, position) {
-            values.push((position, coerce(field, value)?));
+            values.push((position, coerce_as(field, value, trims)?));
             continue;
         }
         check_writable(store, ctx, change, position, field)?;
-        let value = coerce(field, value)?;
+        let value = coerce_as(field, value, trims)?;
         check_reference(store, field, &value)?;
         values.push((position, value));
     }
@@ -180,7 +181,7 @@ fn resolve(
             .filter(|id| store.live(*id).is_some())
             .into_iter()
             .collect(),
-        _ => store.matching(parent, position, &coerce(key, value)?),
+        _ => store.matching(parent, position, &coerce_as(key, value, ctx.job.is_none())?),
     };
     match found[..] {
         [id] => Ok(id.to_string().into()),

@@ -44,9 +44,14 @@ fn parser_error(field: &Field, value: &Value) -> RecordError {
     RecordError::new("JSON_PARSER_ERROR", message)
 }
 
+#[cfg(test)]
+fn coerce(field: &Field, value: &Value) -> Result<Value, RecordError> {
+    coerce_as(field, value, true)
+}
+
 /// Checks a value for a field and gives it in the stored form. References are only checked
-/// for their shape here.
-pub(crate) fn coerce(field: &Field, value: &Value) -> Result<Value, RecordError> {
+/// for their shape here. Bulk jobs take text as it is, all others trim it.
+pub(crate) fn coerce_as(field: &Field, value: &Value, trims: bool) -> Result<Value, RecordError> {
     if value.is_null() {
         return match field.kind {
             Kind::Boolean => Err(RecordError::new(
@@ -81,7 +86,7 @@ pub(crate) fn coerce(field: &Field, value: &Value) -> Result<Value, RecordError>
             Some(time) => Ok(time.into()),
             None => Err(parser_error(field, value)),
         },
-        _ => text(field, value),
+        _ => text(field, value, trims),
     }
 }
 
@@ -157,11 +162,11 @@ fn round(number: f64, scale: usize) -> f64 {
     }
 }
 
-fn text(field: &Field, value: &Value) -> Result<Value, RecordError> {
+fn text(field: &Field, value: &Value, trims: bool) -> Result<Value, RecordError> {
     let Value::String(raw) = value else {
         return Err(parser_error(field, value));
     };
-    let trimmed = raw.trim();
+    let trimmed = if trims { raw.trim() } else { raw };
     if trimmed.is_empty() {
         return Ok(Value::Null);
     }

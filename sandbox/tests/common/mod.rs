@@ -3,7 +3,9 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use reqwest::{Client, Method, RequestBuilder, Response};
+pub mod bulk;
+
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use syncline_sandbox::{Config, Sandbox};
 
@@ -16,11 +18,16 @@ pub struct Org {
 
 pub const EXTERNAL_ID: &str = r#"{"type":"Text","label":"Ext Id","length":80,"externalId":true,"unique":true,"caseSensitive":true}"#;
 
-/// Built with the whole workspace, reqwest has TLS but no provider for it, and wants one even for plain
-/// HTTP; and it would unpack compressed answers, which the tests want to see as they are.
-fn client() -> Client {
+/// The connector's own client unpacks compressed answers; the tests want to see them as they
+/// are. It trusts the sandbox's authority and nobody else.
+pub fn client(authority: Option<&str>) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_gzip().build().unwrap()
+    let trusted = authority.map(|pem| Certificate::from_pem(pem.as_bytes()).unwrap());
+    Client::builder()
+        .no_gzip()
+        .tls_certs_only(trusted)
+        .build()
+        .unwrap()
 }
 
 impl Org {
@@ -33,8 +40,8 @@ impl Org {
         let sandbox = Sandbox::start(config).await.unwrap();
         let url = sandbox.url();
         let mut org = Org {
+            http: client(sandbox.authority()),
             sandbox,
-            http: client(),
             token: String::new(),
             url,
         };
@@ -216,4 +223,30 @@ pub async fn grant(org: &Org, field: &str) {
         .send(Method::POST, "sobjects/PermissionSetAssignment", row)
         .await;
     assert_eq!(status, 201, "{made}");
+}
+
+pub const BASE: &str = "/services/data/v66.0";
+
+/// A subrequest of a composite request.
+pub fn sub(reference: &str, method: &str, path: &str, body: Value) -> Value {
+    let mut sub =
+        json!({"referenceId": reference, "method": method, "url": format!("{BASE}/{path}")});
+    if !body.is_null() {
+        sub["body"] = body;
+    }
+    sub
+}
+
+/// The statuses of a composite answer.
+pub fn statuses(answer: &Value) -> Vec<u64> {
+    let list = answer["compositeResponse"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}"));
+    list.iter()
+        .map(|s| s["httpStatusCode"].as_u64().unwrap())
+        .collect()
+}
+
+pub async fn count(org: &Org, object: &str) -> Value {
+    org.query(&format!("SELECT COUNT() FROM {object}")).await.1["totalSize"].clone()
 }

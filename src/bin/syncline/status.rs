@@ -274,6 +274,7 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
         out.push_str(&format!("\n{}\n", verdicts(report)));
     }
     out.push_str(&rows_text(report));
+    out.push_str(&pace_text(report));
     out.push_str(&schema_text(report));
     if !attention.is_empty() {
         out.push_str("\nneeds attention\n");
@@ -401,11 +402,39 @@ fn rows_text(report: &Report) -> String {
     text
 }
 
+/// How requests go: a line an object and kind.
+fn pace_text(report: &Report) -> String {
+    let paces = report.crm.as_ref().map(|crm| crm.pace.as_slice());
+    let paces = paces.unwrap_or_default();
+    if paces.is_empty() {
+        return String::new();
+    }
+    let mut table = out::table();
+    table.set_header(["requests", "", "records", "at once", "median", "locked"]);
+    for pace in paces {
+        table.add_row([
+            pace.object.clone(),
+            pace.kind.clone(),
+            thousands(pace.records),
+            thousands(pace.requests),
+            pace.median_seconds
+                .map(|s| format!("{s:.2} s"))
+                .unwrap_or_default(),
+            thousands(pace.locked),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("\n{}\n", out::lines(table))
+}
+
 /// What is to be said of the rules in force, and what changed since the start. Notes are in the JSON.
 fn schema_text(report: &Report) -> String {
     let told = |f: &&Finding| f.severity > Severity::Note;
     let findings: Vec<&Finding> = report.findings.iter().filter(told).collect();
-    if findings.is_empty() && report.schema_changes.is_empty() {
+    let fitted = &report.made_to_fit;
+    if findings.is_empty() && report.schema_changes.is_empty() && fitted.is_empty() {
         return String::new();
     }
     let mut text = "\nschema\n".to_owned();
@@ -425,6 +454,13 @@ fn schema_text(report: &Report) -> String {
             "  changes since the start: {}\n",
             kinds.join(" · ")
         ));
+    }
+    for (table, fields) in fitted {
+        for (field, count) in fields {
+            text.push_str(&format!(
+                "  {table}: {count} values were cut or cleared to fit {field} (on_invalid)\n"
+            ));
+        }
     }
     text
 }

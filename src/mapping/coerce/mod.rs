@@ -30,7 +30,7 @@ use crate::mapping::{FieldDescription, FieldKind, FieldValue};
 use crate::value::{Value, ValueType};
 
 pub use fit::{Fit, fit};
-pub(crate) use text::{render, trim, units};
+pub(crate) use text::{cut, render, trim, units};
 
 /// Why a value cannot be written to its field. It never quotes the value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -46,6 +46,21 @@ pub(super) fn bounded(field: &FieldDescription, text: &str) -> Result<(), Refusa
     }
 }
 
+/// As much of a text as `limit` UTF-16 units hold, without a blank at its end; characters stay whole.
+pub(crate) fn cut(text: &str, limit: u32) -> &str {
+    let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
+    let fits = |(_, c): &(usize, char)| match left.checked_sub(c.len_utf16()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let end = text.char_indices().take_while(fits).last();
+    let end = end.map_or(0, |(at, c)| at + c.len_utf8());
+    trim(text.get(..end).unwrap_or(text))
+}
+
 /// Refuses what a restricted list does not have. Values are compared as they are listed.
 pub(super) fn listed(field: &FieldDescription, text: &str) -> Result<(), Refusal> {
     if !field.restricted || field.picklist.iter().any(|value| **value == *text) {

@@ -6,12 +6,12 @@ use super::columns::kind_for;
 use super::fields::{Draft, undescribed};
 use super::{Compiler, Prepared};
 use crate::capture::CatalogColumn;
-use crate::config::{NullRule, OnRename, RoutingRule, Unmapped as Route, matches};
+use crate::config::{NullRule, OnInvalid, OnRename, RoutingRule, Unmapped as Route, matches};
 use crate::fault::Severity;
 use crate::mapping::FieldDescription;
 use crate::mapping::bind::unmapped;
 use crate::mapping::naming;
-use crate::mapping::table::{ColumnMapping, DroppedColumn, FieldRule, Unmapped};
+use crate::mapping::table::{Adjusted, ColumnMapping, DroppedColumn, FieldRule, Unmapped};
 use crate::value::ValueType;
 
 /// What the rules say of a column.
@@ -233,6 +233,8 @@ impl<'a> Compiler<'a> {
             automatic: true,
             backfill: wanted.rule.is_some_and(|r| r.backfill),
             high: false,
+            on_invalid: OnInvalid::default(),
+            adjusted: Adjusted::default(),
         };
         draft
             .columns
@@ -297,6 +299,8 @@ impl<'a> Compiler<'a> {
                 automatic: true,
                 backfill: false,
                 high: false,
+                on_invalid: OnInvalid::default(),
+                adjusted: Adjusted::default(),
             });
             let hidden = attnum != 0
                 && !table.source.dropped.is_empty()

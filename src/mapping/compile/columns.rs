@@ -10,12 +10,12 @@ use super::keys::longest;
 use super::normal::zoned;
 use super::{Compiler, Prepared};
 use crate::capture::{CatalogColumn, CatalogTable};
-use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop, Priority};
+use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop, OnInvalid, Priority};
 use crate::fault::Severity;
 use crate::mapping::bind::null_by_default;
 use crate::mapping::coerce::{Fit, fit};
 use crate::mapping::derive::digits;
-use crate::mapping::table::{ColumnMapping, DroppedColumn, FieldRule, NullAction};
+use crate::mapping::table::{Adjusted, ColumnMapping, DroppedColumn, FieldRule, NullAction};
 use crate::mapping::{Assignment, FieldDescription, FieldKind, FieldValue};
 use crate::value::ValueType;
 
@@ -178,6 +178,7 @@ impl<'a> Compiler<'a> {
             || normal.as_ref().is_some_and(|n| n.covers())
             || self.fits(table, name, column, &field, &zoned);
         let null = self.null(table, &at, column, &field, &rule.null, parent.is_some());
+        let on_invalid = self.on_invalid(&at, &field, rule.on_invalid, parent.is_some());
         if let Some(other) = draft.claim(&field.name, line) {
             self.problem(
                 at,
@@ -201,7 +202,36 @@ impl<'a> Compiler<'a> {
             automatic: false,
             backfill: false,
             high: rule.priority == Priority::High,
+            on_invalid,
+            adjusted: Adjusted::default(),
         })
+    }
+
+    /// What becomes of a value that the field cannot hold, where that can be done.
+    fn on_invalid(
+        &mut self,
+        at: &str,
+        field: &FieldDescription,
+        wanted: OnInvalid,
+        reference: bool,
+    ) -> OnInvalid {
+        let text = matches!(
+            field.kind,
+            FieldKind::Text | FieldKind::LongText | FieldKind::Phone | FieldKind::Url
+        );
+        let (what, remedy) = match wanted {
+            OnInvalid::Truncate if !text || reference => (
+                format!("{} holds no text that could be cut", field.name),
+                "on_invalid = \"clear\" or \"reject\"",
+            ),
+            OnInvalid::Clear if null_by_default(field) != NullAction::Clear || reference => (
+                format!("{} cannot be emptied", field.name),
+                "on_invalid = \"reject\"",
+            ),
+            _ => return wanted,
+        };
+        self.problem(at.to_owned(), what, remedy);
+        OnInvalid::Reject
     }
 
     /// The line of a column that is gone: nothing about it can be wrong any more.

@@ -126,6 +126,7 @@ impl Draft {
                 object: table.object_name.into(),
                 key_field: table.key.field.clone(),
                 removal: self.removal,
+                on_crm_delete: table.table.on_crm_delete,
                 fields: self.fields,
                 halted: halted.clone(),
             }),

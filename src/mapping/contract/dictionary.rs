@@ -7,8 +7,8 @@ use super::build::kind;
 use crate::capture::{CatalogTable, TableNotes};
 use crate::config::{OnTruncate, Trim};
 use crate::mapping::{
-    Assigned, Assignment, ColumnMapping, FieldRule, FieldValue, Mapping, Normal, NullAction,
-    Removal, TableMapping, Target, Written,
+    Assigned, Assignment, ColumnMapping, FieldRule, FieldValue, Mapping, Normal, NullAction, Part,
+    Removal, Stamp, StampSource, TableMapping, Target, Written,
 };
 
 /// Text for every configured table, in the order of their names. `sources`: each table as the catalog
@@ -155,15 +155,47 @@ fn removal(target: &Target) -> String {
         Removal::Ignore => "is counted, and its record stays".into(),
         Removal::Delete { hard: false } => "moves its record to the recycle bin".into(),
         Removal::Delete { hard: true } => "deletes its record for good".into(),
-        Removal::Archive(fields) => {
-            let set: Vec<String> = fields
+        Removal::Archive { set, restore } => {
+            let set: Vec<String> = set.iter().map(|s| stamped(target, s)).collect();
+            let mut text = format!("keeps its record and sets {}", set.join(", "));
+            let back: Vec<String> = restore
                 .iter()
                 .map(|f| {
                     let (field, value) = assigned(target, f);
                     format!("`{field}` to {value}")
                 })
                 .collect();
-            format!("keeps its record and sets {}", set.join(", "))
+            if !back.is_empty() {
+                let _ = write!(text, "; a row that comes back sets {}", back.join(", "));
+            }
+            text
+        }
+    }
+}
+
+fn stamped(target: &Target, stamp: &Stamp) -> String {
+    let constant = |assignment: &Assignment| {
+        let one = Assigned {
+            slot: stamp.slot,
+            assignment: assignment.clone(),
+        };
+        let (field, value) = assigned(target, &one);
+        format!("`{field}` to {value}")
+    };
+    match &stamp.source {
+        StampSource::Constant(assignment) => constant(assignment),
+        StampSource::Made { field, parts } => {
+            let parts: Vec<String> = parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => format!("`{text}`"),
+                    Part::CommitTime => "the commit time".into(),
+                    Part::Lsn => "the commit's LSN".into(),
+                    Part::Position => "the delete's position".into(),
+                    Part::Old(column) => format!("the old row's `{column}`"),
+                })
+                .collect();
+            format!("`{}` to {}", field.name, parts.join(" + "))
         }
     }
 }

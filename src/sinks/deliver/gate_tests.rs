@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::tests::{Fake, all_written, batch, delivery, fault, written};
+use tokio::time::sleep;
+
 use super::*;
+use crate::planning::Leave;
 use crate::sinks::budget::Degree;
-use crate::sinks::lanes::CALM;
 
 const SURE: Outcome = Outcome::Deferred { doubt: false };
 const DOUBT: Outcome = Outcome::Deferred { doubt: true };
@@ -96,27 +98,4 @@ async fn a_limit_that_is_used_up_is_a_pause_and_no_outage() {
     assert!(delivery.budget().probe_at().is_some());
     delivery.look().await.unwrap();
     assert_eq!(delivery.gate().leave(), Leave::All);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_crowded_crm_gets_fewer_requests_at_once() {
-    let crowded = Fault::new(
-        Class::Service,
-        "REQUEST_LIMIT_EXCEEDED",
-        "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
-    );
-    let (fake, delivery) = delivery(Fake::script(vec![Err(crowded)]));
-    let keys: Vec<String> = (0..40).map(|n| n.to_string()).collect();
-    delivery.deliver(batch(&["first"])).await.unwrap();
-    fake.reset();
-    let all = keys.iter().map(|k| delivery.deliver(batch(&[k])));
-    futures_util::future::join_all(all).await;
-    assert_eq!(fake.most(), 2, "half of the usual four");
-    for _ in 0..CALM {
-        delivery.deliver(batch(&["more"])).await.unwrap();
-    }
-    fake.reset();
-    let all = keys.iter().map(|k| delivery.deliver(batch(&[k])));
-    futures_util::future::join_all(all).await;
-    assert_eq!(fake.most(), 4);
 }

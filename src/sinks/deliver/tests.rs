@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
+use tokio::time::sleep;
 
 use super::*;
-use crate::mapping::ObjectId;
+use crate::mapping::{FieldSpec, ObjectDescription, ObjectId, Target};
 use crate::planning::{BatchAction, Write};
-use crate::sinks::BoxFuture;
+use crate::sinks::{BoxFuture, CrmRecord};
 
 pub(super) type Answer = Box<dyn Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync>;
 
@@ -149,6 +150,7 @@ pub(super) fn batch(keys: &[&str]) -> Batch {
             object: "Contact".into(),
             key_field: "Ext__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
+            on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: Vec::new(),
         }),
@@ -245,13 +247,13 @@ async fn a_lost_answer_is_sent_again_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_tried_a_few_times_in_smaller_requests() {
+async fn what_may_pass_is_tried_a_few_times_in_smaller_requests() {
     let (fake, delivery) = delivery(Fake::new(|batch| {
-        let locked = |w: &Write| match w.key.as_str() {
+        let failing = |w: &Write| match w.key.as_str() {
             "ok" => written("ok"),
-            _ => Outcome::Refused(fault(Class::RecordTransient, "UNABLE_TO_LOCK_ROW")),
+            _ => Outcome::Refused(fault(Class::RecordTransient, "UNKNOWN_EXCEPTION")),
         };
-        Ok(batch.writes.iter().map(locked).collect())
+        Ok(batch.writes.iter().map(failing).collect())
     }));
     let outcomes = delivery
         .deliver(batch(&["ok", "a", "b", "c", "d"]))
@@ -259,7 +261,7 @@ async fn a_lock_is_tried_a_few_times_in_smaller_requests() {
         .unwrap();
     assert_eq!(outcomes.first(), Some(&written("ok")));
     for outcome in outcomes.iter().skip(1) {
-        let expected = fault(Class::Record, "UNABLE_TO_LOCK_ROW");
+        let expected = fault(Class::Record, "UNKNOWN_EXCEPTION");
         assert_eq!(outcome, &Outcome::Refused(expected));
     }
     let sent = fake.sent();
@@ -267,6 +269,61 @@ async fn a_lock_is_tried_a_few_times_in_smaller_requests() {
     assert_eq!((tries("a"), tries("d"), tries("ok")), (5, 5, 1));
     assert_eq!(sent.get(1).unwrap().len(), 4);
     assert!(sent.iter().skip(2).all(|keys| keys.len() <= 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_has_tries_of_its_own_in_ever_smaller_requests() {
+    for whole in [false, true] {
+        let (fake, delivery) = delivery_with(
+            Fake::new(move |batch| {
+                let locked = || fault(Class::Locked, "UNABLE_TO_LOCK_ROW");
+                if whole && batch.writes.iter().any(|w| w.key != "ok") {
+                    return Err(locked());
+                }
+                let answer = |w: &Write| match w.key.as_str() {
+                    "ok" => written("ok"),
+                    _ => Outcome::Refused(locked()),
+                };
+                Ok(batch.writes.iter().map(answer).collect())
+            }),
+            |settings| {
+                settings.record_tries = 1;
+                settings.breaker_threshold = 1;
+            },
+        );
+        let start = Instant::now();
+        let keys = ["a", "b", "c", "d", "e", "ok"];
+        let outcomes = delivery.deliver(batch(&keys)).await.unwrap();
+        for (key, outcome) in keys.iter().zip(&outcomes) {
+            match *key {
+                "ok" => assert_eq!(outcome, &written("ok")),
+                _ => assert_eq!(class_of(outcome), Some(Class::Record), "{key}"),
+            }
+        }
+        let sent = fake.sent.lock().unwrap();
+        let of = |key: &str| -> Vec<(Duration, usize)> {
+            let with = sent
+                .iter()
+                .filter(|(_, keys)| keys.iter().any(|k| k == key));
+            with.map(|(at, keys)| (*at, keys.len())).collect()
+        };
+        let a = of("a");
+        assert_eq!((a.len(), of("e").len()), (12, 12));
+        assert_eq!(
+            a.iter().map(|(_, n)| *n).take(4).collect::<Vec<_>>(),
+            [6, 3, 2, 1]
+        );
+        // The first pauses are short, none is shorter than a tenth of a second.
+        let pauses = a.windows(2).map(|w| w[1].0 - w[0].0 - fake.takes);
+        assert!(
+            pauses
+                .clone()
+                .all(|pause| pause >= Duration::from_millis(100))
+        );
+        assert!(pauses.clone().next().unwrap() <= Duration::from_millis(210));
+        assert!(start.elapsed() < Duration::from_secs(120));
+        assert_eq!(delivery.health().breaker, BreakerState::Closed);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -488,6 +545,45 @@ async fn giving_up_half_way_leaves_everything_sound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_outs_make_requests_smaller_and_fewer_and_health_brings_them_back() {
+    let bad = Instant::now() + Duration::from_secs(30);
+    let (fake, delivery) = delivery_with(
+        Fake::new(move |batch| match Instant::now() < bad {
+            true => Err(fault(Class::Unknown, "timeout")),
+            false => Ok(all_written(batch)),
+        }),
+        |settings| settings.concurrency = 8,
+    );
+    let names: Vec<String> = (0..200).map(|i| i.to_string()).collect();
+    let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+    let pace = || {
+        let all = delivery.health().pace;
+        all.first()
+            .map(|p| (p.object.clone(), p.kind, p.records, p.requests))
+    };
+    let watch = async {
+        sleep(Duration::from_secs(29)).await;
+        pace().unwrap()
+    };
+    let all = join_all((0..8).map(|_| delivery.deliver(batch(&keys))));
+    let (outcomes, (object, kind, records, requests)) = tokio::join!(all, watch);
+    assert_eq!((object.as_str(), kind), ("Contact", "upsert"));
+    assert!(records <= 100 && requests <= 4, "{records}, {requests}");
+    for outcomes in outcomes {
+        let outcomes = outcomes.unwrap();
+        let expected: Vec<Outcome> = keys.iter().map(|k| written(k)).collect();
+        assert_eq!(outcomes, expected);
+    }
+    for _ in 0..60 {
+        let all = (0..8).map(|_| delivery.deliver(batch(&keys)));
+        join_all(all).await;
+    }
+    assert_eq!(pace().unwrap().2, 200);
+    assert!(pace().unwrap().3 >= 7, "{:?}", pace());
+    assert_eq!(fake.sent().last().unwrap().len(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reads_are_split_and_stay_in_order() {
     let (_, delivery) = delivery(Fake::script(vec![]));
     let keys: Vec<Key> = (0..10).map(|i| Key::from(i.to_string())).collect();
@@ -528,6 +624,7 @@ fn any_class() -> impl Strategy<Value = Class> {
     prop_oneof![
         Just(Class::Record),
         Just(Class::RecordTransient),
+        Just(Class::Locked),
         Just(Class::MissingParent),
         Just(Class::Service),
         Just(Class::Unknown),

@@ -2,7 +2,8 @@
 //!
 //! A token's end is not announced: it is used until Salesforce refuses it, then renewed by one task
 //! while the others wait for its result (also for its failure: repeated failed logins lock a user
-//! out). The answer names the host of all later calls. It is checked: a login over TLS never leads
+//! out). Where a signed login is refused and the answer's date tells that one of the two clocks is wrong,
+//! it is signed once more, by the server's clock. The answer names the host of all later calls. It is checked: a login over TLS never leads
 //! to a host without it.
 //!
 //! <https://help.salesforce.com/s/articleView?id=sf.remoteaccess_oauth_client_credentials_flow.htm>
@@ -24,7 +25,9 @@ use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 
 /// Life of a signed assertion. Salesforce takes three minutes at most; the rest is for clocks that
 /// run ahead.
-const ASSERTION_SECONDS: u64 = 120;
+const ASSERTION_SECONDS: i64 = 120;
+/// How far apart, in seconds, two clocks may be before a refused login is put down to that.
+const CLOCKS_APART: i64 = 60;
 
 /// A token and where it is good for.
 pub(super) struct Session {
@@ -62,6 +65,8 @@ struct State {
     number: u64,
     /// The last login's failure, and when it came.
     failed: Option<(Instant, Fault)>,
+    /// Seconds that Salesforce's clock is ahead of ours, once that mattered.
+    ahead: i64,
 }
 
 /// Logs in, and again when it has to.
@@ -107,7 +112,7 @@ impl Auth {
             let key = EncodingKey::from_rsa_pem(&pem)
                 .map_err(|e| refused("holds no RSA private key").source(e))?;
             // A certificate or a public key is taken too, and fails when it has to sign.
-            assertion("", "", "", &key).map_err(|_| refused("holds no RSA private key"))?;
+            assertion("", "", "", &key, 0).map_err(|_| refused("holds no RSA private key"))?;
             let audience = config.audience.clone();
             Grant::JwtBearer {
                 id,
@@ -154,7 +159,7 @@ impl Auth {
         {
             return Err(fault.clone());
         }
-        match self.login(http).await {
+        match self.login(http, &mut state.ahead).await {
             Ok((token, instance, user)) => {
                 state.number += 1;
                 let session = Arc::new(Session {
@@ -174,19 +179,12 @@ impl Auth {
         }
     }
 
-    async fn login(&self, http: &Http) -> Result<(String, Url, Option<String>), Fault> {
-        #[derive(Deserialize)]
-        struct Granted {
-            access_token: String,
-            instance_url: String,
-            /// Identity URL.
-            #[serde(default)]
-            id: Option<String>,
-        }
+    /// A login.
+    fn ask(&self, http: &Http, ahead: i64) -> Result<reqwest::RequestBuilder, Fault> {
         let mut url = self.login.clone();
         url.set_path("/services/oauth2/token");
         let request = http.client().post(url).header("accept", "application/json");
-        let request = match &self.grant {
+        Ok(match &self.grant {
             Grant::ClientCredentials { id, secret } => request
                 .basic_auth(id, Some(&secret.0))
                 .form(&[("grant_type", "client_credentials")]),
@@ -197,10 +195,41 @@ impl Auth {
                 key,
             } => request.form(&[
                 ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                ("assertion", &assertion(id, username, audience, key)?),
+                ("assertion", &assertion(id, username, audience, key, ahead)?),
             ]),
-        };
-        let body = http.send(Call::Token, request).await?.accepted()?;
+        })
+    }
+
+    async fn login(
+        &self,
+        http: &Http,
+        ahead: &mut i64,
+    ) -> Result<(String, Url, Option<String>), Fault> {
+        #[derive(Deserialize)]
+        struct Granted {
+            access_token: String,
+            instance_url: String,
+            /// Identity URL.
+            #[serde(default)]
+            id: Option<String>,
+        }
+        let mut answer = http.send(Call::Token, self.ask(http, *ahead)?).await?;
+        if let (Grant::JwtBearer { .. }, false, Some(date)) =
+            (&self.grant, answer.is_success(), answer.date)
+        {
+            let apart = seconds(date) - seconds(SystemTime::now());
+            let refused = answer.fault();
+            if refused.code == "invalid_grant" && (apart - *ahead).abs() > CLOCKS_APART {
+                tracing::warn!(
+                    seconds = apart,
+                    remedy = "set this machine's clock (NTP)",
+                    "Salesforce's clock is ahead of this machine's by so much: signing in by Salesforce's"
+                );
+                *ahead = apart;
+                answer = http.send(Call::Token, self.ask(http, apart)?).await?;
+            }
+        }
+        let body = answer.accepted()?;
         let granted: Granted = serde_json::from_slice(&body)
             .map_err(|_| unreadable(Call::Token, "the login's answer is not a token"))?;
         let instance = instance_url(&self.login, &granted.instance_url)?;
@@ -208,6 +237,11 @@ impl Auth {
         let user = granted.id.as_deref().and_then(user_of);
         Ok((granted.access_token, instance, user))
     }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The user's id in an identity URL, `https://login.salesforce.com/id/{org}/{user}`.
@@ -252,20 +286,26 @@ fn secret(config: &Destination) -> Result<Secret> {
     }
 }
 
-fn assertion(id: &str, username: &str, audience: &str, key: &EncodingKey) -> Result<String, Fault> {
+/// `ahead`: seconds that the clock of whom it is for is ahead of ours.
+fn assertion(
+    id: &str,
+    username: &str,
+    audience: &str,
+    key: &EncodingKey,
+    ahead: i64,
+) -> Result<String, Fault> {
     #[derive(Serialize)]
     struct Claims<'a> {
         iss: &'a str,
         sub: &'a str,
         aud: &'a str,
-        exp: u64,
+        exp: i64,
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let claims = Claims {
         iss: id,
         sub: username,
         aud: audience,
-        exp: now.map_or(0, |d| d.as_secs()) + ASSERTION_SECONDS,
+        exp: seconds(SystemTime::now()) + ahead + ASSERTION_SECONDS,
     };
     jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, key)
         .map_err(|e| Fault::new(Class::Configuration, "cannot_sign", e.to_string()))

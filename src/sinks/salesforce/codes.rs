@@ -9,9 +9,10 @@
 //! `StatusCode` list (v66.0); where the guides are silent, what the code is reported for.
 
 use crate::fault::Class;
+use crate::mapping::OBJECT_CLOSED;
 use Class::{
-    Authentication as A, Configuration as C, MissingParent as P, Record as R, RecordTransient as T,
-    Service as S, Split,
+    Authentication as A, Configuration as C, Locked as L, MissingParent as P, Record as R,
+    RecordTransient as T, Service as S, Split,
 };
 
 /// A row of the table.
@@ -30,6 +31,8 @@ pub(super) struct Rule {
     pub(super) right: bool,
     /// It may mean that the org's objects, fields or rights have changed since they were described.
     pub(super) schema: bool,
+    /// The org, or its automations, have too much to do at once: fewer and smaller requests help.
+    pub(super) load: bool,
     /// What it means and what to do, for a person.
     pub(super) advice: &'static str,
 }
@@ -42,6 +45,7 @@ const fn rule(code: &'static str, record: Class, request: Class, advice: &'stati
         request,
         right: false,
         schema: false,
+        load: false,
         advice,
     }
 }
@@ -55,6 +59,11 @@ impl Rule {
     const fn right(mut self) -> Rule {
         self.right = true;
         self.schema = true;
+        self
+    }
+
+    const fn load(mut self) -> Rule {
+        self.load = true;
         self
     }
 
@@ -86,6 +95,8 @@ pub(super) const FIELD_EXISTS: &str = "DUPLICATE_DEVELOPER_NAME";
 pub(super) const EMPTY_KEY: &str = "empty_external_id";
 /// Code of ours: the external id has white space around it.
 pub(super) const PADDED_KEY: &str = "padded_external_id";
+/// Code of ours: whom we reached is not trusted.
+pub(super) const CERTIFICATE_REFUSED: &str = "certificate_refused";
 /// Code of ours: the record is there but Salesforce lets us neither change nor delete it.
 pub(super) const OUT_OF_REACH: &str = "record_out_of_reach";
 
@@ -98,8 +109,11 @@ const GOVERNOR: &[&str] = &[
     "Too many query rows",
     "Too many DML",
 ];
-const AUTOMATION_LOCKED: &str =
-    "An automation of the org met a locked record. It is tried again, in smaller requests.";
+const LOCKED: &str = "Somebody else was writing this record or its parent, each time that it was tried. Syncline never \
+     writes children of one parent at once: look for an import, another integration or a long automation \
+     that writes the same parents, and retry when it is done.";
+const AUTOMATION_LOCKED: &str = "An automation of the org met a locked record, each time that it was tried. Look for what writes the \
+     records that the automation touches at the same time, and retry when it is done.";
 const AUTOMATION_LIMIT: &str = "An automation of the org used up its limits. It is tried again in smaller requests; if it \
      still fails, the trigger or flow named in the message has to be made cheaper.";
 const AUTOMATION_REFUSED: &str = "A trigger or flow of the org refused the record. Its message says why: change the row, or \
@@ -107,7 +121,7 @@ const AUTOMATION_REFUSED: &str = "A trigger or flow of the org refused the recor
 
 pub(super) static RULES: &[Rule] = &[
     // What passes by itself.
-    rule("UNABLE_TO_LOCK_ROW", T, T, "Another write held this record or its parent. It is tried again; if it happens often, lower destination.concurrency."),
+    rule("UNABLE_TO_LOCK_ROW", L, L, LOCKED),
     rule("SERVER_UNAVAILABLE", S, S, "Salesforce is not available. Delivery goes on by itself; see status.salesforce.com."),
     rule("UNKNOWN_EXCEPTION", T, T, "Salesforce failed inside. If it repeats for this record, give the ErrorId of the message to Salesforce's support."),
     rule("INTERNAL_ERROR", T, T, "Salesforce failed inside. It is tried again."),
@@ -115,8 +129,8 @@ pub(super) static RULES: &[Rule] = &[
     rule("API_CURRENTLY_DISABLED", S, S, "Salesforce has switched its API off for now. Delivery goes on by itself."),
     rule("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", S, S, "The org is read-only during maintenance. Delivery goes on by itself."),
     rule("REQUEST_LIMIT_EXCEEDED", S, S, "The org's daily API requests are used up. Delivery goes on as requests become free; lower the use of other clients, or buy more.").when(&["TotalRequests"]),
-    rule("REQUEST_LIMIT_EXCEEDED", S, S, "Too many long requests run at once in the org. Delivery goes on by itself; if it happens often, lower destination.concurrency."),
-    rule("TOO_MANY_APEX_REQUESTS", S, S, "The org's automations are overloaded. Delivery goes on by itself."),
+    rule("REQUEST_LIMIT_EXCEEDED", S, S, "Too many long requests run at once in the org. Delivery goes on by itself; in fewer and smaller requests.").load(),
+    rule("TOO_MANY_APEX_REQUESTS", S, S, "The org's automations are overloaded. Delivery goes on by itself, in fewer and smaller requests.").load(),
     rule("EXCEEDED_QUOTA", S, S, "A quota of the org is used up for now. Delivery goes on by itself."),
     rule("TXN_SECURITY_METERING_ERROR", S, S, "The org's transaction security is overloaded. Delivery goes on by itself."),
     rule("TEMPORARY_QUERY_MORE_FAILURE", T, T, "A page of a query was not available. It is asked for again."),
@@ -130,22 +144,22 @@ pub(super) static RULES: &[Rule] = &[
     // What passes in smaller requests.
     rule("QUERY_TIMEOUT", Split, Split, "A query ran too long. It is tried again with fewer records."),
     rule("QUERY_TOO_COMPLICATED", Split, Split, "A query was too large. It is tried again with fewer records."),
-    rule("REQUEST_RUNNING_TOO_LONG", Split, Split, "The request ran for ten minutes. It is tried again with fewer records; the org's automations on this object are slow."),
+    rule("REQUEST_RUNNING_TOO_LONG", Split, Split, "The request ran for ten minutes. It is tried again with fewer records; the org's automations on this object are slow.").load(),
     rule("OPERATION_TOO_LARGE", Split, Split, "The request was too large. It is tried again with fewer records."),
     rule("EXCEEDED_ID_LIMIT", Split, Split, "The request had too many records. It is tried again with fewer."),
     rule("EXCEEDED_MAX_SIZE_REQUEST", Split, Split, "The request was too large. It is tried again with fewer records."),
     rule("PARAMETER_TOO_LARGE", Split, Split, "The request was too large. It is tried again with fewer records."),
-    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", T, T, AUTOMATION_LOCKED).when(LOCK),
-    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", L, L, AUTOMATION_LOCKED).when(LOCK),
+    rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", R, Split, AUTOMATION_REFUSED),
-    rule("CANNOT_EXECUTE_FLOW_TRIGGER", T, T, AUTOMATION_LOCKED).when(LOCK),
-    rule("CANNOT_EXECUTE_FLOW_TRIGGER", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("CANNOT_EXECUTE_FLOW_TRIGGER", L, L, AUTOMATION_LOCKED).when(LOCK),
+    rule("CANNOT_EXECUTE_FLOW_TRIGGER", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("CANNOT_EXECUTE_FLOW_TRIGGER", R, Split, AUTOMATION_REFUSED),
-    rule("FLOW_EXCEPTION", T, T, AUTOMATION_LOCKED).when(LOCK),
-    rule("FLOW_EXCEPTION", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("FLOW_EXCEPTION", L, L, AUTOMATION_LOCKED).when(LOCK),
+    rule("FLOW_EXCEPTION", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("FLOW_EXCEPTION", R, Split, AUTOMATION_REFUSED),
-    rule("APEX_ERROR", T, T, AUTOMATION_LOCKED).when(LOCK),
-    rule("APEX_ERROR", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR),
+    rule("APEX_ERROR", L, L, AUTOMATION_LOCKED).when(LOCK),
+    rule("APEX_ERROR", Split, Split, AUTOMATION_LIMIT).when(GOVERNOR).load(),
     rule("APEX_ERROR", R, Split, AUTOMATION_REFUSED),
     // References.
     rule("INVALID_FIELD", P, Split, "The record it refers to is not in Salesforce yet. It waits and is written when the parent is.").when(&["Foreign key external ID"]),
@@ -245,5 +259,7 @@ pub(super) static RULES: &[Rule] = &[
     rule(CANNOT_MAKE_FIELDS, C, C, "The integration user needs \"Customize Application\", \"Manage Permission Sets\" (or \"Assign Permission Sets\") and \"View Setup and Configuration\" to make fields. Grant them, or make the field by hand."),
     rule(FIELD_IS_ANOTHER, C, C, "A field of this name exists, and cannot hold the column. Map the column to another field, or change the field in Setup."),
     rule(FIELD_NOT_GRANTED, C, C, "The field exists, but the integration user got no rights to it. Give it edit access to the field in a permission set.").schema(),
+    rule(CERTIFICATE_REFUSED, S, S, "The server's certificate comes from an authority that this machine does not trust, or is for another name or time. For a proxy, or the sandbox with --tls, give the authority's PEM file as destination.ca_file; else check destination.url and the clock."),
+    rule(OBJECT_CLOSED, R, Split, "The integration user is refused every record of the object. Grant it the rights to create and edit them in a permission set, or look at the org's sharing. What is held goes by itself when the object's description shows the rights; otherwise: `syncline pending retry`.").schema(),
     rule(OUT_OF_REACH, R, Split, "The record exists, but Salesforce refuses to change it. Check the integration user's rights on it."),
 ];

@@ -19,6 +19,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::Salesforce;
+use super::bin::Binned;
 use super::codes::{EMPTY_KEY, OUT_OF_REACH, PADDED_KEY};
 use super::errors::{self, ApiError};
 use super::http::{Call, unreadable};
@@ -61,18 +62,15 @@ impl Salesforce {
         let mut outcomes: Vec<Option<Outcome>> = batch.writes.iter().map(unwritable).collect();
         let sent = match batch.action {
             BatchAction::Upsert => self.upsert(batch, &mut outcomes).await,
-            BatchAction::Delete { hard: true } => {
-                let fault = Fault::new(
-                    Class::Configuration,
-                    "hard_delete_needs_bulk",
-                    "Salesforce deletes for good only through its bulk API, which is not used yet",
-                );
-                outcomes.fill(Some(Outcome::Refused(fault)));
-                Ok(())
-            }
-            BatchAction::Update | BatchAction::Delete { hard: false } => {
+            BatchAction::Update | BatchAction::Delete { .. } => {
                 self.by_id(batch, &mut outcomes).await
             }
+        };
+        let sent = match (sent, batch.action) {
+            (Ok(()), BatchAction::Delete { hard: true }) => {
+                self.empty_bin(batch, &mut outcomes).await
+            }
+            (sent, _) => sent,
         };
         if let Err(fault) = sent {
             refusal::settle(batch, fault, &mut outcomes)?;
@@ -147,6 +145,33 @@ impl Salesforce {
                 ..fault
             };
             put(outcomes, place, Outcome::Refused(fault));
+        }
+        Ok(())
+    }
+
+    /// Deleted records go for good. One that was not there any more may have been deleted by an attempt
+    /// whose answer was lost: it goes, too.
+    async fn empty_bin(
+        &self,
+        batch: &Batch,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Fault> {
+        let known = |(place, outcome): (usize, &Option<Outcome>)| match outcome {
+            Some(Outcome::Written { crm_id, .. }) => Some((place, crm_id.clone()?)),
+            None | Some(Outcome::Absent) => Some((place, batch.writes.get(place)?.crm_id.clone()?)),
+            Some(Outcome::Refused(_) | Outcome::Deferred { .. }) => None,
+        };
+        let (places, ids): (Vec<usize>, Vec<CrmId>) =
+            outcomes.iter().enumerate().filter_map(known).unzip();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let emptied = self.binned(Binned::Empty, &ids).await?;
+        for (place, outcome) in places.into_iter().zip(emptied) {
+            // What is not in the bin is gone.
+            if let refused @ Outcome::Refused(_) = outcome {
+                put(outcomes, place, refused);
+            }
         }
         Ok(())
     }
@@ -352,7 +377,8 @@ fn same_record(a: &CrmId, b: &CrmId) -> bool {
 /// Tells a record that our user may not write from an object that it may not write.
 ///
 /// Salesforce says the same of both. A run of refusals with no success between, across requests, is
-/// taken for a missing right: delivery stops instead of filling the shelf.
+/// taken for a missing right: from then on records of the object are held, not dead letters, until one
+/// is taken. Other objects go on.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     runs: Mutex<HashMap<(Box<str>, BatchAction), u32>>,
@@ -371,11 +397,9 @@ impl Rights {
             match outcome {
                 Outcome::Written { .. } => *run = 0,
                 Outcome::Refused(fault) if errors::is_right(fault) => {
-                    *run += 1;
+                    *run = run.saturating_add(1);
                     if *run >= RIGHTS_RUN {
-                        *run = 0;
-                        fault.class = Class::Configuration;
-                        return;
+                        *fault = refusal::closed(&batch.target.object, fault);
                     }
                 }
                 Outcome::Refused(_) | Outcome::Absent | Outcome::Deferred { .. } => {}

@@ -64,17 +64,18 @@ pub(crate) fn is_used_up(fault: &Fault) -> bool {
     fault.code == "REQUEST_LIMIT_EXCEEDED" && fault.message.contains("TotalRequests")
 }
 
-/// Whether the fault says that too many long requests are under way.
-pub(crate) fn is_crowded(fault: &Fault) -> bool {
-    fault.code == "REQUEST_LIMIT_EXCEEDED" && !is_used_up(fault)
-}
-
 /// Whether another record is in the way, which may be gone once others have been written.
 pub(crate) fn is_in_the_way(fault: &Fault) -> bool {
     matches!(
         fault.code.as_ref(),
         "DUPLICATE_VALUE" | "DELETE_FAILED" | "DELETE_REQUIRED_ON_CASCADE"
     )
+}
+
+/// Whether the org has more to do than it can.
+pub(crate) fn is_load(fault: &Fault) -> bool {
+    fault.code == "http_429"
+        || codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.load)
 }
 
 /// Whether the refusal is about fields that are not there, or not writable, for our user.
@@ -237,8 +238,9 @@ fn rank(class: Class) -> u8 {
         Class::Split => 3,
         Class::MissingParent => 4,
         Class::RecordTransient => 5,
-        Class::Service => 6,
-        Class::Unknown => 7,
+        Class::Locked => 6,
+        Class::Service => 7,
+        Class::Unknown => 8,
     }
 }
 
@@ -278,7 +280,7 @@ mod tests {
             (
                 "UNABLE_TO_LOCK_ROW",
                 "unable to obtain exclusive access to this record or 1 records: 001",
-                RecordTransient,
+                Locked,
             ),
             (
                 "UNKNOWN_EXCEPTION",
@@ -338,7 +340,7 @@ mod tests {
             (
                 "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
                 "T: UNABLE_TO_LOCK_ROW, unable to obtain",
-                RecordTransient,
+                Locked,
             ),
             ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "T: no way", Record),
             ("JSON_PARSER_ERROR", "Cannot deserialize", Record),

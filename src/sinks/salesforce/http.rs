@@ -10,10 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, LAST_MODIFIED, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::codes;
 use super::errors::{self, Refusal};
 use super::limits;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
@@ -38,6 +39,8 @@ pub(super) enum Call {
     Upsert,
     Update,
     Delete,
+    /// Taking records out of the recycle bin.
+    Undelete,
     Check,
     /// Making a field, or taking it away.
     Field,
@@ -48,7 +51,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 11] = [
+    const ALL: [(Call, &'static str); 12] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -56,6 +59,7 @@ impl Call {
         (Call::Upsert, "upsert"),
         (Call::Update, "update"),
         (Call::Delete, "delete"),
+        (Call::Undelete, "undelete"),
         (Call::Check, "check"),
         (Call::Field, "field"),
         (Call::Grant, "grant"),
@@ -70,7 +74,7 @@ impl Call {
     pub(super) fn writes(self) -> bool {
         matches!(
             self,
-            Call::Upsert | Call::Update | Call::Delete | Call::Field | Call::Grant
+            Call::Upsert | Call::Update | Call::Delete | Call::Undelete | Call::Field | Call::Grant
         )
     }
 }
@@ -84,6 +88,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// When what was asked for last changed, as it came.
     pub(super) last_modified: Option<String>,
+    /// The server's clock.
+    pub(super) date: Option<SystemTime>,
     call: Call,
 }
 
@@ -103,12 +109,17 @@ impl Answer {
 
     /// The fault of a refusal.
     pub(super) fn fault(&self) -> Fault {
+        self.fault_of(&self.body)
+    }
+
+    /// The fault of a refusal that says this.
+    pub(super) fn fault_of(&self, body: &[u8]) -> Fault {
         let refusal = Refusal {
             status: self.status,
             write: self.call.writes(),
             retry_after: self.retry_after,
         };
-        errors::request_fault(refusal, self.html, &self.body)
+        errors::request_fault(refusal, self.html, body)
     }
 }
 
@@ -231,6 +242,7 @@ impl Http {
                 .map(|d| d.min(MAX_RETRY_AFTER)),
             body: Bytes::new(),
             last_modified: text(LAST_MODIFIED).map(str::to_owned),
+            date: text(DATE).and_then(date),
             call,
         };
         let mut body = BytesMut::new();
@@ -260,11 +272,12 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let at: SystemTime = jiff::fmt::rfc2822::parse(text.trim())
-        .ok()?
-        .timestamp()
-        .into();
-    Some(at.duration_since(now).unwrap_or_default())
+    Some(date(text)?.duration_since(now).unwrap_or_default())
+}
+
+fn date(text: &str) -> Option<SystemTime> {
+    let zoned = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(zoned.timestamp().into())
 }
 
 fn network_fault(call: Call, error: &reqwest::Error) -> Fault {
@@ -286,7 +299,7 @@ fn network_fault(call: Call, error: &reqwest::Error) -> Fault {
     };
     let (class, code) = if error.is_connect() {
         let code = if beneath.contains("certificate") {
-            "certificate_refused"
+            codes::CERTIFICATE_REFUSED
         } else if error.is_timeout() {
             "connect_timeout"
         } else {

@@ -3,12 +3,12 @@
 //! A field that vanished, or that our user may no longer write, is the trouble of the records that
 //! hold it: they are refused one by one, and the others are sent again without them. A missing object
 //! or external-id field is the trouble of one object: its records are refused, and the other objects
-//! go on. Either way nothing here stops delivery; the refusals tell that the schema should be looked
+//! go on; so it is with a right to the object that our user has lost. Either way nothing here stops delivery; the refusals tell that the schema should be looked
 //! at again ([`crate::sinks::hints_at_schema`]).
 
 use super::errors;
 use crate::fault::{Class, Fault};
-use crate::mapping::{Target, TargetField};
+use crate::mapping::{OBJECT_CLOSED, Target, TargetField};
 use crate::planning::{Batch, BatchAction, Write};
 use crate::sinks::Outcome;
 
@@ -25,6 +25,11 @@ pub(super) fn settle(
             *slot = Some(Outcome::Refused(fault.clone()));
         }
     };
+    if errors::is_right(&fault) {
+        let fault = closed(&target.object, &fault);
+        refuse(&|_| true, &fault);
+        return Ok(());
+    }
     if concerns_object(&fault, batch.action) {
         fault.class = Class::Record;
         if fault.code == "INVALID_EXTERNAL_ID_FIELD_NAME" {
@@ -68,6 +73,15 @@ pub(super) fn settle(
     };
     refuse(&|_| true, &innocent);
     Ok(())
+}
+
+/// The object is closed to our user.
+pub(super) fn closed(object: &str, fault: &Fault) -> Fault {
+    let message = format!(
+        "Salesforce refuses every record of {object}: {}: {}",
+        fault.code, fault.message
+    );
+    Fault::new(Class::Record, OBJECT_CLOSED, message)
 }
 
 /// Whether no record of the object can be written in this way.

@@ -214,6 +214,7 @@ mod tests {
             object: "Contact".into(),
             key_field: "Ext_Id__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
+            on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: vec![
                 plain("LastName"),
@@ -313,6 +314,71 @@ mod tests {
         );
     }
 
+    /// 200 records with the longest texts there are, in letters that grow most in JSON.
+    #[test]
+    fn long_texts_are_cut_into_requests_by_their_bytes() {
+        use crate::change::{Lsn, Position, Timestamp};
+        use crate::mapping::{Action, Operation};
+        use crate::planning::{Course, Entry, Room, cut};
+        let target = std::sync::Arc::new(target());
+        for letter in ["a", "\u{1}", "\"", "\u{20ac}", "\u{1f600}"] {
+            let text = letter.repeat(131_072);
+            let entry = |i: u64| {
+                let fields =
+                    std::sync::Arc::new(vec![set(0, FieldValue::Text(text.as_str().into()))]);
+                let operation = Operation {
+                    target: target.clone(),
+                    key: i.to_string().into(),
+                    action: Action::Upsert,
+                    fields: fields.clone(),
+                    position: Position {
+                        commit: Lsn(i),
+                        ordinal: 0,
+                    },
+                    commit_time: Timestamp(0),
+                    xid: 1,
+                };
+                Entry {
+                    operation,
+                    ledger: None,
+                    pending: None,
+                    absorbed: Vec::new(),
+                    markers: Vec::new(),
+                    marker: None,
+                    change: true,
+                    row: false,
+                    course: Course::Send(fields),
+                    completes: Vec::new(),
+                }
+            };
+            let entries: Vec<Entry> = (0..200).map(entry).collect();
+            let stage: Vec<usize> = (0..200).collect();
+            let most = 4 << 20;
+            let room = Room {
+                records: 200,
+                bytes: most,
+                locks: &|_| true,
+            };
+            let cuts = cut(&entries, &stage, &room);
+            let one = text.len()
+                * match letter {
+                    "\u{1}" => 6,
+                    "\"" => 2,
+                    _ => 1,
+                };
+            let fit = most / (one + 300);
+            assert_eq!(cuts.len(), 200_usize.div_ceil(fit), "{letter:?}");
+            let mut seen = 0;
+            for cut in &cuts {
+                let writes = cut.batch.writes.iter().map(|w| (w, Identified::ByKey));
+                let bytes = encode(&target, |_, _| KeyKind::Exact, writes).unwrap();
+                assert!(bytes.len() <= most, "{letter:?}: {}", bytes.len());
+                seen += cut.places.len();
+            }
+            assert_eq!(seen, 200);
+        }
+    }
+
     #[test]
     fn a_field_without_a_name_is_never_left_out_silently() {
         let write = Write {
@@ -327,6 +393,52 @@ mod tests {
     }
 
     proptest! {
+        /// What planning takes a record for is never less than what it becomes.
+        #[test]
+        fn no_record_is_larger_than_it_was_taken_for(
+            records in prop::collection::vec(
+                (
+                    "[\\PC\\x00-\\x1f\"\\\\]{0,40}",
+                    prop::option::of("[A-Za-z0-9]{18}"),
+                    any::<bool>(),
+                    prop::collection::vec((0_u16..5, any::<Option<String>>(), 0_u8..4), 0..6),
+                ),
+                1..5,
+            ),
+            number: bool,
+        ) {
+            let target = target();
+            let kind = if number { KeyKind::Number } else { KeyKind::Exact };
+            let writes: Vec<Write> = records
+                .iter()
+                .map(|(key, id, re_key, fields)| {
+                    let assigned = fields.iter().map(|(slot, text, form)| Assigned {
+                        slot: *slot,
+                        assignment: match (text, form) {
+                            (None, _) => Assignment::Clear,
+                            (_, 0) => Assignment::Set(FieldValue::Bool(false)),
+                            (Some(s), 1) => Assignment::Set(FieldValue::Number(s.as_str().into())),
+                            (Some(s), 2) => Assignment::Set(FieldValue::Text(s.as_str().into())),
+                            (Some(s), _) => Assignment::Set(FieldValue::Reference(s.as_str().into())),
+                        },
+                    });
+                    Write {
+                        key: key.as_str().into(),
+                        from: re_key.then(|| "old".into()),
+                        crm_id: id.as_deref().map(Into::into),
+                        fields: assigned.collect::<Vec<_>>().into(),
+                    }
+                })
+                .collect();
+            let ids: Vec<_> = writes
+                .iter()
+                .map(|w| w.crm_id.as_deref().map_or(Identified::ByKey, Identified::ById))
+                .collect();
+            let bytes = encode(&target, |_, _| kind, writes.iter().zip(ids)).unwrap();
+            let taken: usize = writes.iter().map(|w| w.size(&target)).sum();
+            prop_assert!(bytes.len() <= 64 + taken, "{} > {taken}", bytes.len());
+        }
+
         #[test]
         fn every_text_reads_back_as_itself(texts in prop::collection::vec(any::<String>(), 0..4)) {
             let writes: Vec<Write> = texts

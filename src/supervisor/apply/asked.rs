@@ -46,7 +46,9 @@ impl Apply {
             // It costs requests that others may need more.
             Command::LookAtCrm if self.deferring.leave < Leave::All => {}
             Command::LookAtCrm => self.look_at_crm(),
-            discard @ Command::Discard { .. } => self.discards.push(discard),
+            asked @ (Command::Discard { .. }
+            | Command::Release { .. }
+            | Command::Recreate { .. }) => self.discards.push(asked),
         }
     }
 }

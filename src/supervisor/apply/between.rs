@@ -5,16 +5,20 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::super::adapt::{Adapted, Trigger};
-use super::super::command::{Command, discard};
+use super::super::backfill::job;
+use super::super::command::{Command, discard, recreate, release};
 use super::super::flight::Due;
 use super::super::intake::Emptied;
+use super::super::lost::filters;
 use super::super::settle::Settled;
 use super::super::truncate::empty;
 use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
+use crate::mapping::Key;
 use crate::planning::Leave;
 use crate::sinks::BoxFuture;
+use crate::store::{Job, JobKind};
 
 impl Apply {
     pub(super) fn look_at_crm(&mut self) {
@@ -145,10 +149,23 @@ impl Apply {
             settled.settlement.loads.extend(load);
             self.tell();
         }
+        self.read_again(std::mem::take(&mut settled.reread));
+        self.status.alarms(self.crew.guard.alarms());
         settled.settlement.loads.extend(self.backfill.unsaved());
         self.defer(settled);
         if settled.schema_hint {
             self.look_at_crm();
+        }
+    }
+
+    /// These rows are read from the database again, beside the stream.
+    pub(super) fn read_again(&mut self, rows: Vec<(Box<str>, Key)>) {
+        for (table, filter) in filters(self.adapter.mapping(), rows) {
+            let asked = Job {
+                filter: Some(filter),
+                ..job(JobKind::Asked, self.clock.now())
+            };
+            self.backfill.ask(&table, asked);
         }
     }
 
@@ -187,7 +204,16 @@ impl Apply {
         let status = Arc::clone(&self.status);
         let progress = self.progress;
         Box::pin(async move {
-            let due = discard(&*crew.store, &status, command, progress).await?;
+            let due = match command {
+                Command::Release { .. } => release(&crew, &status, command, progress).await?,
+                Command::Recreate { .. } => recreate(&crew, &status, command, progress).await?,
+                _ => {
+                    let due = discard(&*crew.store, &status, command, progress).await?;
+                    crew.loosen().await?;
+                    due
+                }
+            };
+            status.alarms(crew.guard.alarms());
             Ok(Landed::Settled {
                 progress,
                 due,

@@ -20,7 +20,7 @@ use super::{Apply, Landed};
 use crate::change::Timestamp;
 use crate::fault::Result;
 use crate::mapping::RecordId;
-use crate::planning::{Deferral, Leave, Reason, Window};
+use crate::planning::{Deferral, Leave, Reason, TRANSACTION_OPEN, Window};
 use crate::sinks::{BoxFuture, is_in_the_way};
 
 /// What is deferred.
@@ -45,20 +45,27 @@ pub(super) struct Deferring {
     /// Records that were refused during the round because of others, which may have made room by its
     /// end: the order of changes of different records is not kept on the shelf.
     obstructed: BTreeSet<RecordId>,
+    /// Deletes on the shelf wait for a Commit.
+    awaits_commit: bool,
+    /// Those of them that may have a high priority.
+    open: BTreeSet<RecordId>,
     /// A round goes on, or what it found is still being sent.
     drains: bool,
     /// All of it has been taken.
     ends: bool,
-    /// The first window may have been sent before the process ended.
-    pub(super) again: bool,
 }
 
 impl Deferring {
     /// What the shelf holds at the start.
-    pub(super) fn begin(&mut self, urgent: Vec<RecordId>, again: bool) {
-        self.again = again;
+    pub(super) fn begin(&mut self, urgent: Vec<RecordId>) {
         self.urgent.extend(urgent);
         self.round = Some(Round::default());
+    }
+
+    /// More of the stream is known whole: what waited for that may go.
+    pub(super) fn committed(&mut self) {
+        self.behind |= std::mem::take(&mut self.awaits_commit);
+        self.urgent.append(&mut self.open);
     }
 }
 
@@ -143,7 +150,6 @@ impl Apply {
                 other => other,
             },
             asked: self.deferring.asked.iter().cloned().collect(),
-            again: self.deferring.again,
         }
     }
 
@@ -192,11 +198,19 @@ impl Apply {
             }
         }
         deferring.under_way.clear();
-        let left_behind = settled
-            .settlement
-            .shelved
-            .iter()
-            .any(|p| given_up(p.reason));
+        deferring.awaits_commit |= settled.awaits_commit;
+        if settled.awaits_commit {
+            let high = &self.crew.objects.high;
+            let open = settled.settlement.shelved.iter().filter(|p| {
+                let fault = p.fault.as_ref();
+                fault.is_some_and(|f| f.code == TRANSACTION_OPEN)
+                    && high.contains_key(&p.record.object)
+            });
+            let room = MOST_DUE.saturating_sub(deferring.open.len());
+            deferring
+                .open
+                .extend(open.take(room).map(|p| p.record.clone()));
+        }
         if deferring.drains {
             let refused = settled.settlement.shelved.iter().filter(|p| {
                 let fault = p.fault.as_ref();
@@ -208,7 +222,7 @@ impl Apply {
                 .extend(refused.take(room).map(|p| p.record.clone()));
         }
         // The gate may have been closed for a moment only.
-        self.deferring.behind |= left_behind;
+        self.deferring.behind |= settled.deferred;
     }
 
     /// What was waited for is there: while not everything is sent, those of a high priority among

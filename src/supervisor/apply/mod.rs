@@ -147,8 +147,6 @@ pub struct Apply {
     mended: bool,
     discards: Vec<Command>,
     deferring: Deferring,
-    /// A window may have been sent before the process ended.
-    recovered: bool,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
     /// Those who asked for a backfill, until it is stored.
@@ -174,6 +172,7 @@ impl Apply {
             .as_ref()
             .map(|i| i.shelf.clone())
             .unwrap_or_default();
+        window.again = recovered.intent.is_some();
         Apply {
             intake,
             crew,
@@ -193,7 +192,6 @@ impl Apply {
             mended: false,
             discards: Vec::new(),
             deferring: Deferring::default(),
-            recovered: recovered.intent.is_some(),
             triggers: VecDeque::new(),
             askers: Vec::new(),
             told: Instant::now(),
@@ -210,7 +208,7 @@ impl Apply {
     ) -> Result<()> {
         self.receive(self.crew.due(true).await?);
         let urgent = self.crew.urgent().await?;
-        self.deferring.begin(urgent, self.recovered);
+        self.deferring.begin(urgent);
         let mut flight: Option<BoxFuture<'static, Result<Landed>>> = None;
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
@@ -290,6 +288,7 @@ impl Apply {
     fn receive(&mut self, due: Due) {
         self.due.extend(due.records);
         self.rescan |= due.more;
+        self.read_again(due.reread);
     }
 
     /// When the loop has to look again although nothing came in.
@@ -405,9 +404,9 @@ impl Apply {
     fn rotate(&mut self) -> Window {
         let mut window = std::mem::take(&mut self.window);
         // A window that is sent again has nothing more in it than the first time.
+        window.again |= self.intake.is_again();
         self.deferring.next = self.deferral();
         self.take_from_shelf(&mut window);
-        self.deferring.again = false;
         window.shelf.sort();
         window.shelf.dedup();
         self.status.window(&window, self.intake.oldest);
@@ -522,6 +521,7 @@ impl Apply {
     fn confirm<S: Source>(&mut self, progress: Progress, source: &mut S) {
         if progress.checkpoint > self.progress.checkpoint {
             source.confirm(progress.checkpoint);
+            self.deferring.committed();
         }
         self.progress = progress;
     }

@@ -167,11 +167,10 @@ fn subs(list: Option<&Value>) -> Result<Vec<Sub>, Refused> {
     Ok(out)
 }
 
-/// The request that a subrequest is, with the values it refers to.
-fn filled(parent: &Request, sub: &Sub, answers: &Answers) -> Result<Request, Answered> {
-    let halted = |message: String| Answered::halted(&message);
-    let url = reference::url(&sub.url, answers).map_err(halted)?;
-    let body = reference::body(&sub.body, answers).map_err(halted)?;
+/// The request that a subrequest is, with the values it refers to; or which is missing.
+fn filled(parent: &Request, sub: &Sub, answers: &Answers) -> Result<Request, String> {
+    let url = reference::url(&sub.url, answers)?;
+    let body = reference::body(&sub.body, answers)?;
     Ok(parent.inner(&sub.method, &url, &sub.headers, &body))
 }
 
@@ -185,7 +184,7 @@ fn at_once(
 ) -> Answered {
     let request = match filled(parent, sub, answers) {
         Ok(request) => request,
-        Err(halted) => return halted,
+        Err(missing) => return Answered::halted(&missing),
     };
     let mut work = pin!(rest::within(app, &request, caller));
     match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -270,7 +269,7 @@ async fn composite(app: &Arc<App>, request: &Request, caller: Caller) -> Result<
                     }
                     Answered::of(sub, rest::within(app, &inner, caller).await)
                 }
-                Err(halted) => halted,
+                Err(missing) => Answered::halted(&missing),
             };
             answers.insert(sub.reference.clone(), answered.body.clone());
             out.push(answered);

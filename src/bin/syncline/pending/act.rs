@@ -8,7 +8,7 @@ use syncline::fault::{Error, ErrorKind, Result};
 use syncline::store::{Checkpoints as _, SledStore, Store as _};
 use syncline::supervisor::command::discard_settlement;
 use syncline::web::ask::{Granted, Wish};
-use syncline::web::shelf;
+use syncline::web::shelf::{self, Name};
 
 use super::{ReasonArg, Which};
 use crate::reach::{Reach, reach};
@@ -17,9 +17,52 @@ use crate::{exit, out};
 fn wish(reason: ReasonArg, which: &Which) -> Wish {
     Wish {
         records: which.names(),
-        all: which.all,
+        all: which.all(),
         reason: Some(reason.word().to_owned()).filter(|r| !r.is_empty()),
+        table: which.of.table.clone(),
+        code: which.of.code.clone(),
     }
+}
+
+/// What is held goes. All of it goes in several wishes, between which live changes flow.
+pub(super) async fn release(
+    config: &Config,
+    reason: ReasonArg,
+    which: &Which,
+    json: bool,
+) -> Result<ExitCode> {
+    let Reach::Running(client) = reach(config).await? else {
+        return Err(nobody_runs());
+    };
+    let wish = wish(reason, which);
+    let mut granted: Granted = client.post("pending/release", &wish).await?;
+    while granted.more {
+        let next: Granted = client.post("pending/release", &wish).await?;
+        granted.records += next.records;
+        granted.more = next.more;
+    }
+    tell(&granted, json, |n| match n {
+        1 => "1 record is released: what came of it shows in `syncline pending list`".into(),
+        n => {
+            format!("{n} records are released: what came of them shows in `syncline pending list`")
+        }
+    })
+}
+
+/// Records that people deleted are made again.
+pub(super) async fn recreate(config: &Config, names: Vec<Name>, json: bool) -> Result<ExitCode> {
+    let Reach::Running(client) = reach(config).await? else {
+        return Err(nobody_runs());
+    };
+    let wish = Wish {
+        records: names,
+        ..Wish::default()
+    };
+    let granted: Granted = client.post("kept/recreate", &wish).await?;
+    tell(&granted, json, |n| match n {
+        1 => "1 record is made again: its row is read from the database".into(),
+        n => format!("{n} records are made again: their rows are read from the database"),
+    })
 }
 
 pub(super) async fn retry(
@@ -89,8 +132,8 @@ async fn discard_stored(
     reason: ReasonArg,
     which: &Which,
 ) -> Result<Granted> {
-    let (records, missing, more) = if which.all {
-        let (records, more) = shelf::all(store, reason.get()).await?;
+    let (records, missing, more) = if which.all() {
+        let (records, more) = shelf::all(store, &which.of.filter(reason)).await?;
         (records, Vec::new(), more)
     } else {
         let objects = shelf::objects(config);
@@ -114,9 +157,18 @@ async fn discard_stored(
 
 /// Asks on the terminal; without one the answer is no.
 fn agreed(which: &Which, reason: ReasonArg) -> Result<bool> {
-    let what = match (which.all, reason.word()) {
-        (true, "") => "everything that is pending".to_owned(),
-        (true, reason) => format!("everything that is pending as {}", reason.replace('_', " ")),
+    let of = |what: String| match (&which.of.table, &which.of.code) {
+        (None, None) => what,
+        (Some(table), None) => format!("{what} for {table}"),
+        (None, Some(code)) => format!("{what} with the code {code}"),
+        (Some(table), Some(code)) => format!("{what} for {table} with the code {code}"),
+    };
+    let what = match (which.all(), reason.word()) {
+        (true, "") => of("everything that is pending".to_owned()),
+        (true, reason) => of(format!(
+            "everything that is pending as {}",
+            reason.replace('_', " ")
+        )),
         (false, _) => {
             let names: Vec<String> = which.names().iter().map(ToString::to_string).collect();
             names.join(", ")

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use serde::Deserialize;
 use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
-use syncline::store::{ShelfQuery, SledStore, Store};
-use syncline::web::shelf::{self, Listed, Listing, PAGE, Shown};
+use syncline::mapping::RecordId;
+use syncline::store::{SledStore, Store};
+use syncline::web::shelf::{self, Filter, KeptListing, Listed, Listing, PAGE, Shown};
 
 use super::ReasonArg;
 use crate::reach::{Reach, reach};
 use crate::{exit, out, status};
 
 pub(super) struct Wanted {
+    pub(super) filter: Filter,
     pub(super) reason: ReasonArg,
     pub(super) limit: usize,
     pub(super) after: Option<String>,
@@ -27,41 +29,33 @@ struct Full {
     next: Option<String>,
 }
 
-fn query(reason: ReasonArg, after: Option<&str>, limit: usize) -> Result<ShelfQuery> {
+fn mark(after: Option<&str>) -> Result<Option<RecordId>> {
     let unreadable = || {
         Error::new(ErrorKind::Usage, "--after is not a mark")
             .remedy("give it as the last line of the list before says it")
     };
-    Ok(ShelfQuery {
-        reason: reason.get(),
-        after: match after {
-            Some(mark) => Some(shelf::unmark(mark).ok_or_else(unreadable)?),
-            None => None,
-        },
-        limit,
-    })
+    after
+        .map(|mark| shelf::unmark(mark).ok_or_else(unreadable))
+        .transpose()
 }
 
 pub(super) async fn list(config: &Config, wanted: Wanted) -> Result<ExitCode> {
     let reason = wanted.reason;
     let after = wanted.after.as_deref();
     let limit = wanted.limit.clamp(1, PAGE);
-    let query = query(reason, after, limit)?;
+    let begin = mark(after)?;
+    let filter = &wanted.filter;
     let listing = match reach(config).await? {
         Reach::Running(client) => {
             let limit = limit.to_string();
-            let asked = [
-                ("reason", reason.word()),
-                ("limit", &limit),
-                ("after", after.unwrap_or_default()),
-            ];
-            let given = if after.is_some() { 3 } else { 2 };
-            client
-                .get("pending", asked.get(..given).unwrap_or_default())
-                .await?
+            let mut asked = vec![("reason", reason.word()), ("limit", limit.as_str())];
+            asked.extend(filter.table.as_deref().map(|t| ("table", t)));
+            asked.extend(filter.code.as_deref().map(|c| ("code", c)));
+            asked.extend(after.map(|a| ("after", a)));
+            client.get("pending", &asked).await?
         }
         Reach::Stored(store) => {
-            let found = shelf::page(&*store, query).await;
+            let found = shelf::page(&*store, filter, begin, limit).await;
             store.close().await?;
             let (found, next) = found?;
             let pending = found.iter().map(shelf::listed).collect();
@@ -130,6 +124,54 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Records that people deleted in the CRM, and that stay so.
+pub(super) async fn kept(
+    config: &Config,
+    limit: usize,
+    after: Option<String>,
+    json: bool,
+) -> Result<ExitCode> {
+    let begin = mark(after.as_deref())?;
+    let listing = match reach(config).await? {
+        Reach::Running(client) => {
+            let limit = limit.to_string();
+            let mut asked = vec![("limit", limit.as_str())];
+            asked.extend(after.as_deref().map(|a| ("after", a)));
+            client.get("kept", &asked).await?
+        }
+        Reach::Stored(store) => {
+            let found = shelf::kept(&*store, &shelf::objects(config), begin, limit).await;
+            store.close().await?;
+            found?
+        }
+        Reach::Nothing => KeptListing::default(),
+    };
+    if json {
+        out::json(&listing)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if listing.kept.is_empty() {
+        out::text("No record is kept deleted.\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = out::table();
+    table.set_header(["object", "external id", "last change kept"]);
+    for kept in &listing.kept {
+        let id = printable(&kept.external_id);
+        table.add_row([kept.object.clone(), id, kept.position.clone()]);
+    }
+    let mut text = out::lines(table);
+    text.push('\n');
+    if let Some(next) = &listing.next {
+        text.push_str(&format!(
+            "\nmore: --after '{}'\n",
+            next.replace('\'', "'\\''")
+        ));
+    }
+    out::text(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) async fn export(config: &Config, reason: ReasonArg) -> Result<ExitCode> {
     match reach(config).await? {
         Reach::Running(client) => {
@@ -161,8 +203,12 @@ pub(super) async fn export(config: &Config, reason: ReasonArg) -> Result<ExitCod
 async fn export_stored(store: &SledStore, reason: ReasonArg) -> Result<()> {
     let mut after: Option<String> = None;
     loop {
-        let query = query(reason, after.as_deref(), PAGE)?;
-        let (found, next) = shelf::page(store, query).await?;
+        let filter = Filter {
+            reason: reason.get(),
+            ..Filter::default()
+        };
+        let begin = mark(after.as_deref())?;
+        let (found, next) = shelf::page(store, &filter, begin, PAGE).await?;
         for pending in &found {
             out::json_line(&shelf::shown(pending))?;
         }

@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::planning::Reason;
 use syncline::web::report::word;
-use syncline::web::shelf::Name;
+use syncline::web::shelf::{Filter, Name};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::logging;
@@ -24,6 +24,7 @@ Example:
   syncline pending show Contact 4711
   syncline pending retry Contact 4711
   syncline pending discard --all --reason dead_letter
+  syncline pending release --table public.customer --code brake_deletes
 
 A record is named by its CRM object and external id, as `list` shows them.
 `syncline dead-letters …` is short for `syncline pending … --reason dead_letter`.")]
@@ -54,7 +55,9 @@ impl From<DeadLetters> for Args {
             | Command::Show { reason, .. }
             | Command::Retry { reason, .. }
             | Command::Discard { reason, .. }
+            | Command::Release { reason, .. }
             | Command::Export { reason, .. } => reason,
+            Command::Kept { .. } | Command::Recreate { .. } => return Args { command },
         };
         reason.reason = Some(ReasonWord::DeadLetter);
         Args { command }
@@ -101,7 +104,7 @@ impl ReasonArg {
 #[derive(ClapArgs)]
 struct Which {
     /// The CRM object, such as Contact
-    #[arg(required_unless_present = "all", requires = "external_ids")]
+    #[arg(required_unless_present_any = ["all", "table", "code"], requires = "external_ids")]
     object: Option<String>,
     /// External ids of its records
     #[arg(value_name = "EXTERNAL-ID")]
@@ -109,9 +112,36 @@ struct Which {
     /// All that are pending (for the reason, if one is given)
     #[arg(long, conflicts_with_all = ["object", "external_ids"])]
     all: bool,
+    #[command(flatten)]
+    of: Of,
+}
+
+/// Which of all.
+#[derive(ClapArgs, Clone, Default)]
+struct Of {
+    /// Only those of this table, as in public.customer
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["object", "external_ids"])]
+    table: Option<String>,
+    /// Only those with this code, such as brake_deletes
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["object", "external_ids"])]
+    code: Option<String>,
+}
+
+impl Of {
+    fn filter(&self, reason: ReasonArg) -> Filter {
+        Filter {
+            reason: reason.get(),
+            table: self.table.clone(),
+            code: self.code.clone(),
+        }
+    }
 }
 
 impl Which {
+    fn all(&self) -> bool {
+        self.object.is_none()
+    }
+
     fn names(&self) -> Vec<Name> {
         let Some(object) = &self.object else {
             return Vec::new();
@@ -133,6 +163,12 @@ enum Command {
         config: ConfigArgs,
         #[command(flatten)]
         reason: ReasonArg,
+        /// Only those of this table, as in public.customer
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// Only those with this code, such as brake_deletes
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
         /// At most so many; the last line says how to go on
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
@@ -187,6 +223,45 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Let go what is held: by a brake, or for a person (needs a running process)
+    Release {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        reason: ReasonArg,
+        #[command(flatten)]
+        which: Which,
+        /// As JSON: {"records": n, "missing": […], "more": bool}
+        #[arg(long)]
+        json: bool,
+    },
+    /// List records that people deleted in the CRM and that stay so (on_crm_delete = "keep_deleted")
+    Kept {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// At most so many; the last line says how to go on
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// Go on after this mark, as the last list said
+        #[arg(long, value_name = "MARK")]
+        after: Option<String>,
+        /// As JSON: {"kept": […], "next": mark or null}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make such records again, from their rows (needs a running process)
+    Recreate {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The CRM object, such as Contact
+        object: String,
+        /// External ids of its records
+        #[arg(value_name = "EXTERNAL-ID", required = true)]
+        external_ids: Vec<String>,
+        /// As JSON: {"records": n, "missing": […], "more": bool}
+        #[arg(long)]
+        json: bool,
+    },
     /// Write all of them with their values, one JSON object a line
     Export {
         #[command(flatten)]
@@ -202,6 +277,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::List {
             config,
             reason,
+            table,
+            code,
             limit,
             after,
             json,
@@ -209,6 +286,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         } => {
             let config = config.load()?.config;
             let wanted = list::Wanted {
+                filter: Of { table, code }.filter(reason),
                 reason,
                 limit,
                 after,
@@ -249,6 +327,37 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         } => {
             let config = config.load()?.config;
             act::discard(&config, reason, &which, yes, json).await
+        }
+        Command::Release {
+            config,
+            reason,
+            which,
+            json,
+        } => {
+            let config = config.load()?.config;
+            act::release(&config, reason, &which, json).await
+        }
+        Command::Kept {
+            config,
+            limit,
+            after,
+            json,
+        } => {
+            let config = config.load()?.config;
+            list::kept(&config, limit, after, json).await
+        }
+        Command::Recreate {
+            config,
+            object,
+            external_ids,
+            json,
+        } => {
+            let config = config.load()?.config;
+            let names = external_ids.into_iter().map(|external_id| Name {
+                object: object.clone(),
+                external_id,
+            });
+            act::recreate(&config, names.collect(), json).await
         }
         Command::Export { config, reason } => {
             let config = config.load()?.config;

@@ -135,7 +135,9 @@ fn null_rules_are_settled_once() {
     );
     assert_eq!(null("employees"), NullAction::Clear);
     assert_eq!(null("name"), NullAction::Refuse);
-    assert!(matches!(&company.target.removal, Removal::Archive(set) if set.len() == 1));
+    assert!(
+        matches!(&company.target.removal, Removal::Archive { set, restore } if set.len() == 1 && restore.is_empty())
+    );
 }
 
 #[test]

@@ -52,6 +52,38 @@ fn every_mistake_has_its_finding() {
             (Problem, "columns.mood.otherwise", "restricted list", ""),
         ),
         (
+            "a date that should be cut",
+            |c| {
+                with(
+                    c,
+                    "born",
+                    "text",
+                    "field = 'Birthdate', on_invalid = 'truncate'",
+                )
+            },
+            (
+                Problem,
+                "columns.born",
+                "Birthdate holds no text that could be cut",
+                "clear",
+            ),
+        ),
+        (
+            "a required field that should be emptied",
+            |c| {
+                c.replace(
+                    "columns.last_name = \"LastName\"",
+                    "columns.last_name = { field = \"LastName\", on_invalid = \"clear\" }",
+                )
+            },
+            (
+                Problem,
+                "columns.last_name",
+                "LastName cannot be emptied",
+                "reject",
+            ),
+        ),
+        (
             "a value of the wrong type",
             |c| {
                 with(

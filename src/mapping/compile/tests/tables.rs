@@ -259,13 +259,81 @@ fn every_mistake_has_its_finding() {
             ),
         ),
         (
-            "hard delete",
-            |c| c.replace("on_delete = \"delete\"", "on_delete = \"hard_delete\""),
+            "no right to delete for good",
+            |c| {
+                c.replace("on_delete = \"delete\"", "on_delete = \"hard_delete\"");
+                c.crm.get_mut("Contact").unwrap().deletable = false;
+            },
             (
                 Problem,
                 "on_delete",
-                "later release",
-                "on_delete = \"delete\"",
+                "may not delete records of Contact",
+                "ignore",
+            ),
+        ),
+        (
+            "a template that means nothing",
+            |c| c.replace("{ Active__c = false }", "{ Vat_Number__c = \"{now}\" }"),
+            (
+                Problem,
+                "on_delete.set.Vat_Number__c",
+                "{now} stands for nothing",
+                "{commit_time}, {lsn}",
+            ),
+        ),
+        (
+            "an old value that is not sent",
+            |c| {
+                c.replace(
+                    "{ Active__c = false }",
+                    "{ Vat_Number__c = \"{old.name}\" }",
+                )
+            },
+            (
+                Problem,
+                "on_delete.set.Vat_Number__c",
+                "does not come with the old row's name",
+                "ALTER TABLE public.company REPLICA IDENTITY FULL;",
+            ),
+        ),
+        (
+            "an old value of no column",
+            |c| c.replace("{ Active__c = false }", "{ Vat_Number__c = \"{old.nme}\" }"),
+            (
+                Problem,
+                "on_delete.set.Vat_Number__c",
+                "has no column nme",
+                "correct the name",
+            ),
+        ),
+        (
+            "a time for a number",
+            |c| {
+                c.replace(
+                    "{ Active__c = false }",
+                    "{ NumberOfEmployees = \"{commit_time}\" }",
+                )
+            },
+            (
+                Problem,
+                "on_delete.set.NumberOfEmployees",
+                "cannot take it",
+                "right type",
+            ),
+        ),
+        (
+            "a needless restore",
+            |c| {
+                c.replace(
+                    "{ set = { Active__c = false } }",
+                    "{ set = { Active__c = false }, restore = { Active__c = true } }",
+                );
+            },
+            (
+                Problem,
+                "on_delete.restore.Active__c",
+                "fills Active__c when the row comes back",
+                "take this line away",
             ),
         ),
         (
@@ -280,12 +348,16 @@ fn every_mistake_has_its_finding() {
         ),
         (
             "nothing sets back",
-            |c| c.replace("constants = { Active__c = true }\n", ""),
+            |c| {
+                c.replace("constants = { Active__c = true }\n", "");
+                c.field("Account", "Active__c").kind = FieldKind::Text;
+                c.replace("{ Active__c = false }", "{ Active__c = \"no\" }");
+            },
             (
                 Warning,
                 "on_delete.set.Active__c",
                 "nothing sets Active__c back",
-                "constants.Active__c",
+                "restore = { Active__c",
             ),
         ),
         (

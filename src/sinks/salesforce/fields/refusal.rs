@@ -22,9 +22,11 @@ pub(super) enum Step {
 /// made again, or delivery stops for want of a session.
 pub(super) fn passes(fault: Fault) -> Result<Fault, Fault> {
     match fault.class {
-        Class::Service | Class::Unknown | Class::RecordTransient | Class::Authentication => {
-            Err(fault)
-        }
+        Class::Service
+        | Class::Unknown
+        | Class::RecordTransient
+        | Class::Locked
+        | Class::Authentication => Err(fault),
         _ => Ok(fault),
     }
 }
