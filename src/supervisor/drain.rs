@@ -2,7 +2,7 @@
 //!
 //! A round goes once over the shelf, object by object: first what writes, those objects before others
 //! that these refer to; then what removes, the other way round. It goes on where it stopped, so that a
-//! shelf of any size is read once a round, and at most [`MOST_DUE`] records at a time are kept in
+//! shelf of any size is read once a round, and a bounded number of records at a time are kept in
 //! memory. What has a high priority does not wait for a round: those records are known one by one
 //! ([`Crew::urgent`]).
 

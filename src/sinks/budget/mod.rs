@@ -20,7 +20,7 @@
 //!   was noticed falls out of the 24 hours; what was used before we came falls out of the forecast as
 //!   if it had been made evenly, and out of the account when an answer says so, or after a day.
 //! - It gets worse at once and better with a margin, so that it does not flap.
-//! - No request is made once [`MARGIN`] is left above the floor, as far as can be known: others may use
+//! - No request is made once a small margin is left above the floor, as far as can be known: others may use
 //!   it up between two answers. Starting takes a few requests in any case.
 
 mod account;

@@ -13,7 +13,7 @@ use crate::planning::CrmId;
 use crate::sinks::{CrmRecord, Outcome};
 
 impl Delivery {
-    /// The named objects as our user sees them; see [`Sink::describe`].
+    /// The named objects as our user sees them; see [`Sink::describe`](crate::sinks::Sink::describe).
     ///
     /// # Errors
     /// Any fault that repeating does not heal.
@@ -24,7 +24,7 @@ impl Delivery {
         self.persist(|| self.sink.describe(objects)).await
     }
 
-    /// Makes fields that the CRM lacks; see [`Sink::create_fields`]. The faults inside are of class
+    /// Makes fields that the CRM lacks; see [`Sink::create_fields`](crate::sinks::Sink::create_fields). The faults inside are of class
     /// [`Class::Configuration`] and concern their fields alone.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Delivery {
         }
     }
 
-    /// The records with these external ids; see [`Sink::read`]. Asks for fewer at a time where the
+    /// The records with these external ids; see [`Sink::read`](crate::sinks::Sink::read). Asks for fewer at a time where the
     /// CRM wants that.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Delivery {
         Ok(records)
     }
 
-    /// Takes records out of the recycle bin; see [`Sink::undelete`].
+    /// Takes records out of the recycle bin; see [`Sink::undelete`](crate::sinks::Sink::undelete).
     ///
     /// # Errors
     /// Any fault that repeating does not heal.
