@@ -400,10 +400,12 @@ async fn backfill(handle: &start::Handle) {
         let snapshot = handle.status.snapshot();
         let of = snapshot.backfills.into_iter().find(|p| p.table == TABLE);
         match of {
-            Some(of) if of.job.is_none() && of.queued.is_empty() => match of.last {
-                Some(last) => break last,
-                None => continue,
-            },
+            Some(of) if of.job.is_none() && of.queued.is_empty() => {
+                match of.ended.into_iter().next() {
+                    Some(last) => break last,
+                    None => continue,
+                }
+            }
             _ => continue,
         }
     };

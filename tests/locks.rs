@@ -27,6 +27,7 @@ use syncline::sinks::salesforce::Salesforce;
 use syncline::sinks::{BoxFuture, CrmRecord, Delivery, Limits, Outcome, Settings, Sink, Usage};
 use syncline::store::{Memory, Store};
 use syncline::supervisor::brakes::Guard;
+use syncline::supervisor::bulk::{Journal, OldJobs};
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::settle::{Delivered, Extent, Fate};
 
@@ -241,8 +242,12 @@ async fn run(grouped: bool, wait_ms: u64, windows: usize) -> Seen {
         guard: Arc::new(guard.unwrap()),
         delivery: Arc::new(Delivery::new(sink, settings, 5)),
         objects: Arc::new(Objects::default()),
+        old_jobs: OldJobs::default(),
     };
-    let send = async |entries: Vec<Entry>| crew.send(plan(entries), Extent::default()).await;
+    let send = async |entries: Vec<Entry>| {
+        crew.send(plan(entries), Extent::default(), Journal::default())
+            .await
+    };
     let accounts = accounts();
     let parents = (0..PARENTS).map(|parent| {
         let name = vec![set(0, FieldValue::Text("P".into()))];

@@ -206,7 +206,7 @@ impl Sidecar {
             extent,
             plan,
             fates,
-            lost: Vec::new(),
+            ..Delivered::default()
         };
         let settled = settle(delivered, self.progress, objects, Timestamp(0));
         self.keep(settled.settlement);

@@ -12,8 +12,8 @@ use syncline::change::{Lsn, Verdict};
 use syncline::fault::ErrorKind;
 use syncline::mapping::{Key, RecordId};
 use syncline::store::{
-    self, Intent, Memory, Options, Pending, Progress, Reason, Settlement, ShelfQuery, SledStore,
-    Store,
+    self, BulkJob, BulkPage, Intent, Memory, Options, Pending, Progress, Reason, Settlement,
+    ShelfQuery, SledStore, Store,
 };
 
 type AnyStore = Arc<dyn Store>;
@@ -61,6 +61,7 @@ promises!(
     children_are_found_by_their_parent,
     pending_operations_may_be_large,
     an_intent_names_thousands_of_records,
+    bulk_jobs_stay_until_they_have_ended,
     verdicts_add_up,
     the_latest_schema_of_each_table,
     the_schema_history_is_told_from_its_beginning,
@@ -541,6 +542,36 @@ async fn an_intent_names_thousands_of_records(store: AnyStore) {
     }
     store.settle(settlement(5)).await.unwrap();
     assert_eq!(store.recover().await.unwrap().intent, None);
+}
+
+async fn bulk_jobs_stay_until_they_have_ended(store: AnyStore) {
+    bound(&store).await;
+    assert_eq!(store.bulk_jobs().await.unwrap(), []);
+    let job = |id: &str| BulkJob {
+        id: id.into(),
+        object: "Account".into(),
+        action: "upsert".into(),
+        until: at(100, 7),
+        page: Some(BulkPage {
+            table: "public.company".into(),
+            rows: 20_000,
+        }),
+        stage: 1,
+        records: 19_999,
+        hash: u128::MAX - 3,
+        ..BulkJob::default()
+    };
+    let mut put = settlement(1);
+    put.jobs = vec![job("750b"), job("750a")];
+    store.settle(put).await.unwrap();
+    // What says nothing of them leaves them where they are.
+    store.settle(settlement(2)).await.unwrap();
+    assert_eq!(store.bulk_jobs().await.unwrap(), [job("750a"), job("750b")]);
+    let mut next = settlement(3);
+    next.jobs = vec![job("750c")];
+    next.jobs_ended = vec!["750a".into(), "never heard of".into()];
+    store.settle(next).await.unwrap();
+    assert_eq!(store.bulk_jobs().await.unwrap(), [job("750b"), job("750c")]);
 }
 
 async fn verdicts_add_up(store: AnyStore) {

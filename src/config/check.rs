@@ -18,6 +18,9 @@ const ON_DELETE: &str = "say what a deleted row does to its record: \
     { set = { Active__c = false } } (these fields mark it), \
     or \"ignore\" (nothing, counted)";
 
+/// Bytes of a bulk job, before they are packed.
+const MAX_BULK: u64 = 100 << 20;
+
 pub(super) fn check(layers: &mut Layers) {
     let tree = layers.tree.clone();
     for (section, value) in &tree {
@@ -388,6 +391,17 @@ fn together(layers: &mut Layers, tree: &Table) {
                 format!("{section}.{one} and {key} are both given: one of them"),
             );
         }
+    }
+    let bytes = match get("bulk", "max_bytes") {
+        Some(Value::Integer(n)) => u64::try_from(*n).ok(),
+        Some(Value::String(s)) => units::size(s),
+        _ => None,
+    };
+    if bytes.is_some_and(|bytes| bytes > MAX_BULK) {
+        layers.mistake(
+            "bulk.max_bytes",
+            "bulk.max_bytes is at most \"100MiB\": Salesforce takes no larger job",
+        );
     }
     if let Some(Value::String(slot)) = get("source", "slot") {
         let good = (1..=63).contains(&slot.len())

@@ -43,6 +43,9 @@ pub struct Config {
     /// How existing rows are read.
     #[serde(default)]
     pub backfill: Backfill,
+    /// When the CRM's bulk jobs are used.
+    #[serde(default)]
+    pub bulk: Bulk,
     /// How often the schemas of both sides are looked at.
     #[serde(default)]
     pub watch: Watch,
@@ -696,6 +699,7 @@ fn key_separator() -> String {
 }
 
 mod budget;
+mod bulk;
 mod check;
 mod glob;
 mod load;
@@ -709,6 +713,7 @@ mod tests;
 mod units;
 
 pub use budget::{Budget, Portion, Priority};
+pub use bulk::{Bulk, BulkMode};
 pub use glob::matches;
 pub use load::{Loaded, Origin};
 pub use nearest::nearest;

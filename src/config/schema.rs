@@ -127,6 +127,9 @@ pub(super) const KEYS: &[KeyInfo] = &[
         Shape::Count(0, 1_000_000_000),
     ),
     key("backfill", "page_rows", Shape::Count(1, 100_000)),
+    key("bulk", "mode", Shape::Choice(&["auto", "never", "always"])),
+    key("bulk", "min_rows", Shape::Count(1, 1_000_000)),
+    key("bulk", "max_bytes", Shape::Size),
     key("watch", "catalog", Shape::Span),
     key("watch", "crm", Shape::Span),
     key("brake", "deletes", Shape::CountOrShare),
@@ -161,13 +164,14 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 12] = [
+pub(super) const SECTIONS: [&str; 13] = [
     "source",
     "state",
     "destination",
     "delivery",
     "budget",
     "backfill",
+    "bulk",
     "watch",
     "brake",
     "admin",

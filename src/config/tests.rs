@@ -316,6 +316,14 @@ fn mistakes_are_told_with_their_place() {
             "F:8: routing.rules[2] can never match: rule 1 before it takes every column that it would",
         ),
         (
+            format!("{SMALL}[bulk]\nmode = \"sometimes\"\n"),
+            "F:6: bulk.mode is one of \"auto\", \"never\", \"always\", not \"sometimes\"",
+        ),
+        (
+            format!("{SMALL}[bulk]\nmax_bytes = \"1GiB\"\n"),
+            "F:6: bulk.max_bytes is at most \"100MiB\"",
+        ),
+        (
             format!("{SMALL}[delivery]\nmax_rows = 0\n"),
             "F:6: delivery.max_rows takes a whole number from 1 to 1000000",
         ),

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::entry::{Course, Entry};
 use super::locks::{Locks, Lookups};
-use super::pack::{Piece, pack};
+use super::pack::{Piece, line_up, pack};
 use crate::mapping::{Action, Assignment, FieldValue, Fields, Key, Target};
 
 /// The CRM's own id of a record.
@@ -105,6 +105,26 @@ pub struct Cut {
 /// Cuts the entries of one stage into batches. Records that lock a record in common travel together
 /// as far as they fit, but never at the price of another request.
 pub fn cut(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
+    let bytes = room.bytes.saturating_sub(ENVELOPE);
+    let parted = |pieces: &[Piece]| pack(pieces, room.records, bytes);
+    cut_by(entries, stage, room, Write::size, parted)
+}
+
+/// Cuts the entries of one stage into what goes by jobs. `room.records`: those that the CRM writes
+/// together; it works off such parts of a job at once, so records that lock one in common stand side by
+/// side, whatever the order of their changes.
+pub fn cut_for_jobs(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
+    let parted = |pieces: &[Piece]| line_up(pieces, room.records, room.bytes);
+    cut_by(entries, stage, room, |write, _| write.values(), parted)
+}
+
+fn cut_by(
+    entries: &[Entry],
+    stage: &[usize],
+    room: &Room<'_>,
+    size: impl Fn(&Write, &Target) -> usize,
+    parted: impl Fn(&[Piece]) -> Vec<Vec<usize>>,
+) -> Vec<Cut> {
     struct Kind {
         target: Arc<Target>,
         action: BatchAction,
@@ -142,7 +162,7 @@ pub fn cut(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
         };
         let write = entry.write(fields);
         kind.pieces.push(Piece {
-            bytes: write.size(target),
+            bytes: size(&write, target),
             locks: kind.lookups.of_entry(entry),
         });
         kind.places.push(index);
@@ -150,11 +170,7 @@ pub fn cut(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
     }
     let mut cuts = Vec::new();
     for mut kind in kinds {
-        for members in pack(
-            &kind.pieces,
-            room.records,
-            room.bytes.saturating_sub(ENVELOPE),
-        ) {
+        for members in parted(&kind.pieces) {
             let locks = members.iter().filter_map(|m| kind.pieces.get(*m));
             let locks = locks
                 .flat_map(|piece| piece.locks.iter().copied())
@@ -211,6 +227,16 @@ impl Write {
             2 + text(&field.name) + nested + value
         });
         own + ids + fields.sum::<usize>()
+    }
+
+    /// Bytes of its ids and values, and of what parts them.
+    fn values(&self) -> usize {
+        let fields = self.fields.iter().map(|f| match &f.assignment {
+            Assignment::Set(value) => 1 + value.size(),
+            Assignment::Clear => 5,
+        });
+        let id = self.crm_id.as_ref().map_or(0, |id| id.len());
+        self.key.len() + id + fields.sum::<usize>()
     }
 }
 

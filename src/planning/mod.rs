@@ -48,7 +48,7 @@ mod waits;
 mod waits_tests;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut};
+pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut, cut_for_jobs};
 pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
 pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
 pub use entry::{Course, Entry, Plan, Sent, States, is_drift, parents, passes};

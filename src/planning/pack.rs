@@ -95,6 +95,27 @@ pub(super) fn pack(pieces: &[Piece], records: usize, bytes: usize) -> Vec<Vec<us
     bins.into_iter().map(|bin| bin.members).collect()
 }
 
+/// Lines the pieces up with families side by side, and cuts the line where it gets too long.
+pub(super) fn line_up(pieces: &[Piece], records: usize, bytes: usize) -> Vec<Vec<usize>> {
+    let mut lines: Vec<Bin> = Vec::new();
+    let most = Size {
+        records: usize::MAX,
+        bytes,
+    };
+    for member in families(pieces, records.max(1)).into_iter().flatten() {
+        let size = pieces.get(member).map_or(0, |p| p.bytes);
+        match lines.last_mut().filter(|line| line.takes(1, size, most)) {
+            Some(line) => line.put(member, size),
+            None => {
+                let mut line = Bin::default();
+                line.put(member, size);
+                lines.push(line);
+            }
+        }
+    }
+    lines.into_iter().map(|line| line.members).collect()
+}
+
 /// A family that fits nowhere whole: into requests of its own, and its rest into what room is left,
 /// the largest room first.
 fn split(
@@ -273,6 +294,23 @@ mod tests {
         let children = pieces((0..400).map(|i| vec![i + 10_000, i % 8, 99]));
         let packed = pack(&children, 100, 100_000);
         assert_eq!(packed.len(), 4);
+    }
+
+    #[test]
+    fn families_stand_side_by_side_in_a_job() {
+        let lines = line_up(&pieces([7, 1, 2, 1, 2, 1].map(|p| vec![p])), 200, 1000);
+        assert_eq!(lines, [vec![1, 3, 5, 2, 4, 0]]);
+        let lines = line_up(&pieces([7, 1, 2, 1, 2, 1].map(|p| vec![p])), 200, 40);
+        assert_eq!(lines, [vec![1, 3, 5, 2], vec![4, 0]]);
+        // One that is larger than what is written together is parted by parents.
+        let all = (0..8).collect();
+        let children = (1..400).map(|i| vec![i + 10_000, i % 8]).chain([all]);
+        let lines = line_up(&pieces(children), 100, 100_000);
+        let parent = |member: &usize| (member + 1) % 8;
+        let line: Vec<usize> = lines[0].iter().filter(|m| **m < 399).map(parent).collect();
+        let changes = line.windows(2).filter(|w| w[0] != w[1]).count();
+        assert_eq!((lines.len(), line.len(), changes), (1, 399, 7));
+        assert_eq!(line_up(&[], 200, 40), Vec::<Vec<usize>>::new());
     }
 
     #[test]

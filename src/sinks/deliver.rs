@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::breaker::{Breaker, BreakerState, Pass};
 use super::budget::Budget;
+use super::bulk::{self, Jobs};
 use super::gate::{Door, Gate, PaceReport, Place};
 use super::limiter::Limiter;
 use super::pace::Came;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub lock_backoff: Backoff,
     /// Failures of the CRM in a row that open the circuit breaker.
     pub breaker_threshold: u32,
+    /// When to use jobs.
+    pub bulk: bulk::Settings,
 }
 
 impl Default for Settings {
@@ -81,6 +84,7 @@ impl Default for Settings {
                 cap: Duration::from_secs(5),
             },
             breaker_threshold: 5,
+            bulk: bulk::Settings::default(),
         }
     }
 }
@@ -118,15 +122,20 @@ pub struct Health {
 
 /// Delivers to one CRM. Shared by all who write to it.
 pub struct Delivery {
-    sink: Arc<dyn Sink>,
+    pub(super) sink: Arc<dyn Sink>,
+    /// Requests that may be under way at once.
+    pub(super) lanes: usize,
+    /// Requests a second; 0 for no limit.
+    pub(super) per_second: u32,
+    pub(super) jobs: Jobs,
     tries: Tries,
     backoff: Backoff,
     lock_backoff: Backoff,
-    gate: Gate,
+    pub(super) gate: Gate,
     permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
-    random: Mutex<SmallRng>,
+    pub(super) random: Mutex<SmallRng>,
     attempts: AtomicU64,
     retries: AtomicU64,
     /// Writes that the CRM answered record by record.
@@ -148,6 +157,9 @@ impl Delivery {
         Delivery {
             gate: Gate::new(Budget::usual(), sink.limits().records, settings.concurrency),
             sink,
+            lanes: settings.concurrency.max(1),
+            per_second: settings.requests_per_second,
+            jobs: Jobs::new(settings.bulk),
             tries: Tries {
                 record: settings.record_tries.max(1),
                 lock: settings.lock_tries.max(1),
@@ -264,6 +276,10 @@ impl Delivery {
             let (answer, took) = self.attempted(entered, self.sink.write(&part.batch)).await;
             place.came(part.places.len(), judge(&door, &answer, took));
             drop(place);
+            // How long full requests take decides whether jobs are worth it.
+            if answer.is_ok() && part.places.len() * 2 > self.limits().records {
+                self.jobs.measured.request(took);
+            }
             let next = match answer {
                 Ok(results) if results.len() == part.places.len() => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -328,7 +344,10 @@ impl Delivery {
 
     /// One attempt, when the breaker, the limiter and the number of requests under way allow it, and
     /// how long it took.
-    async fn attempt<T, F>(&self, call: impl FnOnce() -> F) -> (Result<T, Fault>, Duration)
+    pub(super) async fn attempt<T, F>(
+        &self,
+        call: impl FnOnce() -> F,
+    ) -> (Result<T, Fault>, Duration)
     where
         F: Future<Output = Result<T, Fault>>,
     {
@@ -416,7 +435,8 @@ impl Delivery {
         (base + self.lock_backoff.delay(failures, &mut *random)).min(cap)
     }
 
-    fn delay(&self, failures: u32) -> Duration {
+    /// The pause after so many failures in a row, from 1.
+    pub fn delay(&self, failures: u32) -> Duration {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         self.backoff.delay(failures, &mut *random)
     }

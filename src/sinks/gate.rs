@@ -138,6 +138,14 @@ impl Gate {
         Arc::clone(door.or_insert_with(|| Arc::new(Door::new(self.records, self.requests))))
     }
 
+    /// Records that a request may have now, and requests that may be under way at once; `None` if there
+    /// was none yet.
+    pub(super) fn now(&self, object: &str, action: BatchAction) -> Option<(usize, usize)> {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let door = doors.get(&(object.into(), word(action)))?.lock();
+        Some((door.pace.records(), door.pace.requests()))
+    }
+
     /// How the requests of each door go.
     pub(super) fn paces(&self) -> Vec<PaceReport> {
         let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,6 +17,7 @@
 
 mod breaker;
 pub mod budget;
+pub mod bulk;
 mod deliver;
 mod discard;
 mod gate;
@@ -147,6 +148,11 @@ pub trait Sink: Send + Sync + 'static {
     /// The cheapest request: whether the CRM answers, and what it says of its limit.
     fn look(&self) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// Its jobs, if it takes any.
+    fn bulk(&self) -> Option<&dyn bulk::Bulk> {
+        None
     }
 
     /// Whether the CRM locks records of this object while records that refer to them are written, so

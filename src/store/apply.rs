@@ -62,6 +62,7 @@ pub(super) fn settle<R: Rows>(rows: &R, settlement: &Settlement) -> Result<Chang
         let old = old.as_ref().map(AsRef::as_ref);
         changes.put(keys::SPENT.into(), to_value(spent), old)?;
     }
+    super::bulk::change(rows, settlement, &mut changes)?;
     let mut latest = None;
     for version in &settlement.schemas {
         let key = keys::schema(version.table.oid, version.from);

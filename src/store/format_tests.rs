@@ -269,6 +269,7 @@ proptest! {
         let _ = from_value::<SchemaVersion>(&bytes);
         let _ = from_value::<Intent>(&bytes);
         let _ = from_value::<Identity>(&bytes);
+        let _ = from_value::<BulkJob>(&bytes);
         let _ = from_value::<(String, i64)>(&bytes);
         let _ = read_page(&bytes);
     }
@@ -351,4 +352,23 @@ fn the_format_has_not_changed() {
     expected.extend([1, 4, 1, b'c', 25, 4, b't', b'e', b'x', b't', 1, 0]);
     expected.extend([1, 2]);
     assert_eq!(to_value(&version), expected);
+    let job = BulkJob {
+        id: "j".into(),
+        object: "O".into(),
+        action: "a".into(),
+        until: intent.until,
+        page: Some(BulkPage {
+            table: "t".into(),
+            rows: 300,
+        }),
+        stage: 1,
+        records: 2,
+        hash: 3,
+        since: Timestamp(-1),
+    };
+    let mut expected = vec![1, 1, b'j', 1, b'O', 1, b'a', 0xAC, 0x02, 2];
+    expected.extend([1, 1, b't', 0xAC, 0x02, 1, 2, 3]);
+    expected.extend([0; 15]);
+    expected.push(1);
+    assert_eq!(to_value(&job), expected);
 }

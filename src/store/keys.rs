@@ -26,6 +26,7 @@ const VERDICT: u8 = b'v';
 const SCHEMA: u8 = b's';
 const CHUNK: u8 = b'k';
 const LOAD: u8 = b'b';
+const JOB: u8 = b'j';
 
 /// Records with a longer external id are named by its beginning and a hash of the whole; their full
 /// id is in the value.
@@ -54,6 +55,14 @@ pub(super) fn load(table: &str) -> RowKey {
 
 /// All of these.
 pub(super) const LOADS: &[u8] = &[LOAD];
+
+/// A bulk job that may be running in the CRM.
+pub(super) fn job(id: &str) -> RowKey {
+    concat(&[&[JOB], &short(id.as_bytes())])
+}
+
+/// All of these.
+pub(super) const JOBS: &[u8] = &[JOB];
 
 /// Ledger entries, for metrics.
 pub(super) const LEDGER_COUNT: &[u8] = b"cl";

@@ -18,8 +18,8 @@ pub struct Load {
     pub loaded: bool,
     /// Backfills; the first is the one that runs, the others follow it.
     pub jobs: Vec<Job>,
-    /// The backfill that ended last, with what became of its rows.
-    pub last: Option<Job>,
+    /// Backfills that ended, with what became of their rows: the last of each kind, the latest first.
+    pub ended: Vec<Job>,
 }
 
 /// Why rows are read.
@@ -90,6 +90,16 @@ impl Load {
     pub fn job(&self) -> Option<&Job> {
         self.jobs.first()
     }
+
+    /// The backfill that runs has ended. It takes the place of the one of its kind before it, and of no
+    /// other: a mend that follows at once does not hide what somebody waits for.
+    pub fn end_job(&mut self) {
+        if !self.jobs.is_empty() {
+            let job = self.jobs.remove(0);
+            self.ended.retain(|ended| ended.kind != job.kind);
+            self.ended.insert(0, job);
+        }
+    }
 }
 
 impl JobKind {
@@ -157,4 +167,48 @@ pub(super) fn loads<R: Rows>(rows: &R) -> Result<Vec<Load>> {
 /// The fields that a mapping has used: object and field.
 pub(super) fn fields<R: Rows>(rows: &R) -> Result<Vec<(String, String)>> {
     Ok(load(rows, keys::FIELDS, "the fields used")?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(kind: JobKind, since: i64) -> Job {
+        Job {
+            kind,
+            column: None,
+            filter: None,
+            after: None,
+            expected: 0,
+            rows: Rowcount::default(),
+            pages: 0,
+            since: Timestamp(since),
+        }
+    }
+
+    #[test]
+    fn a_job_that_ended_gives_way_to_its_own_kind_alone() {
+        let kinds = [
+            JobKind::FirstLoad,
+            JobKind::Column,
+            JobKind::Mend,
+            JobKind::Column,
+        ];
+        let mut load = Load {
+            jobs: (0..).zip(kinds).map(|(at, kind)| job(kind, at)).collect(),
+            ..Load::default()
+        };
+        for _ in 0..5 {
+            load.end_job();
+        }
+        let ended: Vec<_> = load.ended.iter().map(|j| (j.kind, j.since.0)).collect();
+        assert_eq!(
+            ended,
+            [
+                (JobKind::Column, 3),
+                (JobKind::Mend, 2),
+                (JobKind::FirstLoad, 0)
+            ]
+        );
+    }
 }

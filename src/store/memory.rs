@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::keys::RowKey;
 use super::rows::{Changes, Rows};
 use super::{
-    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered,
-    SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply,
-    ledger, load, shelf,
+    BulkJob, BulkJobs, Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress,
+    RecordState, Recovered, SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery,
+    Store, Verdicts, apply, bulk, ledger, load, shelf,
 };
 use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
@@ -293,6 +293,12 @@ impl Loads for Memory {
 
     fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, String)>>> {
         Box::pin(async { self.read(load::fields) })
+    }
+}
+
+impl BulkJobs for Memory {
+    fn bulk_jobs(&self) -> BoxFuture<'_, Result<Vec<BulkJob>>> {
+        Box::pin(async { self.read(bulk::jobs) })
     }
 }
 

@@ -32,6 +32,7 @@
 //! that somebody else moved the slot).
 
 mod apply;
+mod bulk;
 mod encoding;
 #[cfg(test)]
 mod format_tests;
@@ -59,6 +60,7 @@ use crate::sinks::budget::Account;
 
 pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
 pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use bulk::{BulkJob, BulkPage};
 pub use load::{Job, JobKind, Load, Rowcount};
 pub use memory::Memory;
 
@@ -125,6 +127,10 @@ pub struct Settlement {
     pub spent: Option<Account>,
     /// The intent that stands from now on. `None`: no window is about to be sent.
     pub intent: Option<Intent>,
+    /// Bulk jobs that may be running from now on.
+    pub jobs: Vec<BulkJob>,
+    /// Bulk jobs that have ended, and that nobody wants to hear of any more, by their ids.
+    pub jobs_ended: Vec<String>,
 }
 
 /// What is there when the process starts.
@@ -207,8 +213,16 @@ pub trait Loads {
     fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, String)>>>;
 }
 
+/// Bulk jobs that may be running in the CRM.
+pub trait BulkJobs {
+    /// All of them, in the order of their ids.
+    fn bulk_jobs(&self) -> BoxFuture<'_, Result<Vec<BulkJob>>>;
+}
+
 /// The whole store.
-pub trait Store: Checkpoints + Ledger + Shelf + Schemas + Loads + Send + Sync + 'static {
+pub trait Store:
+    Checkpoints + Ledger + Shelf + Schemas + Loads + BulkJobs + Send + Sync + 'static
+{
     /// Makes a settlement durable: all of it or nothing. After an error the store takes nothing
     /// more, and the process has to end.
     fn settle(&self, settlement: Settlement) -> BoxFuture<'_, Result<()>>;

@@ -80,7 +80,7 @@ stored_struct!(Load {
     oid,
     loaded,
     jobs,
-    last,
+    ended,
 });
 stored_struct!(Job {
     kind,

@@ -9,10 +9,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
+use super::backfill::large;
 use crate::capture::Reader;
 use crate::config::{Config, DestinationKind};
 use crate::mapping::Mapping;
+use crate::planning::BatchAction;
 use crate::sinks::Delivery;
+use crate::sinks::bulk::Way;
 use crate::store::{JobKind, Load};
 
 /// How long rows are counted before a first load: live changes wait for it.
@@ -43,7 +46,23 @@ pub struct Bounds {
     pub rows_per_second: u64,
     /// Requests that are left of the day's limit.
     pub calls_left: Option<u64>,
+    /// Bulk jobs, where they are used.
+    pub jobs: Option<JobBounds>,
 }
+
+/// What bounds a load that goes by bulk jobs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct JobBounds {
+    /// Least rows of a table that go by them.
+    pub from: u64,
+    /// Most rows in one.
+    pub rows: u64,
+    /// Calls that one costs, about.
+    pub calls: u64,
+}
+
+/// Calls that a bulk job costs: made, uploaded, started, looked at a few times, its results.
+const JOB_CALLS: u64 = 10;
 
 impl Bounds {
     /// Those in force.
@@ -56,6 +75,7 @@ impl Bounds {
                 DestinationKind::Discard => 0,
             },
             rows_per_second: config.backfill.rows_per_second,
+            jobs: JobBounds::now(config, delivery),
             calls_left: daily.map(|daily| daily.max.saturating_sub(daily.used)),
         }
     }
@@ -71,7 +91,13 @@ impl Bounds {
         let (mut rows, mut calls) = (0_u64, 0_u64);
         for table in tables {
             rows = rows.saturating_add(table);
-            calls = calls.saturating_add(table.div_ceil(records));
+            calls = calls.saturating_add(match self.jobs {
+                Some(jobs) if table >= jobs.from => {
+                    let jobs_of = table.div_ceil(jobs.rows.max(1));
+                    jobs_of.saturating_mul(jobs.calls)
+                }
+                _ => table.div_ceil(records),
+            });
         }
         let at = |amount: u64, rate: u64| match rate {
             0 => 0.0,
@@ -87,6 +113,25 @@ impl Bounds {
             }),
             seconds: requests.max(at(rows, self.rows_per_second)),
         }
+    }
+}
+
+impl JobBounds {
+    fn now(config: &Config, delivery: &Delivery) -> Option<Self> {
+        let large = large(config)?;
+        // What a job is worth depends on the number of rows alone, as far as anybody knows yet.
+        let mut from = delivery.jobs().min_rows().max(1);
+        while delivery.way("", BatchAction::Upsert, from) == Way::Requests {
+            from = from.saturating_mul(2);
+            if from > large.rows {
+                return None;
+            }
+        }
+        Some(JobBounds {
+            from: from as u64,
+            rows: large.rows as u64,
+            calls: JOB_CALLS,
+        })
     }
 }
 
@@ -249,6 +294,7 @@ mod tests {
         requests_per_second: 20,
         rows_per_second: 0,
         calls_left: Some(100_000),
+        jobs: None,
     };
 
     #[test]
@@ -294,6 +340,20 @@ mod tests {
     fn a_request_carries_one_object() {
         let cost = BOUNDS.total([1, 201, 0]);
         assert_eq!((cost.rows, cost.calls), (202, 3));
+    }
+
+    #[test]
+    fn a_large_table_goes_by_jobs() {
+        let jobs = Bounds {
+            jobs: Some(JobBounds {
+                from: 10_000,
+                rows: 50_000,
+                calls: 10,
+            }),
+            ..BOUNDS
+        };
+        let cost = jobs.total([1_000_000, 10_000, 9_999]);
+        assert_eq!(cost.calls, 200 + 10 + 50);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::apply::intent;
 use super::brakes::Guard;
+use super::bulk::{Journal, OldJobs};
 use super::lost::Lost;
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Error, ErrorKind, Fault, Result};
@@ -16,7 +17,7 @@ use crate::planning::{
 };
 use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
-use crate::store::{Progress, Settlement, ShelfQuery, Store};
+use crate::store::{BulkPage, Progress, Settlement, ShelfQuery, Store};
 
 /// What a flight works with.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Crew {
     pub objects: Arc<Objects>,
     /// Holds what is too much.
     pub guard: Arc<Guard>,
+    /// Bulk jobs of an earlier life.
+    pub old_jobs: OldJobs,
 }
 
 impl Crew {
@@ -41,7 +44,11 @@ impl Crew {
         shelf_in_use: bool,
         deferral: Deferral,
     ) -> Result<Delivered> {
-        let intent = window.page.as_ref().map(|_| intent(&window, progress));
+        let intent = intent(&window, progress);
+        let page = window.page.as_ref().map(|page| BulkPage {
+            table: page.table.to_string(),
+            rows: page.rows,
+        });
         let extent = Extent {
             until: window.until,
             checkpoint: window.checkpoint,
@@ -58,7 +65,7 @@ impl Crew {
         self.brake(&mut plan).await?;
         planning::ordered(&mut plan, &states, &self.objects);
         planning::defer(&mut plan, &states, &self.objects, &deferral);
-        if intent.is_some() {
+        if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
             // claims nothing of what is sent with the page.
@@ -67,13 +74,19 @@ impl Crew {
                 let doubt = Settlement {
                     progress,
                     ledger,
-                    intent,
+                    intent: Some(intent.clone()),
                     ..Settlement::default()
                 };
                 self.store.settle(doubt).await?;
             }
         }
-        self.send(plan, extent).await
+        let journal = Journal {
+            progress,
+            intent: Some(intent),
+            page,
+            ..Journal::default()
+        };
+        self.send(plan, extent, journal).await
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -89,8 +102,13 @@ impl Crew {
         }
     }
 
-    /// Sends a plan.
-    pub async fn send(&self, mut plan: Plan, extent: Extent) -> Result<Delivered> {
+    /// Sends a plan. `journal`: what is on disk of it.
+    pub async fn send(
+        &self,
+        mut plan: Plan,
+        extent: Extent,
+        mut journal: Journal,
+    ) -> Result<Delivered> {
         let mut fates: Vec<Fate> = Vec::new();
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
@@ -98,6 +116,13 @@ impl Crew {
         // A re-key that may have been sent is not given up, nor is what it may have to wait for.
         let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
         plan.clings = plan.again && plan.entries.iter().any(re_keys);
+        if self.old_jobs.are_left() && plan.entries.iter().any(Entry::is_sent) {
+            let ended = self.end_old_jobs();
+            match self.delivery.gate().unless_closed(ended).await {
+                Some(ended) => drop(ended?),
+                None => journal.left = true,
+            }
+        }
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -106,10 +131,24 @@ impl Crew {
                     None => ready.push(index),
                 }
             }
-            self.send_stage(&mut plan, &ready, &mut fates, &mut lost, &mut renewed)
+            let rest = self.by_jobs(&plan, &ready, &mut fates, &mut journal);
+            let rest = rest.await?;
+            if journal.left {
+                let doubt = plan.again;
+                for index in rest {
+                    set(
+                        &mut fates,
+                        index,
+                        Fate::Answered(Outcome::Deferred { doubt }),
+                    );
+                }
+                continue;
+            }
+            self.send_stage(&mut plan, &rest, &mut fates, &mut lost, &mut renewed)
                 .await?;
+            journal.stage += 1;
         }
-        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
+        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed, journal.left)
             .await?;
         let high = plan.entries.iter().zip(&fates).filter(|(entry, fate)| {
             let Course::Send(fields) = &entry.course else {
@@ -124,6 +163,7 @@ impl Crew {
             plan,
             fates,
             lost,
+            jobs: journal.ended,
         })
     }
 

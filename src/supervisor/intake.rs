@@ -28,6 +28,8 @@ pub struct Intake {
     bounds: Bounds,
     /// Operations that a window usually holds at most.
     rows: usize,
+    /// What the window may grow to instead, for now.
+    roomy: Option<Bounds>,
     /// By table oid, as last described.
     tables: HashMap<u32, Table>,
     frames: VecDeque<Frame>,
@@ -121,6 +123,7 @@ impl Intake {
             mapping,
             bounds,
             rows: bounds.rows,
+            roomy: None,
             tables: HashMap::new(),
             frames: VecDeque::new(),
             later: VecDeque::new(),
@@ -159,6 +162,22 @@ impl Intake {
     /// The window has to end here.
     pub fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// What the window may hold now.
+    fn bounds(&self) -> Bounds {
+        let Some(roomy) = self.roomy else {
+            return self.bounds;
+        };
+        Bounds {
+            rows: roomy.rows.max(self.bounds.rows),
+            bytes: roomy.bytes.max(self.bounds.bytes),
+        }
+    }
+
+    /// It has all that a window holds while none is under way.
+    pub fn would_be_full(&self, window: &Window) -> bool {
+        window.items.len() >= self.bounds.rows || window.bytes() >= self.bounds.bytes
     }
 
     /// The first window after a restart has not yet reached the place where it was cut.
@@ -293,7 +312,9 @@ impl Intake {
     }
 
     /// Works frames into the window until they are used up or the window has to end.
-    pub fn fill(&mut self, window: &mut Window) -> Result<()> {
+    /// `roomy`: the window may grow to this, as another one is under way.
+    pub fn fill(&mut self, window: &mut Window, roomy: Option<Bounds>) -> Result<()> {
+        self.roomy = roomy;
         while !self.full {
             if let Some(change) = self.later.pop_front() {
                 self.change(change, window)?;
@@ -515,7 +536,7 @@ impl Intake {
         let bounds = if self.replay.is_some() {
             None
         } else {
-            Some(self.bounds)
+            Some(self.bounds())
         };
         match window.push(item, bounds) {
             Pushed::Taken => self.took(position, time),

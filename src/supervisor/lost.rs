@@ -224,13 +224,15 @@ impl Crew {
         .await
     }
 
-    /// Tells a parent that is yet to come from one that a person deleted in the CRM.
+    /// Tells a parent that is yet to come from one that a person deleted in the CRM. `left`: nothing may
+    /// be written any more.
     pub(super) async fn missing_parents(
         &self,
         plan: &mut Plan,
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
         renewed: &[usize],
+        left: bool,
     ) -> Result<()> {
         let mut children: BTreeMap<RecordId, Vec<usize>> = BTreeMap::new();
         for (index, entry) in plan.entries.iter().enumerate() {
@@ -242,6 +244,12 @@ impl Crew {
             }
         }
         if children.is_empty() {
+            return Ok(());
+        }
+        if left {
+            for parent in children.keys() {
+                later(&children, parent, fates);
+            }
             return Ok(());
         }
         let parents: Vec<RecordId> = children.keys().cloned().collect();

@@ -2,7 +2,8 @@
 //!
 //! [`start`] puts them together; [`apply`] is the loop that never stops; [`intake`] turns frames into
 //! windows; [`flight`] plans a window and sends it, stage after stage; [`brakes`] hold what is too
-//! much of it; [`lost`] deals with records that a person deleted in the CRM; [`settle`] turns what became of
+//! much of it; [`bulk`] is the part of a stage that goes by bulk jobs; [`lost`] deals with records that a
+//! person deleted in the CRM; [`settle`] turns what became of
 //! it into one settlement, and is the only place where progress is made. [`backfill`] reads existing
 //! rows beside the stream; [`overlay`] knows which of them the stream has overtaken, [`rows`] makes them
 //! operations, [`cost`] says what they will cost. [`adapt`] makes new rules when a schema changes.
@@ -16,6 +17,7 @@ pub mod adapt;
 pub mod apply;
 pub mod backfill;
 pub mod brakes;
+pub mod bulk;
 pub mod command;
 pub mod contracts;
 pub mod cost;

@@ -53,6 +53,8 @@ pub struct Delivered {
     pub fates: Vec<Fate>,
     /// Other records that turned out to be gone in the CRM.
     pub lost: Vec<Lost>,
+    /// Bulk jobs that have ended, and are said all about here.
+    pub jobs: Vec<String>,
 }
 
 /// A settlement, and what follows from it.
@@ -90,6 +92,7 @@ pub fn settle(
         plan,
         fates,
         lost,
+        jobs,
     } = delivered;
     let mut desk = Desk {
         again: plan.again,
@@ -120,6 +123,7 @@ pub fn settle(
     for lost in lost {
         desk.lost(lost);
     }
+    desk.settled.settlement.jobs_ended = jobs;
     desk.settled.page = page.map(|page| {
         desk.rows.read = page.rows;
         desk.rows.overtaken += page.overtaken;

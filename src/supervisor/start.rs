@@ -15,6 +15,7 @@ use super::adapt::{Adapter, World};
 use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
 use super::brakes::Guard;
+use super::bulk::OldJobs;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -36,7 +37,7 @@ use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::Bounds;
 use crate::sinks::budget::Budget;
 use crate::sinks::salesforce::{Salesforce, advice};
-use crate::sinks::{Delivery, Discard, Settings, Sink};
+use crate::sinks::{Delivery, Discard, Settings, Sink, bulk};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
 
 /// Commands that may wait for the loop.
@@ -199,11 +200,16 @@ pub async fn run(
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
         guard: Arc::new(Guard::new(&config.brake, Clock::System, &*store).await?),
+        old_jobs: OldJobs::default(),
     };
     status.alarms(crew.guard.alarms());
     let pace = Pace {
         linger: config.delivery.linger.0,
         shelf_rows: bounds.rows,
+        roomy: backfill::large(&config).map(|large| Bounds {
+            rows: large.rows.max(bounds.rows),
+            bytes: large.bytes.max(bounds.bytes),
+        }),
         beside: true,
     };
     let loads = store.loads().await?;
@@ -393,7 +399,10 @@ pub fn connect(config: &Config) -> Result<Delivery> {
         DestinationKind::Salesforce => Arc::new(Salesforce::connect(&config.destination)?),
         DestinationKind::Discard => Arc::new(Discard),
     };
-    let mut settings = Settings::from(&config.destination);
+    let mut settings = Settings {
+        bulk: bulk::Settings::from(&config.bulk),
+        ..Settings::from(&config.destination)
+    };
     if config.destination.kind == DestinationKind::Discard {
         settings.requests_per_second = 0;
     }

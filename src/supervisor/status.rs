@@ -64,8 +64,8 @@ pub struct Progression {
     pub job: Option<Job>,
     /// Those that follow it.
     pub queued: Vec<Job>,
-    /// The one that ended last.
-    pub last: Option<Job>,
+    /// Those that ended: the last of each kind, the latest first.
+    pub ended: Vec<Job>,
     /// Rows read a second, in this life of the process.
     pub rows_per_second: f64,
     /// Seconds to go, about.
@@ -93,7 +93,7 @@ pub enum Reading {
 impl Progression {
     /// The backfill to tell of: the one that runs, else the one that ended last.
     pub fn told(&self) -> Option<&Job> {
-        self.job.as_ref().or(self.last.as_ref())
+        self.job.as_ref().or(self.ended.first())
     }
 
     /// Rows read, and what became of them.
@@ -103,7 +103,7 @@ impl Progression {
 
     /// Rows there are, about.
     pub fn expected(&self) -> u64 {
-        match (&self.job, &self.last) {
+        match (&self.job, self.ended.first()) {
             (Some(job), _) => job.expected.max(job.rows.read),
             (None, Some(last)) => last.rows.read,
             (None, None) => 0,
@@ -302,7 +302,7 @@ fn progression(
         state,
         job: job.cloned(),
         queued: load.jobs.iter().skip(1).cloned().collect(),
-        last: load.last.clone(),
+        ended: load.ended.clone(),
         rows_per_second: rate,
         seconds_left: None,
         why,

@@ -5,6 +5,7 @@
 //! to do.
 
 use super::apply::only_progress;
+use super::bulk::Journal;
 use super::flight::Crew;
 use super::intake::Emptied;
 use super::settle::{Extent, settle};
@@ -110,9 +111,13 @@ async fn remove(
         // The truncate is the change, not each of its removals.
         entry.change = false;
     }
-    // It is done from the start again if we end before it is done.
+    // Nothing else is under way, so there is no intent: the truncate itself comes again.
     plan.again = true;
-    let delivered = crew.send(plan, Extent::default()).await?;
+    let journal = Journal {
+        progress,
+        ..Journal::default()
+    };
+    let delivered = crew.send(plan, Extent::default(), journal).await?;
     let settled = settle(delivered, progress, &crew.objects, clock.now());
     status.settled(&settled.settlement);
     crew.store.settle(settled.settlement).await

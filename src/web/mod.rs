@@ -37,6 +37,7 @@ pub mod token;
 
 pub mod ask;
 pub mod backfill;
+mod jobs;
 mod look;
 mod progression;
 

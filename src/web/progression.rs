@@ -29,8 +29,8 @@ pub struct BackfillReport {
     pub why: Option<String>,
     /// The backfills of the table that follow.
     pub queued: Vec<JobReport>,
-    /// The one that ended last.
-    pub last: Option<JobReport>,
+    /// Those that ended: the last of each kind, the latest first.
+    pub ended: Vec<JobReport>,
 }
 
 /// One backfill.
@@ -64,7 +64,7 @@ impl BackfillReport {
             seconds_left: progression.seconds_left,
             why: progression.why.clone(),
             queued: progression.queued.iter().map(JobReport::new).collect(),
-            last: progression.last.as_ref().map(JobReport::new),
+            ended: progression.ended.iter().map(JobReport::new).collect(),
         }
     }
 

@@ -12,11 +12,13 @@ use crate::planning::{Alarm, Leave, Reason};
 use crate::sinks::BreakerState;
 use crate::sinks::budget::BudgetReport;
 use crate::store::{
-    Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore, Stats, Verdicts,
+    BulkJobs as _, Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore,
+    Stats, Verdicts,
 };
 use crate::supervisor::start::Handle;
 use crate::supervisor::{brakes, status};
 
+pub use super::jobs::BulkReport;
 pub use super::progression::{BackfillReport, JobReport, severity};
 
 /// What a process is doing.
@@ -81,6 +83,9 @@ pub struct Report {
     pub made_to_fit: BTreeMap<String, BTreeMap<String, u64>>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
+    /// Bulk jobs that are at work, or were when the process ended.
+    #[serde(default)]
+    pub bulk_jobs: Vec<BulkReport>,
     /// The store; null when there is none yet.
     pub store: Option<StoreReport>,
 }
@@ -154,6 +159,12 @@ pub struct CrmReport {
     pub budget: Option<BudgetReport>,
     /// Everything goes to the shelf, because the database would keep too much WAL otherwise.
     pub deferring_for_wal: bool,
+    /// Bulk jobs that ended since the start.
+    #[serde(default)]
+    pub bulk_jobs: u64,
+    /// Records in them.
+    #[serde(default)]
+    pub bulk_records: u64,
     /// How large requests are and how many go at once, by object and kind.
     pub pace: Vec<Pace>,
 }
@@ -231,6 +242,7 @@ impl Basics {
             brakes: Vec::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
+            bulk_jobs: Vec::new(),
             store: None,
         }
     }
@@ -283,7 +295,12 @@ impl Basics {
         }
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();
+        let jobs = handle.delivery.jobs();
+        report.bulk_jobs = jobs.under_way().map(BulkReport::from).into_iter().collect();
+        let (bulk_jobs, bulk_records) = jobs.finished();
         report.crm = Some(CrmReport {
+            bulk_jobs,
+            bulk_records,
             breaker: breaker(health.breaker).into(),
             failing_seconds: health.failing_for.map(|d| d.as_secs_f64()),
             last_fault: health.last_fault.map(|(code, _)| code),
@@ -349,6 +366,8 @@ impl Basics {
             .iter()
             .map(|load| BackfillReport::new(&status::stored(load)));
         report.backfills = far.collect();
+        let left = store.bulk_jobs().await?;
+        report.bulk_jobs = left.into_iter().map(BulkReport::from).collect();
         report.store = Some(self.store(store.stats()));
         Ok(report)
     }

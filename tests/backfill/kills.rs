@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use syncline::store::{Job, JobKind};
 
 use crate::audit::Audit;
 use crate::pages::{Lives, PageRead, logged};
-use crate::sides::{self, COLUMNS, PATIENCE, compare, is_loaded, load, number, read, settle};
+use crate::sides::{
+    self, COLUMNS, PATIENCE, SMALL_PAGES, compare, is_loaded, load, number, read, settle,
+};
 use crate::support::postgres::Postgres;
 use crate::support::sidecar::Sidecar;
 use crate::writer::Writer;
@@ -30,7 +33,11 @@ fn kills_lose_double_and_turn_back_nothing_and_cost_a_page() {
     let items = kills * ROWS;
     let postgres = sides::postgres(items);
     let crm = sides::crm(Some(&format!("{FAULTS}{seed}")));
-    let mut sidecar = sides::sidecar(&logged(&postgres), &crm, &format!("page_rows = {PAGE}"));
+    let mut sidecar = sides::sidecar(
+        &logged(&postgres),
+        &crm,
+        &format!("page_rows = {PAGE}\n{SMALL_PAGES}"),
+    );
     sidecar.start();
     sidecar.wait_until("it runs", PATIENCE, |s| s["state"] == "running");
     // What was there before belongs to the backfill, what comes now to both slots.
@@ -77,7 +84,8 @@ fn kills_lose_double_and_turn_back_nothing_and_cost_a_page() {
     audit.read(&crm);
 
     let stored = sidecar.stored();
-    let job = stored.loads[0].last.clone().unwrap();
+    let first = |job: &&Job| job.kind == JobKind::FirstLoad;
+    let job = stored.loads[0].ended.iter().find(first).unwrap();
     let changes = Changes::count(&postgres);
     let again = read_again(&pages, &settled);
     let all: Vec<&PageRead> = pages.iter().flatten().collect();

@@ -14,7 +14,7 @@ const PAGE: u64 = 200;
 fn a_change_waits_for_no_more_than_the_pages_on_their_way() {
     let postgres = sides::postgres(ITEMS);
     let crm = sides::crm(Some("latency=20ms"));
-    let pages = format!("page_rows = {PAGE}");
+    let pages = format!("page_rows = {PAGE}\n{}", sides::SMALL_PAGES);
     let mut sidecar = sides::sidecar(&postgres.url("postgres"), &crm, &pages);
     sidecar.start();
     sidecar.wait_until("it reads", PATIENCE, |s| read(s) > 0);

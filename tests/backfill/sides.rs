@@ -12,6 +12,9 @@ use crate::support::sidecar::{Sidecar, lsn};
 /// However slow the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
+/// So many rows would go by bulk jobs, which `bulk_kill` kills: here pages are to be small.
+pub const SMALL_PAGES: &str = "[bulk]\nmode = \"never\"";
+
 const TABLE: &str = "
 CREATE SEQUENCE versions;
 CREATE FUNCTION next_version() RETURNS trigger LANGUAGE plpgsql AS

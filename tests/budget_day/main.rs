@@ -44,6 +44,7 @@ use syncline::supervisor::adapt::{Adapter, World};
 use syncline::supervisor::apply::{Apply, Aside, Pace};
 use syncline::supervisor::backfill::{self, Backfill};
 use syncline::supervisor::brakes::Guard;
+use syncline::supervisor::bulk::OldJobs;
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
 use syncline::supervisor::pressure::watch_crm;
@@ -185,6 +186,7 @@ async fn a_day_of_a_busy_org() {
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
         guard: Arc::new(guard),
+        old_jobs: OldJobs::default(),
     };
     let reading = backfill::Settings {
         first_load: false,
@@ -197,6 +199,7 @@ async fn a_day_of_a_busy_org() {
         Pace {
             linger: Duration::from_millis(50),
             shelf_rows: bounds.rows,
+            roomy: None,
             beside: true,
         },
         Arc::clone(&status),

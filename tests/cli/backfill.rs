@@ -74,7 +74,7 @@ fn rows_that_were_there_arrive_and_are_counted() {
         "seconds_left",
         "why",
         "pages",
-        "last",
+        "ended",
     ] {
         assert!(company.get(key).is_some(), "{key}: {company:#}");
     }

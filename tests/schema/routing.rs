@@ -168,7 +168,7 @@ fn columns_that_came_and_went_meanwhile_stay_apart() {
     // It was read anew, as what could not be told apart was told at last.
     world.until("it is read anew", |s| {
         let backfills = s["backfills"].as_array().unwrap();
-        backfills.iter().any(|b| b["last"]["kind"] == "mend")
+        backfills.iter().any(|b| b["ended"][0]["kind"] == "mend")
     });
     let log = world.sidecar.log();
     assert!(

@@ -2,7 +2,7 @@
 //! watches every write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -10,8 +10,11 @@ use rand::{RngExt, SeedableRng};
 use syncline::fault::{Class, Fault};
 use syncline::mapping::{Assignment, FieldSpec, FieldValue, Key, ObjectDescription, Target};
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
+use syncline::sinks::bulk::Bulk;
 use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
 use tokio::time::Instant;
+
+use crate::jobs::Jobs;
 
 /// One record.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -39,7 +42,7 @@ pub struct Troubles {
 }
 
 #[derive(Default)]
-struct Inner {
+pub struct Inner {
     records: BTreeMap<u64, Record>,
     index: BTreeMap<(String, String), u64>,
     next: u64,
@@ -57,6 +60,8 @@ struct Inner {
     under_way: BTreeSet<(String, String)>,
     /// Until when the day's limit is used up.
     used_up: Option<Instant>,
+    pub jobs: Jobs,
+    jobs_seen: u64,
 }
 
 /// The CRM. Clones are the same one.
@@ -74,7 +79,10 @@ struct Busy {
 }
 
 /// The parents that a write names.
-fn parents<'a>(batch: &'a Batch, write: &'a Write) -> impl Iterator<Item = (String, String)> + 'a {
+pub fn parents<'a>(
+    batch: &'a Batch,
+    write: &'a Write,
+) -> impl Iterator<Item = (String, String)> + 'a {
     write.fields.iter().filter_map(|field| {
         let parent = batch.target.fields[usize::from(field.slot)]
             .reference
@@ -113,6 +121,23 @@ impl Crm {
     /// What was seen that must never be.
     pub fn violations(&self) -> Vec<String> {
         self.inner.lock().expect("unpoisoned").violations.clone()
+    }
+
+    /// Jobs that ran.
+    pub fn jobs(&self) -> u64 {
+        self.inner.lock().expect("unpoisoned").jobs_seen
+    }
+
+    /// The CRM as it is by now.
+    pub fn now(&self) -> MutexGuard<'_, Inner> {
+        let troubles = self.troubles();
+        let mut inner = self.inner.lock().expect("unpoisoned");
+        inner.advance(troubles.refused, &mut || self.chance(troubles.locked));
+        inner
+    }
+
+    pub fn troubles(&self) -> Troubles {
+        *self.troubles.lock().expect("unpoisoned")
     }
 
     pub fn requests(&self) -> u64 {
@@ -157,7 +182,7 @@ impl Crm {
 
     /// Every record by object and external id: its fields, and its parents by external id.
     pub fn contents(&self) -> BTreeMap<(String, String), BTreeMap<String, String>> {
-        let inner = self.inner.lock().expect("unpoisoned");
+        let inner = self.now();
         let shown = inner.records.values().map(|record| {
             let mut fields = record.fields.clone();
             for (name, parent) in &record.parents {
@@ -197,15 +222,18 @@ impl Crm {
         ))
     }
 
-    fn chance(&self, of: u32) -> bool {
+    pub fn chance(&self, of: u32) -> bool {
+        self.below(1000) < of
+    }
+
+    pub fn below(&self, most: u32) -> u32 {
         self.random
             .lock()
             .expect("unpoisoned")
-            .random_range(0..1000)
-            < of
+            .random_range(0..most)
     }
 
-    fn latency(&self) -> Duration {
+    pub fn latency(&self) -> Duration {
         let slow = self.chance(20);
         let most = if slow { 5_000 } else { 60 };
         Duration::from_millis(
@@ -223,15 +251,32 @@ impl Crm {
                 let fault = Fault::new(Class::Locked, "UNABLE_TO_LOCK_ROW", "locked");
                 return Outcome::Refused(fault);
             }
-            let mut inner = self.inner.lock().expect("unpoisoned");
-            inner.write(batch, write, troubles.refused)
+            self.now().write(batch, write, troubles.refused)
         });
         outcomes.collect()
     }
 }
 
 impl Inner {
-    fn write(&mut self, batch: &Batch, write: &Write, refused: u32) -> Outcome {
+    /// These are being written.
+    pub fn enter(&mut self, keys: &BTreeSet<(String, String)>) {
+        self.jobs_seen += 1;
+        for key in keys {
+            if !self.under_way.insert(key.clone()) {
+                let what = format!("{key:?} is in a job and elsewhere at once");
+                self.violations.push(what);
+            }
+        }
+    }
+
+    /// They are no longer.
+    pub fn leave(&mut self, keys: &BTreeSet<(String, String)>) {
+        for key in keys {
+            self.under_way.remove(key);
+        }
+    }
+
+    pub fn write(&mut self, batch: &Batch, write: &Write, refused: u32) -> Outcome {
         let outcome = self.carry_out(batch, write, refused);
         tracing::debug!(object = &*batch.target.object, action = ?batch.action, ?write, ?outcome);
         outcome
@@ -474,6 +519,10 @@ impl Sink for Crm {
         Box::pin(async move { self.over_limit().map_or(Ok(()), Err) })
     }
 
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
+    }
+
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
         Box::pin(async move {
             let object = batch.target.object.to_string();
@@ -486,7 +535,7 @@ impl Sink for Crm {
                 .chain(batch.writes.iter().flat_map(|w| parents(batch, w)))
                 .collect();
             {
-                let mut inner = self.inner.lock().expect("unpoisoned");
+                let mut inner = self.now();
                 inner.requests += 1;
                 for key in &keys {
                     if !inner.under_way.insert(key.clone()) {

@@ -4,7 +4,7 @@
 //!
 //! Watched while it runs: no value goes back (P2), no external id is there twice or in two requests at
 //! once (P3), no child arrives before its parent (P4), Postgres is never told of what is not durable
-//! (P1). At the end: every change has exactly one verdict, and the CRM equals the database.
+//! (P1), whether records go by requests or by bulk jobs that outlive the process. At the end: every change has exactly one verdict, and the CRM equals the database.
 
 #![allow(
     clippy::expect_used,
@@ -15,6 +15,7 @@
 
 mod crm;
 mod database;
+mod jobs;
 mod run;
 mod schema;
 mod script;
@@ -76,6 +77,7 @@ fn promises_hold_for_every_seed() {
         // A simulation in which nothing goes wrong shows nothing.
         assert!(totals.crashes > seeds / 2, "{totals:?}");
         assert!(totals.shelved > 0 && totals.requests > 0, "{totals:?}");
+        assert!(totals.jobs > seeds / 10, "{totals:?}");
         // P4: what a transaction keeps does not go with its parent. The rare exceptions are contacts
         // whose update waits for another account (see docs/decisions/deletes.md).
         assert!(totals.cascaded <= seeds / 500, "{totals:?}");

@@ -14,18 +14,20 @@ use syncline::backoff::Backoff;
 use syncline::capture::Reader;
 use syncline::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use syncline::clock::Clock;
-use syncline::config::{self, Brake, DeleteLimit};
+use syncline::config::{self, Brake, BulkMode, DeleteLimit};
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
 use syncline::planning::{Bounds, Leave};
 use syncline::sinks::budget::Budget;
+use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
 use syncline::supervisor::adapt::{Adapter, World};
 use syncline::supervisor::apply::{Apply, Aside, Pace};
 use syncline::supervisor::backfill::{self, Backfill};
 use syncline::supervisor::brakes::Guard;
+use syncline::supervisor::bulk::OldJobs;
 use syncline::supervisor::command::{Command, Held};
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
@@ -49,6 +51,7 @@ pub struct Outcome {
     pub pages: u64,
     pub rows: u64,
     pub missing_parents: u64,
+    pub jobs: u64,
     /// Contacts that an account which we deleted took along, in runs without other trouble.
     pub cascaded: u64,
     pub verdicts: BTreeMap<&'static str, i64>,
@@ -63,6 +66,7 @@ impl Outcome {
         self.pages += other.pages;
         self.rows += other.rows;
         self.missing_parents += other.missing_parents;
+        self.jobs += other.jobs;
         self.cascaded += other.cascaded;
         for (word, count) in &other.verdicts {
             *self.verdicts.entry(word).or_default() += count;
@@ -215,6 +219,7 @@ impl Simulation {
         (outcome.pages, outcome.rows) = self.database.read();
         outcome.requests = self.crm.requests();
         outcome.missing_parents = self.crm.missing_parents();
+        outcome.jobs = self.crm.jobs();
         outcome
     }
 
@@ -230,7 +235,19 @@ impl Simulation {
             recovered.progress.checkpoint,
             self.losses,
         );
+        let mode = [BulkMode::Always, BulkMode::Auto, BulkMode::Never];
         let settings = Settings {
+            bulk: bulk::Settings {
+                mode: mode[self.random.random_range(0..3)],
+                min_rows: self.random.random_range(1..6),
+                max_bytes: self.random.random_range(500..20_000),
+                patience: Patience {
+                    looks: (Duration::from_millis(20), Duration::from_secs(5)),
+                    standstill: Duration::from_secs(self.random.random_range(2..60)),
+                    // A chunk takes less.
+                    quiet: Duration::from_secs(25),
+                },
+            },
             concurrency: self.random.random_range(1..5),
             requests_per_second: 0,
             record_tries: 20,
@@ -273,6 +290,10 @@ impl Simulation {
             rows_per_second: 0,
             page_rows: self.random.random_range(1..12),
             page_bytes: 10_000,
+            large: self.random.random_bool(0.5).then_some(Bounds {
+                rows: 30,
+                bytes: 20_000,
+            }),
             patience: Duration::from_millis(self.random.random_range(0..1_000)),
         };
         let backfill = Backfill::new(
@@ -338,10 +359,15 @@ impl Simulation {
             delivery,
             objects: Arc::clone(adapter.objects()),
             guard: Arc::new(guard),
+            old_jobs: OldJobs::default(),
         };
         let pace = Pace {
             linger: Duration::from_millis(self.random.random_range(0..100)),
             shelf_rows: self.random.random_range(1..30),
+            roomy: self.random.random_bool(0.5).then_some(Bounds {
+                rows: 100,
+                bytes: 50_000,
+            }),
             beside: self.random.random_bool(0.2),
         };
         let aside = Aside { backfill, adapter };

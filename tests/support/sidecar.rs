@@ -39,6 +39,8 @@ pub struct Stored {
     pub loads: Vec<Load>,
     /// A window was under way.
     pub intent: bool,
+    /// Bulk jobs that may be at work.
+    pub bulk_jobs: usize,
 }
 
 impl Stored {
@@ -278,6 +280,7 @@ impl Sidecar {
                 shelf: store.shelf_counts().await.unwrap(),
                 loads: store.loads().await.unwrap(),
                 intent: recovered.intent.is_some(),
+                bulk_jobs: store.bulk_jobs().await.unwrap().len(),
             };
             store.close().await.unwrap();
             stored

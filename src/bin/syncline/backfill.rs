@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
 use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
-use syncline::store::{Rowcount, Store as _};
+use syncline::store::{JobKind, Rowcount, Store as _};
 use syncline::supervisor::cost::{counted, thousands};
 use syncline::supervisor::status::Reading;
 use syncline::web::backfill::{BackfillAnswer, BackfillWish, CancelWish, Cancelled};
@@ -93,9 +93,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         tell_cost(&cost)?;
     }
     // What ended last before ours is not ours.
-    let before = look(&client, &args.table)
-        .await?
-        .and_then(|b| b.last?.since);
+    let before = look(&client, &args.table).await?;
+    let ours = |job: &JobReport| is_ours(&args, job);
+    let before = before.and_then(|b| b.ended.into_iter().find(ours)?.since);
     let started: BackfillAnswer = client.post("backfill", &wish(false)).await?;
     if args.no_follow {
         match args.json {
@@ -197,10 +197,10 @@ impl Follow<'_> {
                     ));
                 }
             };
-            if !seen.jobs().any(|job| self.is_ours(job)) {
+            if !seen.jobs().any(|job| is_ours(self.args, job)) {
                 shown.clear();
-                let ended = |job: &JobReport| self.is_ours(job) && job.since != self.before;
-                return Ok(seen.last.filter(ended));
+                let ended = |job: &JobReport| is_ours(self.args, job) && job.since != self.before;
+                return Ok(seen.ended.into_iter().find(ended));
             }
             if seen.state == Reading::Stopped {
                 shown.clear();
@@ -218,10 +218,11 @@ impl Follow<'_> {
             tokio::time::sleep(bars::EVERY).await;
         }
     }
+}
 
-    fn is_ours(&self, job: &JobReport) -> bool {
-        job.is_for(self.args.column.as_deref(), self.args.filter.as_deref())
-    }
+/// A person asked for these rows and this column.
+fn is_ours(args: &Args, job: &JobReport) -> bool {
+    job.kind == Some(JobKind::Asked) && job.is_for(args.column.as_deref(), args.filter.as_deref())
 }
 
 /// A bar on a terminal, a line now and then elsewhere.

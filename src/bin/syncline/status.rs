@@ -233,6 +233,12 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
             "; since the start {} requests ({} repeated), {} operations",
             crm.attempts, crm.retries, crm.operations
         ));
+        if crm.bulk_jobs > 0 {
+            text.push_str(&format!(
+                ", of them {} in {} bulk jobs",
+                crm.bulk_records, crm.bulk_jobs
+            ));
+        }
         rows.push(("CRM", text));
         if let Some(daily) = crm.daily {
             rows.push((
@@ -247,6 +253,9 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
             let why = "changes go to the shelf: the database would keep too much WAL for them";
             rows.push(("WAL", why.to_owned()));
         }
+    }
+    for job in &report.bulk_jobs {
+        rows.push(("bulk", job.to_string()));
     }
     if let Some(store) = &report.store {
         rows.push((
@@ -357,7 +366,7 @@ fn verdicts(report: &Report) -> String {
 
 /// Existing rows: a line a table of which any were read or are to be.
 fn rows_text(report: &Report) -> String {
-    let known = |b: &&BackfillReport| b.state != Reading::None || b.last.is_some();
+    let known = |b: &&BackfillReport| b.state != Reading::None || !b.ended.is_empty();
     let known: Vec<&BackfillReport> = report.backfills.iter().filter(known).collect();
     if known.is_empty() {
         return String::new();

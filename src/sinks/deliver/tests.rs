@@ -55,16 +55,7 @@ impl Fake {
     }
 }
 
-impl Fake {
-    /// The most that were under way at once, since [`Fake::reset`].
-    pub(super) fn most(&self) -> usize {
-        self.most_under_way.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn reset(&self) {
-        self.most_under_way.store(0, Ordering::SeqCst);
-    }
-}
+impl Fake {}
 
 impl Sink for Fake {
     fn limits(&self) -> Limits {

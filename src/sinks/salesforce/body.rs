@@ -14,15 +14,16 @@ const LONG: usize = 256 << 10;
 /// A body.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
-    /// As it is.
-    plain: Bytes,
+    kind: &'static str,
+    /// As it is; `None` where that is not kept.
+    plain: Option<Bytes>,
     /// With gzip.
     packed: Option<Bytes>,
 }
 
 impl Body {
-    /// Packs it if it is large enough, and if `pack`.
-    pub(super) async fn new(plain: Bytes, pack: bool) -> Body {
+    /// JSON. Packs it if it is large enough, and if `pack`.
+    pub(super) async fn json(plain: Bytes, pack: bool) -> Body {
         let packed = if !pack || plain.len() <= SMALL {
             None
         } else if plain.len() <= LONG {
@@ -32,27 +33,40 @@ impl Body {
             let packed = tokio::task::spawn_blocking(move || gzip(&plain)).await;
             packed.ok().flatten()
         };
-        Body { plain, packed }
+        Body {
+            kind: "application/json; charset=UTF-8",
+            plain: Some(plain),
+            packed,
+        }
     }
 
-    /// It is sent packed.
-    pub(super) fn is_packed(&self) -> bool {
-        self.packed.is_some()
+    /// CSV, which was packed as it was written, if `packed`.
+    pub(super) fn csv(body: Bytes, packed: bool) -> Body {
+        let (plain, packed) = match packed {
+            true => (None, Some(body)),
+            false => (Some(body), None),
+        };
+        Body {
+            kind: "text/csv; charset=UTF-8",
+            plain,
+            packed,
+        }
     }
 
-    /// It is sent as it is from now on.
-    pub(super) fn unpack(&mut self) {
-        self.packed = None;
+    /// It is sent as it is from now on. False: it was before, or it is not known how it is.
+    pub(super) fn unpack(&mut self) -> bool {
+        self.plain.is_some() && self.packed.take().is_some()
     }
 
     /// Puts it into a request.
     pub(super) fn send(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        let request = request.header("content-type", "application/json; charset=UTF-8");
-        match &self.packed {
-            Some(packed) => request
+        let request = request.header("content-type", self.kind);
+        match (&self.packed, &self.plain) {
+            (Some(packed), _) => request
                 .header("content-encoding", "gzip")
                 .body(packed.clone()),
-            None => request.body(self.plain.clone()),
+            (None, Some(plain)) => request.body(plain.clone()),
+            (None, None) => request,
         }
     }
 }

@@ -70,7 +70,7 @@ impl Salesforce {
         }
         let place = Place::Host("/services/oauth2/userinfo");
         let user = self
-            .with_session(Call::Check, Method::GET, place, None)
+            .with_session(Call::Check, Method::GET, place, None, None)
             .await;
         let user = user.and_then(|answer| answer.accepted());
         match user.map(|body| serde_json::from_slice::<User>(&body)) {

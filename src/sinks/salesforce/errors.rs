@@ -1,10 +1,10 @@
 //! From an answer of Salesforce to a [`Fault`].
 //!
-//! Four shapes arrive: an array of `{errorCode, message}` (most refusals), `{statusCode, message}`
+//! Five shapes arrive: an array of `{errorCode, message}` (most refusals), `{statusCode, message}`
 //! inside a record's result, `{error, error_description}` from the token endpoint, and a page of HTML
-//! or nothing from whatever stands in between. (A fifth, `CODE:message` in the cells of bulk results,
-//! belongs to the bulk API, which is not used.) What a code means stands in [`super::codes`]; what an answer without a known code means, by its HTTP status,
-//! stands here.
+//! or nothing from whatever stands in between; the fifth, `CODE:message` in the cells of bulk results, is
+//! taken apart in [`super::bulk`]. What a code means stands in [`super::codes`]; what an answer without
+//! a known code means, by its HTTP status, stands here.
 
 use std::borrow::Cow;
 use std::time::Duration;

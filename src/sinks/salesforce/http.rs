@@ -48,10 +48,22 @@ pub(super) enum Call {
     Grant,
     /// What the org says of its limits.
     Limits,
+    /// Making a bulk job.
+    BulkOpen,
+    /// Bringing its content.
+    BulkUpload,
+    /// Letting it run.
+    BulkStart,
+    /// Giving it up.
+    BulkAbort,
+    /// Looking how far it is.
+    BulkLook,
+    /// What its rows came to.
+    BulkResults,
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 12] = [
+    const ALL: [(Call, &'static str); 18] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -64,6 +76,12 @@ impl Call {
         (Call::Field, "field"),
         (Call::Grant, "grant"),
         (Call::Limits, "limits"),
+        (Call::BulkOpen, "bulk_open"),
+        (Call::BulkUpload, "bulk_upload"),
+        (Call::BulkStart, "bulk_start"),
+        (Call::BulkAbort, "bulk_abort"),
+        (Call::BulkLook, "bulk_look"),
+        (Call::BulkResults, "bulk_results"),
     ];
 
     /// The org counts it against its daily limit.
@@ -74,7 +92,14 @@ impl Call {
     pub(super) fn writes(self) -> bool {
         matches!(
             self,
-            Call::Upsert | Call::Update | Call::Delete | Call::Undelete | Call::Field | Call::Grant
+            Call::Upsert
+                | Call::Update
+                | Call::Delete
+                | Call::Undelete
+                | Call::Field
+                | Call::Grant
+                | Call::BulkUpload
+                | Call::BulkStart
         )
     }
 }
@@ -132,6 +157,9 @@ pub(super) fn unreadable(call: Call, what: &'static str) -> Fault {
     };
     Fault::new(class, "unreadable_answer", what)
 }
+
+/// Takes a body piece by piece.
+pub(super) type Pieces<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
 
 /// A pool of connections.
 #[derive(Debug)]
@@ -209,6 +237,16 @@ impl Http {
         call: Call,
         request: reqwest::RequestBuilder,
     ) -> Result<Answer, Fault> {
+        self.send_into(call, request, None).await
+    }
+
+    /// The same; the body of a success goes to `into` piece by piece, however long it is.
+    pub(super) async fn send_into(
+        &self,
+        call: Call,
+        request: reqwest::RequestBuilder,
+        mut into: Option<Pieces<'_>>,
+    ) -> Result<Answer, Fault> {
         let place = Call::ALL.iter().position(|(c, _)| *c == call);
         if let Some(count) = place.and_then(|i| self.calls.get(i)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -248,6 +286,11 @@ impl Http {
         let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
+                Ok(Some(chunk)) if answer.is_success() && into.is_some() => {
+                    if let Some(into) = &mut into {
+                        into(&chunk);
+                    }
+                }
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER => {
                     return Err(Fault::new(
                         Class::Split,

@@ -1,8 +1,8 @@
 //! Salesforce, through its REST API.
 //!
 //! ```text
-//! collections, read, describe, fields,  what to ask, what the answer means
-//! bin (SOAP)
+//! collections, bulk, read, describe,    what to ask, what the answer means
+//! fields, bin (SOAP)
 //!       │        write, soql, keys   how records, queries and external ids are spelt
 //!       ▼
 //!     call ──► auth, version         a session, renewed when refused; the version spoken
@@ -37,6 +37,7 @@
 mod auth;
 mod bin;
 mod body;
+mod bulk;
 mod check;
 mod codes;
 mod collections;
@@ -65,9 +66,10 @@ use self::bin::Binned;
 use self::body::Body;
 use self::collections::{MAX_RECORDS, Rights};
 use self::describe::Descriptions;
-use self::http::{Answer, Call, Http};
+use self::http::{Answer, Call, Http, Pieces};
 use self::keys::KeyKind;
 use self::version::Version;
+use super::bulk::Bulk;
 use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
@@ -145,7 +147,11 @@ impl Salesforce {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Answer, Fault> {
-        self.with_session(call, method, Place::Api(path), body)
+        let body = match body {
+            Some(plain) => Some(Body::json(plain, !self.plain.load(Ordering::Relaxed)).await),
+            None => None,
+        };
+        self.with_session(call, method, Place::Api(path), body, None)
             .await
     }
 
@@ -155,7 +161,7 @@ impl Salesforce {
 
     /// `path` is whole, as Salesforce gave it.
     async fn get_path(&self, call: Call, path: &str) -> Result<Bytes, Fault> {
-        self.with_session(call, Method::GET, Place::Host(path), None)
+        self.with_session(call, Method::GET, Place::Host(path), None, None)
             .await?
             .accepted()
     }
@@ -165,22 +171,22 @@ impl Salesforce {
         call: Call,
         method: Method,
         place: Place<'_>,
-        body: Option<Bytes>,
+        mut body: Option<Body>,
+        mut into: Option<Pieces<'_>>,
     ) -> Result<Answer, Fault> {
-        let mut body = match body {
-            Some(plain) => Some(Body::new(plain, !self.plain.load(Ordering::Relaxed)).await),
-            None => None,
-        };
         let mut session = self.auth.session(&self.http).await?;
         let mut renewals = 0;
         loop {
-            let answer = self.once(call, &method, &session, place, &body).await?;
-            if answer.status == 415
-                && let Some(packed) = body.as_mut().filter(|body| body.is_packed())
-            {
+            let pieces: Option<Pieces<'_>> = match &mut into {
+                Some(into) => Some(&mut **into),
+                None => None,
+            };
+            let answer = self
+                .once(call, &method, &session, place, &body, pieces)
+                .await?;
+            if answer.status == 415 && body.as_mut().is_some_and(Body::unpack) {
                 tracing::warn!("gzip is not taken on the way to Salesforce: bodies go as they are");
                 self.plain.store(true, Ordering::Relaxed);
-                packed.unpack();
                 continue;
             }
             // A redirect means that the org has moved: the login tells where to.
@@ -215,6 +221,7 @@ impl Salesforce {
         session: &Session,
         place: Place<'_>,
         body: &Option<Body>,
+        into: Option<Pieces<'_>>,
     ) -> Result<Answer, Fault> {
         let url = match place {
             Place::Host(path) => at(&session.instance, path)?,
@@ -244,7 +251,10 @@ impl Salesforce {
         if let Some(body) = body {
             request = body.send(request);
         }
-        self.http.send(call, request).await
+        if matches!(call, Call::BulkUpload | Call::BulkResults) {
+            request = request.timeout(bulk::TRANSFER);
+        }
+        self.http.send_into(call, request, into).await
     }
 
     async fn version(&self, session: &Session) -> Result<Version, Fault> {
@@ -305,7 +315,7 @@ impl Salesforce {
             None => Place::Api(&path),
         };
         let answer = self
-            .with_session(Call::Describe, Method::GET, place, None)
+            .with_session(Call::Describe, Method::GET, place, None, None)
             .await?;
         if let (304, Some(known)) = (answer.status, known) {
             return Ok(Some(known.description));
@@ -430,6 +440,10 @@ impl Sink for Salesforce {
         !["User", "Group"]
             .iter()
             .any(|o| o.eq_ignore_ascii_case(object))
+    }
+
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
     }
 
     fn usage(&self) -> Usage {

@@ -27,9 +27,9 @@ pub use open::Opening;
 use owner::{Ending, Gauges, QUEUE, Request};
 
 use super::{
-    Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress, RecordState, Recovered,
-    SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery, Store, Verdicts, apply,
-    keys, ledger, load, shelf,
+    BulkJob, BulkJobs, Checkpoints, Ledger, LedgerEntry, Load, Loads, Pending, Progress,
+    RecordState, Recovered, SchemaVersion, Schemas, Settlement, Shelf, ShelfCounts, ShelfQuery,
+    Store, Verdicts, apply, bulk, keys, ledger, load, shelf,
 };
 use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
@@ -307,6 +307,12 @@ impl Loads for SledStore {
 
     fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, String)>>> {
         Box::pin(self.ask(load::fields))
+    }
+}
+
+impl BulkJobs for SledStore {
+    fn bulk_jobs(&self) -> BoxFuture<'_, Result<Vec<BulkJob>>> {
+        Box::pin(self.ask(bulk::jobs))
     }
 }
 

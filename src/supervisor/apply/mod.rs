@@ -44,7 +44,7 @@ use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
-use crate::planning::Window;
+use crate::planning::{Bounds, Window};
 use crate::sinks::BoxFuture;
 use crate::store::{Intent, Progress, Recovered, Settlement, ShelfQuery};
 
@@ -62,6 +62,9 @@ pub struct Pace {
     pub linger: Duration,
     /// Most records that a window takes from the shelf.
     pub shelf_rows: usize,
+    /// What a window may grow to while another one is under way, where bulk jobs are used: a backlog
+    /// goes by fewer and larger ones.
+    pub roomy: Option<Bounds>,
     /// The window under way goes its way in a task of its own, so that the next one fills on another
     /// core. Without it the loop is one future, which a test may stop at any await.
     pub beside: bool,
@@ -206,6 +209,15 @@ impl Apply {
         commands: &mut mpsc::Receiver<Command>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<()> {
+        let ended = tokio::select! {
+            pages = self.crew.end_old_jobs() => Some(pages?),
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        // They go on by themselves, and are looked at again at the next start.
+        let Some(pages) = ended else { return Ok(()) };
+        for page in pages {
+            self.backfill.resume(&page);
+        }
         self.receive(self.crew.due(true).await?);
         let urgent = self.crew.urgent().await?;
         self.deferring.begin(urgent);
@@ -214,7 +226,8 @@ impl Apply {
         self.follow();
         loop {
             if !self.adapting {
-                self.intake.fill(&mut self.window)?;
+                let roomy = self.pace.roomy.filter(|_| flight.is_some());
+                self.intake.fill(&mut self.window, roomy)?;
                 // Stored with the settlement of this window at the latest.
                 for table in std::mem::take(&mut self.intake.moved) {
                     self.backfill.moved(&table, self.clock.now());
@@ -233,7 +246,10 @@ impl Apply {
             if reading.is_none() {
                 let calm = self.is_calm();
                 let mapping = Arc::clone(self.adapter.mapping());
-                let step = self.backfill.next(&mut self.intake, &mapping, calm);
+                let delivery = &self.crew.delivery;
+                let step = self
+                    .backfill
+                    .next(&mut self.intake, &mapping, calm, delivery);
                 reading = step.map(|step| self.begin(step));
             }
             let wake = self.wake(flight.is_some(), reading.is_some());
@@ -307,6 +323,9 @@ impl Apply {
     /// The window has to go, or may.
     fn is_ready(&self) -> bool {
         if self.intake.is_full() || self.window.page.is_some() {
+            return true;
+        }
+        if !self.intake.is_replaying() && self.intake.would_be_full(&self.window) {
             return true;
         }
         if self.intake.is_replaying() {
@@ -534,7 +553,14 @@ impl Apply {
     ) -> Result<()> {
         let Some(flight) = flight else { return Ok(()) };
         let deadline = Instant::now() + DRAIN;
-        let Ok(landed) = timeout(DRAIN, flight).await else {
+        // A bulk job goes on without us, and its id is stored.
+        let in_job = self.crew.delivery.jobs().under_way().is_some();
+        let patience = if in_job { Duration::ZERO } else { DRAIN };
+        let Ok(landed) = timeout(patience, flight).await else {
+            if in_job {
+                tracing::info!("a bulk job is left at work: the next start waits for it first");
+                return Ok(());
+            }
             tracing::warn!(
                 "the CRM did not answer in time: the window is sent again at the next start"
             );

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(super) use steps::patiently;
-use steps::{mark, next_size, open, read};
+use steps::{LARGE_TIME, PAGE_TIME, mark, next_size, open, read};
 
 use super::intake::Intake;
 use super::overlay::Unusable;
@@ -38,12 +38,16 @@ use crate::change::Timestamp;
 use crate::config;
 use crate::fault::{Error, Result};
 use crate::mapping::Mapping;
-use crate::planning::{Objects, WindowPage};
-use crate::sinks::BoxFuture;
-use crate::store::{Job, JobKind, Load, Rowcount};
+use crate::planning::{BatchAction, Bounds, Objects, WindowPage};
+use crate::sinks::bulk::Way;
+use crate::sinks::{BoxFuture, Delivery};
+use crate::store::{BulkPage, Job, JobKind, Load, Rowcount};
 
 /// The smallest page.
 const LEAST_ROWS: usize = 100;
+/// The first page that goes by a bulk job, and the largest one.
+const FIRST_LARGE: usize = 20_000;
+const LARGE_ROWS: usize = 50_000;
 /// However late live changes are, a page is read this often.
 const AT_LEAST: Duration = Duration::from_secs(5);
 /// How often it is looked whether a writer has ended.
@@ -62,6 +66,8 @@ pub struct Settings {
     pub page_rows: usize,
     /// Most bytes in a page, roughly.
     pub page_bytes: usize,
+    /// Most in a page that goes by a bulk job, where these are used.
+    pub large: Option<Bounds>,
     /// Live changes older than this go first.
     pub patience: Duration,
 }
@@ -74,9 +80,20 @@ impl Settings {
             rows_per_second: config.backfill.rows_per_second,
             page_rows: config.backfill.page_rows.max(1),
             page_bytes: usize::try_from(config.delivery.max_bytes.0).unwrap_or(usize::MAX),
+            large: large(config),
             patience: config.delivery.linger.0 + Duration::from_millis(500),
         }
     }
+}
+
+/// Most that a page or a window may hold which may become a bulk job; `None` where there are none.
+pub fn large(config: &config::Config) -> Option<Bounds> {
+    let used = config.destination.kind == config::DestinationKind::Salesforce
+        && config.bulk.mode != config::BulkMode::Never;
+    used.then(|| Bounds {
+        rows: LARGE_ROWS,
+        bytes: usize::try_from(config.bulk.max_bytes.0).unwrap_or(usize::MAX),
+    })
 }
 
 /// What reading came to.
@@ -127,6 +144,8 @@ struct Current {
     /// The rows read last count against the throttle until then.
     not_before: Instant,
     rows: usize,
+    /// The same for pages that go by a bulk job.
+    large_rows: usize,
     explained: Option<Instant>,
 }
 
@@ -150,6 +169,8 @@ pub struct Backfill {
     /// When the window with a page went.
     launched: Option<Instant>,
     waits_for: Vec<String>,
+    /// Rows of the pages that were on their way by bulk jobs when the last run ended.
+    resumed: BTreeMap<Box<str>, usize>,
 }
 
 impl Backfill {
@@ -170,7 +191,47 @@ impl Backfill {
             unsaved: Vec::new(),
             launched: None,
             waits_for: Vec::new(),
+            resumed: BTreeMap::new(),
         }
+    }
+
+    /// A page was on its way by a bulk job when the last run ended: it is read again in its size, and
+    /// comes to the same job, which need not be sent again.
+    pub fn resume(&mut self, page: &BulkPage) {
+        let rows = usize::try_from(page.rows).unwrap_or(LARGE_ROWS);
+        self.resumed.insert(page.table.as_str().into(), rows);
+    }
+
+    /// Rows and bytes of the next page.
+    fn next_page(&mut self, mapping: &Mapping, delivery: &Delivery) -> Option<(usize, usize)> {
+        let current = self.current.as_ref()?;
+        let small = (current.rows, self.settings.page_bytes);
+        let Some(large) = self.settings.large else {
+            return Some(small);
+        };
+        if let Some(rows) = self.resumed.remove(&current.table) {
+            return Some((rows.clamp(1, LARGE_ROWS), large.bytes));
+        }
+        let job = self.loads.get(&current.table).and_then(Load::job)?;
+        let left = match job.expected.checked_sub(job.rows.read) {
+            Some(left @ 1..) => left,
+            // There are more than were thought: perhaps as many again.
+            _ => job.rows.read,
+        };
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut rows = current.large_rows.min(large.rows);
+        if let Some(rate) = self.throttle() {
+            // Not all of a long while at once.
+            let most = rate.saturating_mul(LARGE_TIME.as_secs());
+            rows = rows.min(usize::try_from(most).unwrap_or(usize::MAX));
+        }
+        let object = &mapping.by_name(&current.table)?.target.object;
+        Some(
+            match delivery.way(object, BatchAction::Upsert, rows.min(left)) {
+                Way::Job => (rows, large.bytes),
+                Way::Requests => small,
+            },
+        )
     }
 
     /// Follows the rules: which tables there are, which come first, which are halted. Tables that
@@ -279,6 +340,7 @@ impl Backfill {
         intake: &mut Intake,
         mapping: &Mapping,
         calm: bool,
+        delivery: &Delivery,
     ) -> Option<BoxFuture<'static, Result<Answer>>> {
         self.take_unusable(intake);
         if !matches!(self.phase, Phase::Idle) {
@@ -309,14 +371,16 @@ impl Backfill {
         if now < current.not_before || !(calm || overdue) {
             return None;
         }
+        let (rows, bytes) = self.next_page(mapping, delivery)?;
+        let current = self.current.as_ref()?;
         let load = self.loads.get(&current.table)?;
         let job = load.job()?;
         let request = PageRequest {
             table: load.oid,
             after: current.cursor.clone(),
             filter: job.filter.clone(),
-            rows: current.rows,
-            bytes: self.settings.page_bytes,
+            rows,
+            bytes,
         };
         self.phase = Phase::Reading;
         Some(Box::pin(async move {
@@ -456,7 +520,14 @@ impl Backfill {
             job.after = Some(through.clone());
         }
         if let (Some(took), Some(current)) = (took, self.current.as_mut()) {
-            current.rows = next_size(current.rows, took, self.settings.page_rows);
+            let most = self.settings.page_rows;
+            match (self.settings.large, page.rows > most as u64) {
+                (Some(large), true) => {
+                    let rows = next_size(current.large_rows, took, LARGE_TIME, large.rows);
+                    current.large_rows = rows.max(most);
+                }
+                _ => current.rows = next_size(current.rows, took, PAGE_TIME, most),
+            }
         }
         if page.end {
             tracing::info!(
@@ -471,7 +542,7 @@ impl Backfill {
                 job.kind.word()
             );
             load.loaded |= job.kind == JobKind::FirstLoad;
-            load.last = Some(load.jobs.remove(0));
+            load.end_job();
         }
         Some(load.clone())
     }
@@ -557,6 +628,7 @@ impl Backfill {
             read_at: None,
             not_before,
             rows: self.settings.page_rows.min(LEAST_ROWS * 5),
+            large_rows: FIRST_LARGE,
             explained: None,
         });
     }

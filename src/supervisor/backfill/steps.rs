@@ -10,11 +10,13 @@ use crate::capture::{Page, PageRequest, Reader};
 use crate::fault::Result;
 
 /// How long a window with a page should be on its way.
-const PAGE_TIME: Duration = Duration::from_millis(250);
+pub(super) const PAGE_TIME: Duration = Duration::from_millis(250);
+/// The same where it goes by a bulk job. Live changes wait so long behind it.
+pub(super) const LARGE_TIME: Duration = Duration::from_secs(20);
 
-/// Towards pages that are on their way for [`PAGE_TIME`], by steps of at most two.
-pub(super) fn next_size(rows: usize, took: Duration, most: usize) -> usize {
-    let ratio = PAGE_TIME.as_secs_f64() / took.as_secs_f64().max(0.001);
+/// Towards pages that are on their way for so long, by steps of at most two.
+pub(super) fn next_size(rows: usize, took: Duration, aim: Duration, most: usize) -> usize {
+    let ratio = aim.as_secs_f64() / took.as_secs_f64().max(0.001);
     let rows = (rows as f64 * ratio.clamp(0.5, 2.0)) as usize;
     rows.clamp(LEAST_ROWS.min(most), most)
 }

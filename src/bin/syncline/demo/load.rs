@@ -124,13 +124,13 @@ pub(super) async fn act(
         .await?;
     let took = began.elapsed();
     sidecar.caught_up(app).await?;
-    let first = report.backfills.iter().filter_map(|b| b.last.as_ref());
+    let ended = report.backfills.iter().flat_map(|b| &b.ended);
     let mut result = Loaded {
         rows: ROWS,
         took,
         ..Loaded::default()
     };
-    for job in first.filter(|job| job.kind == Some(JobKind::FirstLoad)) {
+    for job in ended.filter(|job| job.kind == Some(JobKind::FirstLoad)) {
         result.read += i64::try_from(job.rows.read).unwrap_or(i64::MAX);
         result.overtaken += i64::try_from(job.rows.overtaken).unwrap_or(i64::MAX);
     }

@@ -223,18 +223,16 @@ impl Evolution {
     ) -> Result<()> {
         let began = Instant::now();
         let tier = |job: &JobReport| job.column.as_deref() == Some("tier");
-        // Rows that changed their keys while it read may be read once more, after it.
-        let mut ended = None;
         let job = loop {
             self.look(screen, bar, crm, sidecar).await?;
             if let Some(report) = sidecar.report().await? {
                 let mut tables = report.backfills.into_iter();
-                if let Some(customers) = tables.find(|b| b.table == "public.customer") {
-                    let idle = customers.jobs().next().is_none();
-                    ended = customers.last.filter(tier).or(ended);
-                    if let Some(job) = ended.take_if(|_| idle) {
-                        break job;
-                    }
+                // Rows that changed their keys while it read may be read once more, after it.
+                if let Some(customers) = tables.find(|b| b.table == "public.customer")
+                    && customers.jobs().next().is_none()
+                    && let Some(job) = customers.ended.into_iter().find(tier)
+                {
+                    break job;
                 }
             }
             if began.elapsed() > PATIENCE {

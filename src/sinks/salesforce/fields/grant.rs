@@ -159,7 +159,7 @@ impl Salesforce {
             return Ok(user.clone());
         }
         let answer = self
-            .with_session(Call::Check, Method::GET, Place::Api("/"), None)
+            .with_session(Call::Check, Method::GET, Place::Api("/"), None, None)
             .await?;
         let root: Root = serde_json::from_slice(&answer.accepted()?)
             .map_err(|_| unreadable(Call::Check, "the root of the API cannot be read"))?;
