@@ -119,6 +119,7 @@ fn settlement(changes: impl Iterator<Item = (u64, u64)>) -> Settlement {
                 })
                 .collect(),
             parents: Vec::new(),
+            kept_fields: Vec::new(),
         };
         let record = RecordId {
             object: OBJECT,

@@ -17,14 +17,16 @@ use syncline::clock::Clock;
 use syncline::config::{Brake, OnCrmDelete};
 use syncline::fault::Fault;
 use syncline::mapping::{
-    Action, Assigned, Assignment, FieldId, FieldSpec, FieldValue, Key, ObjectDescription, ObjectId,
+    Action, Assigned, Assignment, FieldId, FieldSpec, FieldValue, ObjectDescription, ObjectId,
     Operation, Reference, Removal, Target, TargetField,
 };
 use syncline::planning::{
-    Batch, Course, Entry, Existence, Lanes, LedgerEntry, Objects, Plan, Room, cut,
+    Batch, Course, Entry, Existence, Lanes, LedgerEntry, Objects, Origin, Plan, Room, cut,
 };
 use syncline::sinks::salesforce::Salesforce;
-use syncline::sinks::{BoxFuture, CrmRecord, Delivery, Limits, Outcome, Settings, Sink, Usage};
+use syncline::sinks::{
+    BoxFuture, CrmRecord, Delivery, Limits, Named, Outcome, Settings, Sink, Usage,
+};
 use syncline::store::{Memory, Store};
 use syncline::supervisor::brakes::Guard;
 use syncline::supervisor::bulk::{Journal, OldJobs};
@@ -53,10 +55,10 @@ impl Sink for Ungrouped {
     fn read<'a>(
         &'a self,
         target: &'a Target,
-        keys: &'a [Key],
+        named: Named<'a>,
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        self.0.read(target, keys, fields)
+        self.0.read(target, named, fields)
     }
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
@@ -93,6 +95,9 @@ fn field(name: &str, parent: Option<&str>) -> TargetField {
         }),
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     }
 }
 
@@ -104,6 +109,7 @@ fn target(object: &str, fields: Vec<TargetField>) -> Arc<Target> {
         key_field: KEY.into(),
         removal: Removal::Delete { hard: false },
         halted: None,
+        version: None,
         on_crm_delete: OnCrmDelete::default(),
         fields,
     })
@@ -139,6 +145,7 @@ fn entry(
         crm_id: None,
         fingerprints: Vec::new(),
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     });
     let changed: Vec<Assigned> = fields.iter().take(sent).cloned().collect();
     Entry {
@@ -153,6 +160,7 @@ fn entry(
             },
             commit_time: Timestamp(0),
             xid: 1,
+            changed: Vec::new(),
         },
         ledger,
         pending: None,
@@ -163,6 +171,7 @@ fn entry(
         row: false,
         course: Course::Send(Arc::new(changed)),
         completes: Vec::new(),
+        aside: Default::default(),
     }
 }
 
@@ -242,6 +251,8 @@ async fn run(grouped: bool, wait_ms: u64, windows: usize) -> Seen {
         guard: Arc::new(guard.unwrap()),
         delivery: Arc::new(Delivery::new(sink, settings, 5)),
         objects: Arc::new(Objects::default()),
+        clocks: Arc::default(),
+        origin: Origin::default(),
         old_jobs: OldJobs::default(),
     };
     let send = async |entries: Vec<Entry>| {
@@ -315,6 +326,7 @@ fn what_lanes_cost() {
         let stage: Vec<usize> = (0..entries.len()).collect();
         let room = |locks: &'static dyn Fn(&str) -> bool| Room {
             records: 200,
+            guarded: 25,
             bytes: 4 << 20,
             locks,
         };

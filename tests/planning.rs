@@ -192,6 +192,7 @@ impl Sidecar {
         for stage in &plan.stages {
             let room = Room {
                 records: 5,
+                guarded: 5,
                 bytes: 10_000,
                 locks: &|_| true,
             };
@@ -397,6 +398,7 @@ fn a_chain_is_written_from_its_root_and_deleted_from_its_leaf() {
         },
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     };
     let mut sidecar = Sidecar::default();
     let mut window = Window::default();

@@ -43,6 +43,9 @@ fn plain(name: &str) -> TargetField {
         reference: None,
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     }
 }
 
@@ -55,6 +58,7 @@ fn target(object: &str, removal: Removal, fields: Vec<TargetField>) -> Arc<Targe
         removal,
         on_crm_delete: OnCrmDelete::default(),
         halted: None,
+        version: None,
         fields,
     })
 }
@@ -145,6 +149,7 @@ fn upsert(target: &Arc<Target>, key: impl AsRef<str>, fields: Vec<Assigned>) -> 
         position: Position::default(),
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     }
 }
 
@@ -227,6 +232,8 @@ impl Side {
             objects: Arc::new(schema.objects()),
             guard: Arc::clone(guard),
             old_jobs: OldJobs::default(),
+            clocks: Arc::default(),
+            origin: Default::default(),
         }
     }
 
@@ -302,6 +309,7 @@ fn class(outcome: &Outcome) -> String {
         Outcome::Written { created, .. } => format!("written {created}"),
         Outcome::Absent => "absent".into(),
         Outcome::Deferred { doubt } => format!("deferred {doubt}"),
+        Outcome::Overtaken => "overtaken".into(),
         Outcome::Refused(fault) => {
             format!(
                 "{:?} {} {:?} {}",

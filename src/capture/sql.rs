@@ -22,7 +22,7 @@ use super::identity::{SLOT_SQL, SlotInfo, slot_row};
 use super::refusal::{self, Doing};
 use super::session::{options, with_attempts};
 use super::transport::{Attempt, dial};
-use crate::change::ReplicaIdentity;
+use crate::change::{ReplicaIdentity, Timestamp};
 use crate::fault::{Error, ErrorKind, Result};
 use crate::value::TypeRow;
 
@@ -288,6 +288,16 @@ impl Sql {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| self.failed(e))?;
         Ok(slot_row(columns).and_then(|(_, slot)| slot))
+    }
+
+    /// The server's clock.
+    pub async fn clock(&self) -> Result<Timestamp> {
+        const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8::text";
+        let rows = self.rows(CLOCK, &[]).await?;
+        let row = rows.first().map(|row| row.try_get::<_, String>(0));
+        let text = row.transpose().map_err(|e| self.failed(e))?;
+        let micros = text.and_then(|text| text.parse().ok());
+        Ok(Timestamp(micros.unwrap_or_default()))
     }
 
     /// Writes an empty logical message: there is then a transaction to confirm, even when none of

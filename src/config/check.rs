@@ -5,8 +5,8 @@ use toml::{Table, Value};
 use super::load::{Layers, dotted};
 use super::nearest::nearest;
 use super::schema::{
-    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, PRIORITY, SECTIONS,
-    Shape, TABLE_KEYS, choice, names,
+    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, OWNER, PRIORITY,
+    SECTIONS, Shape, TABLE_KEYS, choice, names,
 };
 use super::units;
 
@@ -190,6 +190,9 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
     if let Some(value) = table.get("priority") {
         priority(layers, &dotted(at, "priority"), value);
     }
+    if let Some(value) = table.get("version_field") {
+        text(layers, &dotted(at, "version_field"), value);
+    }
     match table.get("columns") {
         None => {}
         Some(Value::Table(columns)) => {
@@ -339,6 +342,7 @@ fn column(layers: &mut Layers, at: &str, value: &Value) {
                 );
             }
             "ignore" => {}
+            "owner" => scalar(layers, &key, Shape::Choice(&OWNER), value),
             "null" => null(layers, &key, value),
             "priority" => priority(layers, &key, value),
             _ if super::normal::check(layers, &key, name, value) => {}

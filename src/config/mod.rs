@@ -408,6 +408,10 @@ pub struct Table {
     /// Whether its changes go on while others are deferred.
     #[serde(default)]
     pub priority: Priority,
+    /// A text field of the object that holds which change was written last: what is older is never
+    /// written over it, whoever sends it.
+    #[serde(default)]
+    pub version_field: Option<String>,
     /// What becomes of a record that a person deleted in the CRM.
     #[serde(default)]
     pub on_crm_delete: OnCrmDelete,
@@ -534,6 +538,8 @@ pub struct ColumnRule {
     pub ignore: bool,
     /// Whether changes of it go on while others are deferred.
     pub priority: Priority,
+    /// Who has the last word on the field.
+    pub owner: Owner,
     /// What a NULL does.
     pub null: NullRule,
     /// Which white space of a text goes.
@@ -566,6 +572,41 @@ pub enum OnInvalid {
     Truncate,
     /// The field is emptied.
     Clear,
+}
+
+/// Who has the last word on a field.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The database.
+    #[default]
+    Source,
+    /// People, once the record is there: it is written when the record is created.
+    Crm,
+    /// Whoever changed it last.
+    Newest,
+    /// A person decides, each time that both sides have changed it.
+    Ask,
+}
+
+impl Owner {
+    /// All of them.
+    pub const ALL: [Owner; 4] = [Owner::Source, Owner::Crm, Owner::Newest, Owner::Ask];
+
+    /// The word for it, in the configuration and everywhere else.
+    pub fn word(self) -> &'static str {
+        match self {
+            Owner::Source => "source",
+            Owner::Crm => "crm",
+            Owner::Newest => "newest",
+            Owner::Ask => "ask",
+        }
+    }
+
+    /// What the CRM holds has a say in what is written.
+    pub fn is_contested(self) -> bool {
+        matches!(self, Owner::Newest | Owner::Ask)
+    }
 }
 
 /// Which white space of a text goes.

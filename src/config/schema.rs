@@ -180,22 +180,24 @@ pub(super) const SECTIONS: [&str; 13] = [
     "tables",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 8] = [
+pub(super) const TABLE_KEYS: [&str; 9] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
     "priority",
+    "version_field",
     "on_crm_delete",
     "columns",
     "constants",
 ];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 13] = [
+pub(super) const COLUMN_KEYS: [&str; 14] = [
     "field",
     "references",
     "ignore",
     "priority",
+    "owner",
     "null",
     "trim",
     "empty",
@@ -207,6 +209,7 @@ pub(super) const COLUMN_KEYS: [&str; 13] = [
     "on_invalid",
 ];
 pub(super) const PRIORITY: [&str; 2] = ["normal", "high"];
+pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 
@@ -217,17 +220,8 @@ pub(super) const LATER: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys that are known and not to be had yet, and what holds meanwhile.
-pub(super) const LATER_KEYS: &[(&str, &str)] = &[
-    (
-        "owner",
-        "until then the database wins in every mapped field; leave out of the mapping what people own",
-    ),
-    (
-        "version_field",
-        "until then the order of writes rests on the state directory",
-    ),
-    ("on_gap", "until then a gap stops the start, with a message"),
-];
+pub(super) const LATER_KEYS: &[(&str, &str)] =
+    &[("on_gap", "until then a gap stops the start, with a message")];
 
 /// The key of that section and name.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static KeyInfo> {

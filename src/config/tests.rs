@@ -426,8 +426,12 @@ fn mistakes_are_told_with_their_place() {
             "unknown key tables.\"public.customer\".columns.a.feild; did you mean \"field\"?",
         ),
         (
-            table("columns.a = { field = \"B\", owner = \"newest\" }\n"),
-            "columns.a.owner comes in a later release; until then the database wins",
+            table("columns.a = { field = \"B\", owner = \"nevest\" }\n"),
+            "columns.a.owner is one of \"source\", \"crm\", \"newest\", \"ask\", not \"nevest\"; did you mean \"newest\"?",
+        ),
+        (
+            table("version_field = 1\n"),
+            "version_field takes a text in quotes; this is a whole number",
         ),
         (
             table("columns.a = { field = \"B\", null = \"keep\" }\n"),

@@ -47,6 +47,8 @@ pub(super) struct Bound {
     pub(super) olds: Vec<OldColumn>,
     /// What the contract says, beside each step; empty without one.
     pub(super) checks: Vec<Option<Check>>,
+    /// Contested fields, by slot, and the columns that fill them.
+    pub(super) contested: SmallVec<[(u16, usize); 4]>,
 }
 
 #[derive(Clone, Debug)]
@@ -192,6 +194,7 @@ impl Binder {
         // Fields that are spoken for: by name in the configuration, or by a column that is here.
         let mut taken: Vec<u16> = table.constants.iter().map(|c| c.slot).collect();
         taken.extend(table.dropped.iter().map(|d| d.rule.slot));
+        taken.extend(table.target.version);
         for (name, mapping) in &table.columns {
             if let ColumnMapping::Field(rule) = mapping {
                 if !rule.automatic || here(name) {
@@ -252,7 +255,18 @@ impl Binder {
             }
         }
         steps.sort_by_key(|s| s.slot);
+        let contested = steps.iter().filter_map(|step| {
+            let field = table.target.fields.get(usize::from(step.slot))?;
+            match &step.source {
+                StepSource::Column { index, .. } if field.owner.is_contested() => {
+                    Some((step.slot, *index))
+                }
+                _ => None,
+            }
+        });
+        let contested = contested.collect();
         Bound {
+            contested,
             table: table.clone(),
             steps,
             key,

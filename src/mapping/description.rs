@@ -1,13 +1,14 @@
 //! What the CRM says of its objects and fields, in words that fit every CRM.
 
 /// The kinds of field that rules are written for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum FieldKind {
     /// The CRM's own id.
     Id,
     /// A lookup.
     Reference,
     /// One line of text.
+    #[default]
     Text,
     /// Several lines of text.
     LongText,

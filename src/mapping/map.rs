@@ -9,7 +9,9 @@ use super::key::BadKey;
 use super::normalize::Outcome;
 use super::stamp::{DELETE_INCOMPLETE, OldValue, Stamp, Unmade};
 use super::table::{FieldRule, NullAction};
-use super::{Action, Assigned, Assignment, FieldValue, Key, Operation, RecordId, Removal, Target};
+use super::{
+    Action, Assigned, Assignment, Changed, FieldValue, Key, Operation, RecordId, Removal, Target,
+};
 use crate::change::{Change, Datum, Kind, OldRow, Tuple};
 use crate::config::{OnInvalid, OnTruncate};
 use crate::decode;
@@ -116,7 +118,11 @@ impl Bound {
             _ => Action::Upsert,
         };
         let (fields, fault) = self.fields(new);
-        let operation = self.operation(change, key, action, fields);
+        let changed = self.times(change, old, new);
+        let operation = Operation {
+            changed,
+            ..self.operation(change, key, action, fields)
+        };
         match fault {
             None => Mapped::Operation(operation),
             Some(fault) => Mapped::Rejected(Rejected {
@@ -217,7 +223,31 @@ impl Bound {
             position: change.position,
             commit_time: change.commit_time,
             xid: change.xid,
+            changed: Vec::new(),
         }
+    }
+
+    /// What the change tells of the times of contested fields. An update without its old row tells
+    /// nothing: it names what it left as it was, too.
+    fn times(&self, change: &Change, old: &OldRow, new: &Tuple) -> Vec<Changed> {
+        if self.contested.is_empty() {
+            return Vec::new();
+        }
+        let all = self.contested.iter();
+        let told = all.filter_map(|(slot, column)| {
+            let sure = match (&change.kind, old) {
+                (Kind::Insert { .. }, _) => true,
+                (_, OldRow::Full(before)) => before.get(*column) != new.get(*column),
+                _ => return None,
+            };
+            Some(Changed {
+                slot: *slot,
+                at: sure.then_some(change.commit_time),
+                sure,
+                decided: false,
+            })
+        });
+        told.collect()
     }
 
     /// The external id. A key column that was not sent with the row is taken from the row before:

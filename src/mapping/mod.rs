@@ -40,6 +40,7 @@
 //! - No fault and no finding quotes a value.
 
 mod bind;
+mod canonical;
 mod coerce;
 mod compile;
 pub mod contract;
@@ -62,8 +63,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use crate::config::Owner;
 pub use bind::Binding;
+pub use canonical::{held, history_tells};
 pub use coerce::{Fit, Refusal, coerce, fit};
+use compile::fields::undescribed;
 pub use compile::{Compiled, MissingField, Remembered, compile};
 pub use description::{FieldDescription, FieldKind, FieldSpec, NewField, ObjectDescription};
 pub use drift::crm_changes;
@@ -72,7 +76,7 @@ pub use map::{Mapped, Rejected};
 pub use naming::candidates;
 pub use normalize::{Normal, ValueMap, Written, Zone};
 pub use operation::{
-    Action, Assigned, Assignment, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
+    Action, Assigned, Assignment, Changed, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
 pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};

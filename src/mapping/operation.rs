@@ -7,9 +7,10 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use super::FieldKind;
 use super::stamp::{Stamp, without_row};
 use crate::change::{Position, Timestamp};
-use crate::config::OnCrmDelete;
+use crate::config::{OnCrmDelete, Owner};
 use crate::fault::Fault;
 
 /// A record's external id, as the CRM holds it. Compared byte for byte.
@@ -58,7 +59,7 @@ pub struct RecordId {
 }
 
 /// Where the rows of a table go. Compiled once; operations share it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// The object's number.
     pub id: ObjectId,
@@ -74,6 +75,9 @@ pub struct Target {
     pub on_crm_delete: OnCrmDelete,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
+    /// The field, by its slot, that holds the position last written (`version_field`). No operation
+    /// names it: it is added to what is sent.
+    pub version: Option<u16>,
     /// Nothing may be sent there until a person has acted; see [`super::TableMapping::halted`].
     pub halted: Option<Fault>,
 }
@@ -137,6 +141,12 @@ pub struct TargetField {
     pub unique: bool,
     /// It cannot be written any more, code [`super::FIELD_BROKEN`]: what changes it is held.
     pub broken: Option<Fault>,
+    /// Who has the last word on it.
+    pub owner: Owner,
+    /// What it holds.
+    pub kind: FieldKind,
+    /// Digits right of the point, of a number.
+    pub scale: u32,
 }
 
 /// How a lookup is written.
@@ -226,6 +236,23 @@ pub struct Assigned {
     pub assignment: Assignment,
 }
 
+/// When a contested field ([`Owner::is_contested`]) of an operation changed.
+///
+/// A row's change names every column, also those that it left as they were. So the time of the newest
+/// change in an operation says little of a single field; where more is known, it stands here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// Place in [`Target::fields`].
+    pub slot: u16,
+    /// When the change committed that gave the field its value, if it changed it. None: nobody knows,
+    /// it may be as old as the row.
+    pub at: Option<Timestamp>,
+    /// It did change then. Otherwise only a value other than the last one written tells that it did.
+    pub sure: bool,
+    /// A person has decided for this value.
+    pub decided: bool,
+}
+
 /// Fields of one operation, sorted by slot. Shared: what is sent is nearly always all of it, and the
 /// operation has to outlive the request.
 pub type Fields = Arc<Vec<Assigned>>;
@@ -270,9 +297,34 @@ pub struct Operation {
     pub commit_time: Timestamp,
     /// That change's transaction.
     pub xid: u32,
+    /// What is known of the times of contested fields. One that is not named may have changed at
+    /// `commit_time`.
+    pub changed: Vec<Changed>,
 }
 
 impl Operation {
+    /// When a contested field changed.
+    pub fn changed(&self, slot: u16) -> Changed {
+        let known = self.changed.iter().find(|c| c.slot == slot);
+        known.copied().unwrap_or(Changed {
+            slot,
+            at: Some(self.commit_time),
+            sure: false,
+            decided: false,
+        })
+    }
+
+    /// The field of that slot.
+    pub fn field(&self, slot: u16) -> Option<&TargetField> {
+        self.target.fields.get(usize::from(slot))
+    }
+
+    /// The slots of contested fields that it names.
+    pub fn contested(&self) -> impl Iterator<Item = &Assigned> {
+        let contested = |slot| self.field(slot).is_some_and(|f| f.owner.is_contested());
+        self.fields.iter().filter(move |f| contested(f.slot))
+    }
+
     /// The record it writes.
     pub fn record(&self) -> RecordId {
         RecordId {

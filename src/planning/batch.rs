@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::entry::{Course, Entry};
 use super::locks::{Locks, Lookups};
 use super::pack::{Piece, line_up, pack};
+use crate::change::Timestamp;
 use crate::mapping::{Action, Assignment, FieldValue, Fields, Key, Target};
 
 /// The CRM's own id of a record.
@@ -40,6 +41,8 @@ pub struct Write {
     pub crm_id: Option<CrmId>,
     /// The fields to write, sorted by slot.
     pub fields: Fields,
+    /// It is written only if nobody has changed the record after this second, as the CRM tells time.
+    pub guard: Option<Timestamp>,
 }
 
 /// What travels in one request: records of one object, each at most once.
@@ -58,6 +61,8 @@ impl Entry {
     fn batch_action(&self) -> BatchAction {
         let known = self.ledger.as_ref().filter(|l| l.exists());
         match self.operation.action {
+            // It was found, by whomever it was made.
+            Action::Upsert if self.aside.crm_id.is_some() => BatchAction::Update,
             // Only what changed is sent: were the record gone, an upsert would make a new one of it.
             Action::Upsert if known.is_some_and(|l| l.crm_id.is_some()) => BatchAction::Update,
             Action::Upsert => BatchAction::Upsert,
@@ -75,8 +80,13 @@ impl Entry {
         Write {
             key: self.operation.key.clone(),
             from,
-            crm_id: self.ledger.as_ref().and_then(|l| l.crm_id.clone()),
+            crm_id: self
+                .ledger
+                .as_ref()
+                .and_then(|l| l.crm_id.clone())
+                .or_else(|| self.aside.crm_id.clone()),
             fields: Arc::clone(fields),
+            guard: self.aside.guard,
         }
     }
 }
@@ -85,6 +95,8 @@ impl Entry {
 pub struct Room<'a> {
     /// Records.
     pub records: usize,
+    /// Records that are each written only if nobody has changed them: they travel by themselves.
+    pub guarded: usize,
     /// Bytes of its body.
     pub bytes: usize,
     /// Whether records of an object are locked while records that refer to them are written.
@@ -106,15 +118,20 @@ pub struct Cut {
 /// as far as they fit, but never at the price of another request.
 pub fn cut(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
     let bytes = room.bytes.saturating_sub(ENVELOPE);
-    let parted = |pieces: &[Piece]| pack(pieces, room.records, bytes);
+    let guarded = room.guarded.min(room.records);
+    let parted = |pieces: &[Piece], is_guarded: bool| match is_guarded {
+        true => pack(pieces, guarded, bytes),
+        false => pack(pieces, room.records, bytes),
+    };
     cut_by(entries, stage, room, Write::size, parted)
 }
 
 /// Cuts the entries of one stage into what goes by jobs. `room.records`: those that the CRM writes
 /// together; it works off such parts of a job at once, so records that lock one in common stand side by
-/// side, whatever the order of their changes.
+/// side, whatever the order of their changes. A job takes no conditions: what is written only if nobody
+/// has changed its record is not of this.
 pub fn cut_for_jobs(entries: &[Entry], stage: &[usize], room: &Room<'_>) -> Vec<Cut> {
-    let parted = |pieces: &[Piece]| line_up(pieces, room.records, room.bytes);
+    let parted = |pieces: &[Piece], _: bool| line_up(pieces, room.records, room.bytes);
     cut_by(entries, stage, room, |write, _| write.values(), parted)
 }
 
@@ -123,9 +140,10 @@ fn cut_by(
     stage: &[usize],
     room: &Room<'_>,
     size: impl Fn(&Write, &Target) -> usize,
-    parted: impl Fn(&[Piece]) -> Vec<Vec<usize>>,
+    parted: impl Fn(&[Piece], bool) -> Vec<Vec<usize>>,
 ) -> Vec<Cut> {
     struct Kind {
+        guarded: bool,
         target: Arc<Target>,
         action: BatchAction,
         lookups: Lookups,
@@ -134,7 +152,7 @@ fn cut_by(
         writes: Vec<Option<Write>>,
     }
     let mut kinds: Vec<Kind> = Vec::new();
-    let mut by_name: HashMap<(usize, BatchAction), usize> = HashMap::new();
+    let mut by_name: HashMap<(usize, BatchAction, bool), usize> = HashMap::new();
     for &index in stage {
         let Some(entry) = entries.get(index) else {
             continue;
@@ -145,9 +163,12 @@ fn cut_by(
         let action = entry.batch_action();
         let target = &entry.operation.target;
         // Targets are shared: their address tells them apart.
-        let name = (Arc::as_ptr(target) as usize, action);
+        let write = entry.write(fields);
+        let guarded = write.guard.is_some();
+        let name = (Arc::as_ptr(target) as usize, action, guarded);
         let number = *by_name.entry(name).or_insert_with(|| {
             kinds.push(Kind {
+                guarded,
                 target: Arc::clone(target),
                 action,
                 lookups: Lookups::of(target, room.locks),
@@ -160,7 +181,6 @@ fn cut_by(
         let Some(kind) = kinds.get_mut(number) else {
             continue;
         };
-        let write = entry.write(fields);
         kind.pieces.push(Piece {
             bytes: size(&write, target),
             locks: kind.lookups.of_entry(entry),
@@ -170,7 +190,7 @@ fn cut_by(
     }
     let mut cuts = Vec::new();
     for mut kind in kinds {
-        for members in parted(&kind.pieces) {
+        for members in parted(&kind.pieces, kind.guarded) {
             let locks = members.iter().filter_map(|m| kind.pieces.get(*m));
             let locks = locks
                 .flat_map(|piece| piece.locks.iter().copied())

@@ -19,6 +19,7 @@ fn target(object: &str) -> Arc<Target> {
         on_crm_delete: OnCrmDelete::default(),
         fields: Vec::new(),
         halted: None,
+        version: None,
     })
 }
 
@@ -29,6 +30,7 @@ fn live() -> LedgerEntry {
         crm_id: None,
         fingerprints: Vec::new(),
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     }
 }
 
@@ -48,6 +50,7 @@ fn plan(target: &Arc<Target>, action: &Action, keys: std::ops::Range<u64>) -> Pl
                 },
                 commit_time: Timestamp(0),
                 xid: 1,
+                changed: Vec::new(),
             },
             ledger: Some(live()),
             pending: None,
@@ -58,6 +61,7 @@ fn plan(target: &Arc<Target>, action: &Action, keys: std::ops::Range<u64>) -> Pl
             row: false,
             course: Course::Send(Fields::default()),
             completes: Vec::new(),
+            aside: Aside::default(),
         });
     }
     plan
@@ -217,6 +221,7 @@ fn p9_what_is_held_turns_the_brake_on_again_after_a_restart() {
         since: at(0),
         tried: None,
         counted: true,
+        conflicts: Vec::new(),
     };
     let mut after = brakes(DeleteLimit::Count(1), 0);
     after.remember(&pending);

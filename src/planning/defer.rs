@@ -248,13 +248,20 @@ pub fn doubtful(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
             known.fingerprints.retain(|(id, _)| !sent(*id));
             known
         }
-        (_, known) => LedgerEntry {
-            position: known.map(|l| l.position).unwrap_or_default(),
-            existence: Existence::Uncertain,
-            crm_id: None,
-            fingerprints: Vec::new(),
-            parents: Vec::new(),
-        },
+        (_, known) => {
+            let (position, kept_fields) = known
+                .map(|l| (l.position, l.kept_fields))
+                .unwrap_or_default();
+            LedgerEntry {
+                position,
+                existence: Existence::Uncertain,
+                crm_id: None,
+                fingerprints: Vec::new(),
+                parents: Vec::new(),
+                // They are counted still.
+                kept_fields,
+            }
+        }
     };
     Some((entry.operation.record(), ledger))
 }

@@ -24,6 +24,9 @@ fn target(id: ObjectId) -> Arc<Target> {
         reference: None,
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     };
     let parent = TargetField {
         reference: Some(Reference {
@@ -43,6 +46,7 @@ fn target(id: ObjectId) -> Arc<Target> {
         removal: Removal::Delete { hard: false },
         halted: None,
         on_crm_delete: OnCrmDelete::Undelete,
+        version: None,
         fields: vec![plain("Name"), plain("Stage"), parent],
     })
 }
@@ -86,6 +90,7 @@ fn operation(object: ObjectId, key: &str, action: Action, fields: &[(u16, &str)]
         },
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     }
 }
 
@@ -103,6 +108,7 @@ fn live(fields: &[(&str, &str)]) -> RecordState {
             crm_id: Some("001".into()),
             fingerprints,
             parents: Vec::new(),
+            kept_fields: Vec::new(),
         }),
         pending: None,
     }
@@ -248,6 +254,7 @@ fn a_parent_on_the_shelf_is_asked_for() {
                 since: Timestamp(0),
                 tried: None,
                 counted: true,
+                conflicts: Vec::new(),
             })),
         },
     )]

@@ -27,6 +27,9 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         reference: None,
         unique: false,
         broken,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     };
     Arc::new(Target {
         id: ObjectId::new("Account", "Id__c"),
@@ -36,6 +39,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         removal: Removal::Delete { hard: false },
         on_crm_delete: crate::config::OnCrmDelete::default(),
         fields: vec![field("Name", None), field("City", broken)],
+        version: None,
         halted,
     })
 }
@@ -64,6 +68,7 @@ fn operation(target: &Arc<Target>, at: u64, fields: &[(u16, &str)]) -> Operation
         },
         commit_time: Timestamp(0),
         xid: 1,
+        changed: Vec::new(),
     }
 }
 
@@ -81,6 +86,7 @@ fn shelved(operation: &Operation, reason: Reason, fault: Option<Fault>) -> Pendi
         since: Timestamp(0),
         tried: None,
         counted: true,
+        conflicts: Vec::new(),
     }
 }
 
@@ -103,6 +109,7 @@ fn course(
         crm_id: None,
         fingerprints,
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     });
     let mut states = States::default();
     let pending = pending.map(Box::new);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::brake::{BRAKE_DELETES, is_braked};
+use super::conflict::{Aside, CONFLICT, leave_to_crm};
 use super::plan::TRANSACTION_OPEN;
 use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
 use crate::fault::{Class, Fault};
 use crate::mapping::{
     Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId,
-    Operation, RecordId, TABLE_HALTED, Target,
+    Operation, Owner, RecordId, TABLE_HALTED, Target,
 };
 
 /// What the store knows of the records that a plan is about.
@@ -26,6 +27,12 @@ pub enum Course {
     Stale,
     /// The CRM has it all already.
     Unchanged,
+    /// People have changed all of its fields since, and keep them.
+    KeepFields,
+    /// All of it belongs to the CRM.
+    Ignore,
+    /// A person has to decide on all of it.
+    Ask,
     /// A person deleted the record in the CRM, and it stays so.
     Kept,
     /// It stays on the shelf, or goes there, untried.
@@ -64,6 +71,8 @@ pub struct Entry {
     pub course: Course,
     /// References left out to break a cycle: the next operation of this record.
     pub completes: Vec<Assigned>,
+    /// Fields that are not written, and why.
+    pub aside: Aside,
 }
 
 impl Entry {
@@ -101,8 +110,6 @@ pub struct Plan {
     pub places: HashMap<RecordId, usize>,
     /// An earlier process may have sent it, wholly or in part.
     pub again: bool,
-    /// It is not given up.
-    pub clings: bool,
     /// What remains certain of records whose operation is deferred and may have been sent.
     pub doubts: Vec<(RecordId, LedgerEntry)>,
     /// Records with a high priority that were not sent.
@@ -124,17 +131,20 @@ pub enum Sent {
 }
 
 impl Plan {
-    /// Whether what it sends may have been sent before.
+    /// Whether what it sends may have been sent before. A re-key of which that is so is not given up, nor
+    /// is what it may have to wait for.
     pub fn sent(&self) -> Sent {
+        let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
         match self.again {
             true => Sent::Maybe {
-                clings: self.clings,
+                clings: self.entries.iter().any(re_keys),
             },
             false => Sent::Not,
         }
     }
 
-    pub(super) fn add(&mut self, entry: Entry) {
+    pub(super) fn add(&mut self, mut entry: Entry) {
+        leave_to_crm(&mut entry);
         self.places
             .insert(entry.operation.record(), self.entries.len());
         self.entries.push(entry);
@@ -186,6 +196,8 @@ pub(super) fn still_held(pending: &Pending, newer: &Item) -> Option<Course> {
         return None;
     }
     let fault = match pending.fault.clone() {
+        // Only the fields in conflict are held, and they are looked at again.
+        Some(fault) if fault.code == CONFLICT => return None,
         Some(fault) if fault.code == FIELD_BROKEN || fault.code == OBJECT_CLOSED => return None,
         // The row is back: nothing is deleted any more.
         Some(fault)
@@ -233,6 +245,7 @@ pub(super) fn is_own(fault: &Fault) -> bool {
     fault.class == Class::Record
         && !is_drift(fault)
         && fault.code != DELETE_INCOMPLETE
+        && fault.code != CONFLICT
         && !passes(fault)
         && !fault.code.is_empty()
         && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
@@ -316,8 +329,16 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
                 if rereferred && field.is_some_and(|field| field.reference.is_some()) {
                     return true;
                 }
-                let last = field.and_then(|field| ledger.fingerprint(field.id));
-                last != Some(f.assignment.fingerprint())
+                let Some(field) = field else { return true };
+                // It may have changed to and fro since, and somebody else in between.
+                if field.owner.is_contested() && operation.changed(f.slot).sure {
+                    return true;
+                }
+                // The database owns it by now, and the CRM was not given what it has.
+                if field.owner == Owner::Source && ledger.kept_since(field.id).is_some() {
+                    return true;
+                }
+                ledger.fingerprint(field.id) != Some(field.fingerprint(&f.assignment))
             };
             let mut changed: Vec<Assigned> =
                 operation.fields.iter().filter(differs).cloned().collect();

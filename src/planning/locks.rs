@@ -118,6 +118,9 @@ mod tests {
             }),
             unique: false,
             broken: None,
+            owner: Default::default(),
+            kind: Default::default(),
+            scale: 0,
         };
         Arc::new(Target {
             id: ObjectId::new("Contact", "Ext__c"),
@@ -126,6 +129,7 @@ mod tests {
             key_field: "Ext__c".into(),
             removal: Removal::Delete { hard: false },
             halted: None,
+            version: None,
             on_crm_delete: crate::config::OnCrmDelete::default(),
             fields: vec![
                 field("LastName", None),
@@ -154,6 +158,7 @@ mod tests {
                 },
                 commit_time: Timestamp(0),
                 xid: 1,
+                changed: Vec::new(),
             },
             ledger,
             pending: None,
@@ -165,6 +170,7 @@ mod tests {
             // Nothing of it is sent: what it names is locked all the same.
             course: Course::Send(Default::default()),
             completes: Vec::new(),
+            aside: Default::default(),
         }
     }
 
@@ -185,6 +191,7 @@ mod tests {
             crm_id: None,
             fingerprints,
             parents: Vec::new(),
+            kept_fields: Vec::new(),
         }
     }
 

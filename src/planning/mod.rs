@@ -1,7 +1,8 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► defer ─► stages ─► batches ─► lanes
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► stages ─► defer ─► judge (the CRM)
+//!                                                                 ─► batches ─► lanes
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
@@ -27,6 +28,9 @@ mod batch;
 mod brake;
 #[cfg(test)]
 mod brake_tests;
+mod conflict;
+#[cfg(test)]
+mod conflict_tests;
 mod defer;
 #[cfg(test)]
 mod defer_tests;
@@ -43,6 +47,7 @@ mod re_key;
 mod record;
 mod sketch;
 mod stages;
+mod version;
 mod waits;
 #[cfg(test)]
 mod waits_tests;
@@ -50,6 +55,9 @@ mod window;
 
 pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut, cut_for_jobs};
 pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
+pub use conflict::{
+    Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
+};
 pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
 pub use entry::{Course, Entry, Plan, Sent, States, is_drift, parents, passes};
 pub use lanes::Lanes;
@@ -58,7 +66,10 @@ pub use merge::merge;
 pub use objects::{High, Objects};
 pub use plan::{TRANSACTION_OPEN, decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
-pub use record::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use record::{
+    Conflict, Existence, LedgerEntry, Pending, PendingOperation, PendingTime, Reason, RecordState,
+};
+pub use version::{Origin, VERSION_LENGTH};
 #[cfg(test)]
 use window::still_rejected;
 pub use window::{Bounds, Item, Pushed, Row, Window, WindowPage};

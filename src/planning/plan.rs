@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::conflict::Aside;
 use super::entry::{
     Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
     stuck, waiting,
@@ -155,6 +156,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
             row: item.row.is_some(),
             course,
             completes: Vec::new(),
+            aside: Aside::default(),
         });
     };
     let older = before.to_operation(&item.operation.target);
@@ -192,6 +194,7 @@ fn enter(plan: &mut Plan, item: Item, states: &States) {
         row,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }
 
@@ -246,5 +249,6 @@ pub(super) fn enter_from_shelf(
         row: false,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }

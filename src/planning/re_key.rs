@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use super::conflict::Aside;
 use super::entry::{Course, Entry, Origin, Plan, States, decide, still_held, waiting};
-use super::merge::overlay;
+use super::merge::lay_over;
 use super::record::{LedgerEntry, Pending, Reason};
 use super::window::Item;
 use crate::mapping::{Action, Fields, Operation, RecordId, Removal, Target};
@@ -27,6 +28,7 @@ pub(super) fn freed(
         position: ledger.as_ref().map(|l| l.position).unwrap_or_default(),
         commit_time: pending.since,
         xid: 0,
+        changed: Vec::new(),
     };
     let entry = removal(&nothing, pending.record.clone(), ledger.clone());
     Entry {
@@ -42,6 +44,7 @@ pub(super) fn freed(
             row: false,
             course: Course::Drop,
             completes: Vec::new(),
+            aside: Aside::default(),
         })
     }
 }
@@ -63,11 +66,12 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
         let holder = rekey_from(&pending, states);
         if let Some(older) = pending.to_operation(&operation.target) {
             held = still_held(&pending, &Item::new(operation.clone(), None));
-            operation.fields = overlay(older.fields, std::mem::take(&mut operation.fields));
+            let before = older.action.clone();
+            lay_over(&mut operation, older);
             if let Some(holder) = holder {
                 // The CRM's record under the old id is another row's. This one's bears the id before
                 // that, if it was ever written.
-                operation.action = match older.action {
+                operation.action = match before {
                     Action::ReKey { from } => Action::ReKey { from },
                     _ => Action::Upsert,
                 };
@@ -79,7 +83,7 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
                     counted: false,
                     ..(*pending).clone()
                 });
-            } else if let Action::ReKey { from } = older.action {
+            } else if let Action::ReKey { from } = before {
                 // Renamed again before the first renaming reached the CRM. A record that bears the id in
                 // between is that of a row which is gone: its delete gave its place on the shelf to the
                 // first renaming.
@@ -127,6 +131,7 @@ pub(super) fn enter_re_key(plan: &mut Plan, mut operation: Operation, states: &S
         row: false,
         course,
         completes: Vec::new(),
+        aside: Aside::default(),
     });
 }
 
@@ -205,6 +210,7 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         action,
         fields: Arc::new(fields),
         position: known.position,
+        changed: Vec::new(),
         ..by.clone()
     };
     Some(Entry {
@@ -218,6 +224,7 @@ fn removal(by: &Operation, old: RecordId, ledger: Option<LedgerEntry>) -> Option
         change: false,
         row: false,
         completes: Vec::new(),
+        aside: Aside::default(),
     })
 }
 

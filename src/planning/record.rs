@@ -8,7 +8,7 @@ use super::CrmId;
 use crate::change::{Position, Timestamp};
 use crate::fault::Fault;
 use crate::mapping::{
-    Action, Assigned, Assignment, FieldId, Fingerprint, Key, Operation, RecordId, Target,
+    Action, Assigned, Assignment, Changed, FieldId, Fingerprint, Key, Operation, RecordId, Target,
     TargetField,
 };
 
@@ -40,6 +40,10 @@ pub struct LedgerEntry {
     pub fingerprints: Vec<(FieldId, Fingerprint)>,
     /// The parents it refers to, where the order of deletes depends on it (references in a cycle).
     pub parents: Vec<(FieldId, Key)>,
+    /// Fields that hold what people wrote, and when they did, sorted by field: their fingerprints are
+    /// of what the database has and the CRM was not given. The oldest time of all: the field belongs
+    /// to the CRM.
+    pub kept_fields: Vec<(FieldId, Timestamp)>,
 }
 
 /// Why an operation is on the shelf.
@@ -69,6 +73,32 @@ pub struct PendingOperation {
     pub commit_time: Timestamp,
     /// That change's transaction.
     pub xid: u32,
+    /// What is known of the times of contested fields, by API name; see [`Changed`].
+    pub changed: Vec<PendingTime>,
+}
+
+/// When a contested field of an operation on the shelf changed; see [`Changed`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PendingTime {
+    /// The field.
+    pub field: String,
+    /// When it changed, if anybody knows.
+    pub at: Option<Timestamp>,
+    /// It did change then.
+    pub sure: bool,
+    /// A person has decided for this value.
+    pub decided: bool,
+}
+
+/// A field that both sides have changed, on the shelf until a person decides.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The field.
+    pub field: String,
+    /// What the CRM held when it was looked at.
+    pub theirs: Assignment,
+    /// When that came to be there, at the latest.
+    pub edited: Timestamp,
 }
 
 /// What the CRM still has to get, one a record.
@@ -100,6 +130,8 @@ pub struct Pending {
     /// It stands for a change whose verdict is `pending`. (A marker, or the delete half of a re-key
     /// onto an existing record, does not.)
     pub counted: bool,
+    /// The other side of fields on which a person has to decide.
+    pub conflicts: Vec<Conflict>,
 }
 
 impl LedgerEntry {
@@ -113,7 +145,16 @@ impl LedgerEntry {
         self.exists() || self.existence == Existence::Uncertain
     }
 
-    /// What we last wrote to a field.
+    /// Since when a field holds what a person wrote, at the latest, instead of what the database has.
+    pub fn kept_since(&self, field: FieldId) -> Option<Timestamp> {
+        let found = self
+            .kept_fields
+            .binary_search_by_key(&field, |(id, _)| *id)
+            .ok()?;
+        self.kept_fields.get(found).map(|(_, edited)| *edited)
+    }
+
+    /// What we last wrote to a field, or would have written had nobody changed it.
     pub fn fingerprint(&self, field: FieldId) -> Option<Fingerprint> {
         let found = self
             .fingerprints
@@ -145,7 +186,16 @@ impl Pending {
             })
             .collect();
         fields.sort_by_key(|f| f.slot);
+        let changed = operation.changed.iter().filter_map(|time| {
+            Some(Changed {
+                slot: u16::try_from(slot(&time.field)?).ok()?,
+                at: time.at,
+                sure: time.sure,
+                decided: time.decided,
+            })
+        });
         Some(Operation {
+            changed: changed.collect(),
             target: Arc::clone(target),
             key: self.record.key.clone(),
             action: operation.action.clone(),
@@ -164,7 +214,17 @@ impl PendingOperation {
             let field = operation.target.fields.get(usize::from(f.slot))?;
             Some((field.name.to_string(), f.assignment.clone()))
         });
+        let here = |c: &&Changed| operation.fields.iter().any(|f| f.slot == c.slot);
+        let times = operation.changed.iter().filter(here).filter_map(|c| {
+            Some(PendingTime {
+                field: operation.field(c.slot)?.name.to_string(),
+                at: c.at,
+                sure: c.sure,
+                decided: c.decided,
+            })
+        });
         PendingOperation {
+            changed: times.collect(),
             action: operation.action.clone(),
             fields: fields.collect(),
             position: operation.position,

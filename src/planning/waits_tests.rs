@@ -37,8 +37,12 @@ impl Shelf {
                 }),
                 unique: false,
                 broken: None,
+                owner: Default::default(),
+                kind: Default::default(),
+                scale: 0,
             }],
             halted: None,
+            version: None,
             on_crm_delete: crate::config::OnCrmDelete::default(),
         };
         let mut shelf = Shelf {
@@ -52,6 +56,7 @@ impl Shelf {
                 crm_id: None,
                 fingerprints: Vec::new(),
                 parents: Vec::new(),
+                kept_fields: Vec::new(),
             };
             shelf.states.entry(shelf.record(key)).or_default().ledger = Some(ledger);
         }
@@ -81,6 +86,7 @@ impl Shelf {
             },
             commit_time: Timestamp(0),
             xid: 1,
+            changed: Vec::new(),
         }
     }
 
@@ -98,6 +104,7 @@ impl Shelf {
             since: Timestamp(0),
             tried: None,
             counted: operation.is_some(),
+            conflicts: Vec::new(),
         };
         let state = self.states.entry(self.record(key)).or_default();
         state.pending = Some(Box::new(pending));

@@ -189,6 +189,7 @@ impl Window {
                     position,
                     commit_time: item.operation.commit_time,
                     xid: 0,
+                    changed: Vec::new(),
                 };
                 let before = std::mem::replace(&mut older.operation, placeholder);
                 self.bytes = self.bytes.saturating_sub(before.size());

@@ -29,7 +29,7 @@ use super::gate::{Door, Gate, PaceReport, Place};
 use super::limiter::Limiter;
 use super::pace::Came;
 use super::retry::{Next, Part, Tries};
-use super::{Limits, Outcome, Sink, Usage, is_load, is_used_up};
+use super::{Limits, Named, Outcome, Sink, Usage, is_load, is_used_up};
 use crate::backoff::Backoff;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
@@ -456,7 +456,7 @@ impl Delivery {
             return Ok(false);
         }
         let keys: Vec<Key> = part.batch.writes.iter().map(|w| w.key.clone()).collect();
-        let asked = self.attempt(|| self.sink.read(&part.batch.target, &keys, &[]));
+        let asked = self.attempt(|| self.sink.read(&part.batch.target, Named::Keys(&keys), &[]));
         match asked.await.0 {
             Ok(_) => Ok(true),
             Err(fault) if stops(fault.class) => Err(fault),

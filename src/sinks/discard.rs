@@ -1,8 +1,8 @@
 //! Nowhere, for measuring the way up to the CRM.
 
-use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
+use super::{BoxFuture, CrmRecord, Limits, Named, Outcome, Sink};
 use crate::fault::Fault;
-use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
+use crate::mapping::{FieldSpec, ObjectDescription, Target};
 use crate::planning::Batch;
 
 /// Accepts everything and keeps nothing. It has no objects of its own: `describe` finds none, and
@@ -15,6 +15,7 @@ impl Sink for Discard {
         // As Salesforce's, so that what is measured is cut as it would be.
         Limits {
             records: 200,
+            guarded: 200,
             bytes: 4 << 20,
         }
     }
@@ -29,10 +30,10 @@ impl Sink for Discard {
     fn read<'a>(
         &'a self,
         _target: &'a Target,
-        keys: &'a [Key],
+        records: Named<'a>,
         _fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        Box::pin(async move { Ok(vec![None; keys.len()]) })
+        Box::pin(async move { Ok(vec![None; records.len()]) })
     }
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {

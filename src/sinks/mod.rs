@@ -29,8 +29,10 @@ pub mod salesforce;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::change::Timestamp;
+use crate::clock::Lead;
 use crate::fault::Fault;
-use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
+use crate::mapping::{Assignment, FieldSpec, Key, ObjectDescription, Target};
 use crate::planning::{Batch, CrmId};
 
 pub use breaker::BreakerState;
@@ -53,6 +55,8 @@ pub enum Outcome {
     },
     /// There was nothing to delete or to change.
     Absent,
+    /// Somebody has changed the record since it was looked at: it is not written.
+    Overtaken,
     /// It is not written.
     Refused(Fault),
     /// It was given up for now: nothing may be sent (see [`Gate`]). A sink never says so.
@@ -67,17 +71,90 @@ pub enum Outcome {
 pub struct Limits {
     /// Records.
     pub records: usize,
+    /// Records that are each written only if nobody has changed them.
+    pub guarded: usize,
     /// Bytes of its body.
     pub bytes: usize,
 }
 
-/// One record as the CRM has it: the asked fields, as JSON, in the asked order.
+/// One record as the CRM has it: the asked fields, in the asked order.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CrmRecord {
     /// The CRM's id.
     pub crm_id: CrmId,
-    /// One value a field asked for.
-    pub values: Vec<serde_json::Value>,
+    /// What each field asked for holds, in the form in which we write it.
+    pub values: Vec<Assignment>,
+    /// When anything last happened to it, on the CRM's clock; see [`crate::planning::Write::guard`].
+    pub stamp: Option<Timestamp>,
+    /// When it was last changed, on the CRM's clock, as exactly as that tells; none where the CRM does
+    /// not say.
+    pub modified: Option<Timestamp>,
+    /// Nobody but us has ever changed it.
+    pub untouched: bool,
+}
+
+/// Which records are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named<'a> {
+    /// By external id.
+    Keys(&'a [Key]),
+    /// By the CRM's id.
+    Ids(&'a [CrmId]),
+}
+
+impl<'a> Named<'a> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Named::Keys(keys) => keys.len(),
+            Named::Ids(ids) => ids.len(),
+        }
+    }
+
+    /// None.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first `at`, and the others.
+    pub fn split_at(&self, at: usize) -> (Self, Self) {
+        match self {
+            Named::Keys(keys) => {
+                let (front, back) = keys.split_at(at.min(keys.len()));
+                (Named::Keys(front), Named::Keys(back))
+            }
+            Named::Ids(ids) => {
+                let (front, back) = ids.split_at(at.min(ids.len()));
+                (Named::Ids(front), Named::Ids(back))
+            }
+        }
+    }
+}
+
+/// What is asked of the history of fields.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryQuery {
+    /// The records.
+    pub ids: Vec<CrmId>,
+    /// The fields, by their slots.
+    pub fields: Vec<u16>,
+    /// Changes of ours before this are of no interest.
+    pub since: Timestamp,
+}
+
+/// A change of a field, as the CRM's history has it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HistoryRow {
+    /// The record.
+    pub crm_id: CrmId,
+    /// The field's slot.
+    pub slot: u16,
+    /// When, on the CRM's clock.
+    pub at: Timestamp,
+    /// It was ours.
+    pub by_us: bool,
+    /// What it got, as JSON; cut, or null, where the history does not keep it.
+    pub value: Box<str>,
 }
 
 /// Requests of a day, of all clients together.
@@ -113,14 +190,30 @@ pub trait Sink: Send + Sync + 'static {
         objects: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<Option<ObjectDescription>>, Fault>>;
 
-    /// The records with these external ids, one answer a key, in their order. Fields of lookups are
-    /// read as the parent's external id.
+    /// These records, one answer each, in their order. Fields of lookups are read as the parent's
+    /// external id.
     fn read<'a>(
         &'a self,
         target: &'a Target,
-        keys: &'a [Key],
+        records: Named<'a>,
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>>;
+
+    /// Who changed these fields, and when: the newest change of a field first, at least down to the
+    /// newest one by somebody else and to the time asked for. Empty where the CRM keeps no history.
+    fn history<'a>(
+        &'a self,
+        target: &'a Target,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, Fault>> {
+        let _ = (target, query);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// How far the CRM's clock is ahead of ours.
+    fn lead(&self) -> Option<Lead> {
+        None
+    }
 
     /// One attempt to write a batch. `Ok` holds one outcome a record, in the batch's order; `Err` is
     /// about the request as a whole, of which nothing (or, for [`crate::fault::Class::Unknown`], an

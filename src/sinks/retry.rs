@@ -199,7 +199,10 @@ impl Part {
         for ((place, write), outcome) in self.records().into_iter().zip(outcomes) {
             let mut fault = match outcome {
                 Outcome::Refused(fault) => fault,
-                Outcome::Written { .. } | Outcome::Absent | Outcome::Deferred { .. } => {
+                Outcome::Written { .. }
+                | Outcome::Absent
+                | Outcome::Overtaken
+                | Outcome::Deferred { .. } => {
                     done.push((place, outcome));
                     continue;
                 }

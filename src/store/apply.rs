@@ -44,6 +44,14 @@ pub(super) fn settle<R: Rows>(rows: &R, settlement: &Settlement) -> Result<Chang
         &mut changes,
     )?;
     shelf::grow(rows, keys::LEDGER_COUNT, grown, &mut changes)?;
+    if settlement.kept_fields != 0 {
+        shelf::grow(
+            rows,
+            keys::KEPT_FIELDS,
+            settlement.kept_fields,
+            &mut changes,
+        )?;
+    }
     shelf::change(
         rows,
         &settlement.shelved,

@@ -6,8 +6,10 @@
 
 use crate::fault::{Error, ErrorKind};
 
-/// The format this program writes. It reads no other.
-pub(super) const FORMAT: u8 = 1;
+/// The format this program writes. It reads the older ones.
+///
+/// 2: times of contested fields, and the other side of conflicts, behind what format 1 has.
+pub(super) const FORMAT: u8 = 2;
 
 /// Bytes that no version of ours wrote, or a newer one did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,17 +84,31 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
+    format: u8,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Reader { rest: bytes }
+        Reader {
+            rest: bytes,
+            format: FORMAT,
+        }
+    }
+
+    /// The format that the value was written in.
+    pub(super) fn format(&self) -> u8 {
+        self.format
+    }
+
+    /// Nothing is left.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Past the version byte.
     pub(super) fn versioned(value: &'a [u8]) -> Decoded<Self> {
         match value.split_first() {
-            Some((&FORMAT, rest)) => Ok(Reader { rest }),
+            Some((&format @ 1..=FORMAT, rest)) => Ok(Reader { rest, format }),
             Some((&version, _)) if version > FORMAT => Err(Malformed::Version(version)),
             _ => Err(Malformed::Damaged),
         }

@@ -36,9 +36,14 @@ fn ledger_entry() -> impl Strategy<Value = LedgerEntry> {
         ],
         any::<u64>(),
         proptest::collection::vec((any::<u32>(), ".{0,20}"), 0..3),
+        proptest::collection::vec((any::<u32>(), any::<i64>()), 0..3),
     )
         .prop_map(
-            |(position, existence, crm_id, fields, seed, parents)| LedgerEntry {
+            |(position, existence, crm_id, fields, seed, parents, kept_fields)| LedgerEntry {
+                kept_fields: kept_fields
+                    .into_iter()
+                    .map(|(f, at)| (FieldId(f), Timestamp(at)))
+                    .collect(),
                 position,
                 existence: Existence::from_number(existence).unwrap(),
                 crm_id: crm_id.map(Into::into),
@@ -103,6 +108,12 @@ fn pending() -> impl Strategy<Value = Pending> {
             position,
             commit_time: Timestamp(time),
             xid,
+            changed: vec![PendingTime {
+                field: "F".into(),
+                at: (xid % 2 == 0).then_some(Timestamp(time)),
+                sure: xid % 3 == 0,
+                decided: xid % 5 == 0,
+            }],
         });
     (
         (record(), ".{0,20}", ".{0,20}", ".{0,20}", 0_u8..4),
@@ -128,6 +139,11 @@ fn pending() -> impl Strategy<Value = Pending> {
             since: Timestamp(times.1),
             tried: times.2.map(Timestamp),
             counted: times.0 % 2 == 0,
+            conflicts: vec![Conflict {
+                field: "F".into(),
+                theirs: Assignment::Clear,
+                edited: Timestamp(times.1),
+            }],
         })
 }
 
@@ -189,7 +205,10 @@ fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(content: &T) {
     assert!(from_value::<T>(&longer).is_err());
     let mut newer = value;
     newer[0] += 1;
-    assert_eq!(from_value::<T>(&newer), Err(Malformed::Version(2)));
+    assert_eq!(
+        from_value::<T>(&newer),
+        Err(Malformed::Version(super::encoding::FORMAT + 1))
+    );
 }
 
 fn read_page(page: &[u8]) -> Result<Vec<(Vec<u8>, LedgerEntry)>, Malformed> {
@@ -309,7 +328,7 @@ fn the_format_has_not_changed() {
         },
         shelf: vec![record],
     };
-    let bytes = [1, 0xAC, 0x02, 2, 1, 1, 2, 3, 4, 2, b'k', b'1'];
+    let bytes = [2, 0xAC, 0x02, 2, 1, 1, 2, 3, 4, 2, b'k', b'1'];
     assert_eq!(to_value(&intent), bytes);
     let entry = LedgerEntry {
         position: intent.until,
@@ -317,14 +336,28 @@ fn the_format_has_not_changed() {
         crm_id: Some("003".into()),
         fingerprints: vec![(FieldId(0x0A0B_0C0D), Fingerprint(0x1122_3344_5566_7788))],
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     };
     let mut arena = Arena::default();
     arena.push(&entry);
     let page = encode(&[arena.entry(0, b"k1").unwrap()]);
-    let mut expected = vec![1, 1, 1, 0x0D, 0x0C, 0x0B, 0x0A, 1, 2, b'k', b'1', 0, 18];
+    let mut expected = vec![2, 1, 1, 0x0D, 0x0C, 0x0B, 0x0A, 1, 2, b'k', b'1', 0, 18];
     expected.extend([1, 0xAC, 0x02, 2, 1, 3, b'0', b'0', b'3', 0]);
     expected.extend([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
     assert_eq!(page, expected);
+    let kept = LedgerEntry {
+        kept_fields: vec![(FieldId(0x0A0B_0C0D), Timestamp(-2))],
+        ..entry.clone()
+    };
+    let mut arena = Arena::default();
+    arena.push(&kept);
+    let page = encode(&[arena.entry(0, b"k1").unwrap()]);
+    if let Some(body) = expected.get_mut(12) {
+        *body = 24;
+    }
+    expected.extend([1, 0x0D, 0x0C, 0x0B, 0x0A, 3]);
+    assert_eq!(page, expected);
+    assert_eq!(read_page(&page), Ok(vec![(b"k1".to_vec(), kept)]));
     let version = SchemaVersion {
         from: intent.until,
         at: Timestamp(-1),
@@ -347,7 +380,7 @@ fn the_format_has_not_changed() {
             dropped: vec![1],
         },
     };
-    let mut expected = vec![1, 0xAC, 0x02, 2, 1, 0xAC, 0x02, 1, b's', 1, b't'];
+    let mut expected = vec![2, 0xAC, 0x02, 2, 1, 0xAC, 0x02, 1, b's', 1, b't'];
     expected.extend([2, 1, 1, b'c', 0, 1]);
     expected.extend([1, 4, 1, b'c', 25, 4, b't', b'e', b'x', b't', 1, 0]);
     expected.extend([1, 2]);
@@ -366,9 +399,61 @@ fn the_format_has_not_changed() {
         hash: 3,
         since: Timestamp(-1),
     };
-    let mut expected = vec![1, 1, b'j', 1, b'O', 1, b'a', 0xAC, 0x02, 2];
+    let mut expected = vec![2, 1, b'j', 1, b'O', 1, b'a', 0xAC, 0x02, 2];
     expected.extend([1, 1, b't', 0xAC, 0x02, 1, 2, 3]);
     expected.extend([0; 15]);
     expected.push(1);
     assert_eq!(to_value(&job), expected);
+}
+
+/// What format 1 wrote is read: what came later is empty in it.
+#[test]
+fn values_of_format_1_are_read() {
+    let operation = PendingOperation {
+        action: Action::Upsert,
+        fields: vec![("Name".into(), Assignment::Clear)],
+        position: Position::default(),
+        commit_time: Timestamp(5),
+        xid: 7,
+        changed: Vec::new(),
+    };
+    let pending = Pending {
+        record: RecordId {
+            object: ObjectId(1),
+            key: "k".into(),
+        },
+        table: "t".into(),
+        object: "O".into(),
+        key_field: "K".into(),
+        reason: Reason::Held,
+        operation: Some(operation),
+        waits_for: None,
+        fault: None,
+        attempts: 1,
+        since: Timestamp(1),
+        tried: None,
+        counted: true,
+        conflicts: Vec::new(),
+    };
+    // The operation's list of times is in the middle, that of conflicts at the end.
+    let mut old = to_value(&pending);
+    old[0] = 1;
+    assert_eq!(old.pop(), Some(0));
+    let xid = old.iter().rposition(|b| *b == 7).unwrap();
+    assert_eq!(old.remove(xid + 1), 0);
+    assert_eq!(from_value::<Pending>(&old), Ok(pending));
+
+    let entry = LedgerEntry {
+        position: Position::default(),
+        existence: Existence::Live,
+        crm_id: None,
+        fingerprints: vec![(FieldId(1), Fingerprint(2))],
+        parents: Vec::new(),
+        kept_fields: Vec::new(),
+    };
+    let mut arena = Arena::default();
+    arena.push(&entry);
+    let mut page = encode(&[arena.entry(0, b"k1").unwrap()]);
+    page[0] = 1;
+    assert_eq!(read_page(&page), Ok(vec![(b"k1".to_vec(), entry)]));
 }

@@ -66,6 +66,8 @@ pub(super) const JOBS: &[u8] = &[JOB];
 
 /// Ledger entries, for metrics.
 pub(super) const LEDGER_COUNT: &[u8] = b"cl";
+/// Fields that hold what people wrote.
+pub(super) const KEPT_FIELDS: &[u8] = b"ck";
 /// Entries of the shelf, those without an operation included.
 pub(super) const SHELF_COUNT: &[u8] = b"cp";
 

@@ -271,6 +271,10 @@ impl Shelf for Memory {
         Box::pin(async move { self.read(|rows| shelf::waiting_for(rows, parent, limit)) })
     }
 
+    fn kept_fields(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(async { self.read(shelf::kept_fields) })
+    }
+
     fn shelf_counts(&self) -> BoxFuture<'_, Result<ShelfCounts>> {
         Box::pin(async { self.read(shelf::counts) })
     }

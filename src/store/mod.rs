@@ -59,7 +59,9 @@ use crate::sinks::BoxFuture;
 use crate::sinks::budget::Account;
 
 pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
-pub use crate::planning::{Existence, LedgerEntry, Pending, PendingOperation, Reason, RecordState};
+pub use crate::planning::{
+    Conflict, Existence, LedgerEntry, Pending, PendingOperation, PendingTime, Reason, RecordState,
+};
 pub use bulk::{BulkJob, BulkPage};
 pub use load::{Job, JobKind, Load, Rowcount};
 pub use memory::Memory;
@@ -125,6 +127,8 @@ pub struct Settlement {
     pub fields: Option<Vec<(String, String)>>,
     /// What was used of the CRM's limit, where that has changed.
     pub spent: Option<Account>,
+    /// By how many the fields grow that hold what people wrote instead of what the database has.
+    pub kept_fields: i64,
     /// The intent that stands from now on. `None`: no window is about to be sent.
     pub intent: Option<Intent>,
     /// Bulk jobs that may be running from now on.
@@ -193,6 +197,8 @@ pub trait Shelf {
         parent: &'a RecordId,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RecordId>>>;
+    /// So many fields hold what people wrote instead of what the database has.
+    fn kept_fields(&self) -> BoxFuture<'_, Result<u64>>;
     /// How many wait, by reason (entries without an operation are not counted).
     fn shelf_counts(&self) -> BoxFuture<'_, Result<ShelfCounts>>;
 }

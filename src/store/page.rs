@@ -3,7 +3,8 @@
 //! ```text
 //! format │ lists of field ids │ entry │ entry │ …      entries sorted by external id
 //!                               entry = external id, number of its list, body
-//!                               body  = existence, position, CRM id, parents, fingerprints
+//!                               body  = existence, position, CRM id, parents, fingerprints,
+//!                                       fields that people keep (if there are any)
 //! ```
 //!
 //! Records of one object have the same fields, mostly: their ids stand once a page. Reading one
@@ -43,8 +44,14 @@ impl<'a> Entry<'a> {
             let id = FieldId::decode(&mut Reader::new(id))?;
             fingerprints.push((id, Fingerprint::decode(&mut reader)?));
         }
+        // Nearly always empty: then it is not there, as in values of format 1.
+        let kept_fields = match reader.is_at_end() {
+            true => Vec::new(),
+            false => Stored::decode(&mut reader)?,
+        };
         reader.end()?;
         Ok(LedgerEntry {
+            kept_fields,
             position,
             existence,
             crm_id,
@@ -97,6 +104,9 @@ impl Arena {
         entry.parents.encode(out);
         for (_, fingerprint) in &entry.fingerprints {
             fingerprint.encode(out);
+        }
+        if !entry.kept_fields.is_empty() {
+            entry.kept_fields.encode(out);
         }
         let body = out.len() - start - fields;
         self.extents.push(Extent {

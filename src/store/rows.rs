@@ -180,7 +180,7 @@ pub(super) fn whole<'a, R: Rows>(
     for number in 0..header.chunks {
         let chunk = rows.get(&keys::chunk(key, number))?;
         match chunk.as_ref().and_then(|c| c.as_ref().split_first()) {
-            Some((&FORMAT, content)) => value.extend_from_slice(content),
+            Some((1..=FORMAT, content)) => value.extend_from_slice(content),
             _ => return Err(Malformed::Damaged.error(what)),
         }
     }

@@ -111,6 +111,11 @@ pub(super) fn count<R: Rows>(rows: &R, key: &[u8]) -> Result<u64> {
     Ok(load(rows, key, "a count")?.unwrap_or(0))
 }
 
+/// Fields that hold what people wrote.
+pub(super) fn kept_fields<R: Rows>(rows: &R) -> Result<u64> {
+    count(rows, keys::KEPT_FIELDS)
+}
+
 /// Operations by reason; reasons without any are left out.
 pub(super) fn counts<R: Rows>(rows: &R) -> Result<ShelfCounts> {
     let mut counts = ShelfCounts::new();

@@ -5,23 +5,31 @@ use std::borrow::Cow;
 
 use super::encoding::{Decoded, Malformed, Reader, Stored, put_bytes};
 use super::{
-    Existence, Intent, Job, Load, Pending, PendingOperation, Progress, Reason, Rowcount,
-    SchemaVersion,
+    Conflict, Existence, Intent, Job, Load, Pending, PendingOperation, PendingTime, Progress,
+    Reason, Rowcount, SchemaVersion,
 };
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::{Identity, Lsn, Position, ReplicaIdentity, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assignment, FieldId, FieldValue, Fingerprint, ObjectId, RecordId};
 
-/// A struct is its fields, one after the other.
+/// A struct is its fields, one after the other; then those that a later format has added, which are
+/// empty in older values.
 macro_rules! stored_struct {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? } $(since $format:literal { $($added:ident),* $(,)? })*) => {
         impl Stored for $name {
             fn encode(&self, out: &mut Vec<u8>) {
                 $(self.$field.encode(out);)*
+                $($(self.$added.encode(out);)*)*
             }
             fn decode(from: &mut Reader<'_>) -> Decoded<Self> {
-                Ok($name { $($field: Stored::decode(from)?),* })
+                Ok($name {
+                    $($field: Stored::decode(from)?,)*
+                    $($($added: match from.format() >= $format {
+                        true => Stored::decode(from)?,
+                        false => Default::default(),
+                    },)*)*
+                })
             }
         }
     };
@@ -141,13 +149,24 @@ stored_struct!(Pending {
     since,
     tried,
     counted,
-});
+} since 2 { conflicts });
 stored_struct!(PendingOperation {
     action,
     fields,
     position,
     commit_time,
     xid,
+} since 2 { changed });
+stored_struct!(PendingTime {
+    field,
+    at,
+    sure,
+    decided,
+});
+stored_struct!(Conflict {
+    field,
+    theirs,
+    edited,
 });
 
 stored_enum!(Existence {

@@ -28,7 +28,7 @@ use crate::decode::{SchemaChange, Types, compare, is_stand_in, resolve};
 use crate::fault::{Class, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{
-    Compiled, Mapping, MissingField, ObjectDescription, Remembered, TableMapping, compile,
+    Compiled, Mapping, MissingField, ObjectDescription, Owner, Remembered, TableMapping, compile,
     crm_changes,
 };
 use crate::planning::Objects;
@@ -77,6 +77,8 @@ pub enum Trigger {
     News(News),
     /// The catalog, as it was at an LSN that the stream has passed.
     Catalog(Catalog),
+    /// A person has decided who has the last word on these fields: object and field.
+    Owners(Vec<(String, String)>, Owner),
     /// The CRM's descriptions are looked at again. Fields that could not be made are tried again.
     Crm,
 }
@@ -163,8 +165,8 @@ impl Adapter {
         let mut versions = Vec::new();
         let mut changes = Vec::new();
         let mut types = Vec::new();
-        let mut looked = false;
         let merely = matches!(trigger, Trigger::Crm);
+        let (mut looked, mut decided) = (false, false);
         match trigger {
             Trigger::News(news) => {
                 let catalog = self.catalog(&[news.relation.oid]).await?;
@@ -213,6 +215,15 @@ impl Adapter {
                 }
                 types = catalog.types;
             }
+            Trigger::Owners(fields, owner) => {
+                looked = true;
+                decided = true;
+                for (object, field) in fields {
+                    let name = (object.to_ascii_lowercase(), field.to_ascii_lowercase());
+                    let name = (name.0.into_boxed_str(), name.1.into_boxed_str());
+                    world.remembered.owners.insert(name, owner);
+                }
+            }
             Trigger::Crm => {
                 looked = !world.unmade.is_empty();
                 world.unmade.clear();
@@ -255,7 +266,7 @@ impl Adapter {
         let (jobs, mended) = self.consequences(&mapping, &changes, &world, now);
         let mut world = world;
         let learned = world.remembered.learn(&mapping);
-        let fields = learned.then(|| world.remembered.to_pairs());
+        let fields = (learned || decided).then(|| world.remembered.to_pairs());
         Ok(Some(Adapted {
             adapter: Arc::new(Adapter {
                 config: Arc::clone(&self.config),

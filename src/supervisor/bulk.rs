@@ -192,8 +192,13 @@ impl Crew {
             self.wrote(plan, stage, journal);
             return Ok(stage.to_vec());
         }
-        let mut rest = Vec::new();
-        for Cut { batch, places, .. } in self.cut_for_jobs(&plan.entries, stage) {
+        // What must not overtake a person goes by requests: a job takes no conditions.
+        let guarded = |index: &usize| {
+            let entry = plan.entries.get(*index);
+            entry.is_some_and(|e| e.aside.guard.is_some())
+        };
+        let (mut rest, free): (Vec<usize>, Vec<usize>) = stage.iter().copied().partition(guarded);
+        for Cut { batch, places, .. } in self.cut_for_jobs(&plan.entries, &free) {
             if journal.left || self.way(&batch, places.len()) == Way::Requests {
                 rest.extend(places);
                 continue;
@@ -310,10 +315,11 @@ impl Crew {
     fn cut_for_jobs(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
         let room = Room {
             records: self.delivery.limits().records,
+            guarded: 0,
             bytes: self.delivery.jobs().max_bytes(),
             locks: &|object| self.delivery.locks_parents(object),
         };
-        planning::cut_for_jobs(entries, stage, &room)
+        self.stamp(planning::cut_for_jobs(entries, stage, &room), entries)
     }
 
     fn way(&self, batch: &Batch, records: usize) -> Way {

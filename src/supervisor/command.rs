@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::decide::Side;
 use super::flight::{Crew, Due};
 use super::status::Status;
 use crate::capture::Catalog;
@@ -25,6 +26,17 @@ pub enum Command {
     Discard {
         /// Which.
         records: Vec<RecordId>,
+        /// The answer.
+        reply: oneshot::Sender<Result<usize>>,
+    },
+    /// A person has decided on these conflicts.
+    Decide {
+        /// Which.
+        records: Vec<RecordId>,
+        /// Whose value stays.
+        side: Side,
+        /// Fields to which the decision applies from now on: object and field.
+        always: Vec<(String, String)>,
         /// The answer.
         reply: oneshot::Sender<Result<usize>>,
     },

@@ -7,13 +7,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::apply::intent;
 use super::brakes::Guard;
 use super::bulk::{Journal, OldJobs};
-use super::lost::Lost;
+use super::clocks::Clocks;
+use super::look::contested;
+use super::lost::{LATER, Lost};
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Error, ErrorKind, Fault, Result};
-use crate::mapping::{Action, Key, RecordId};
+use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    self, Course, Cut, Deferral, Entry, Existence, Lanes, LedgerEntry, Objects, Pending, Plan,
-    Reason, Room, Sent, States, Window,
+    self, BatchAction, Course, Cut, Deferral, Entry, Existence, Lanes, Leave, LedgerEntry, Objects,
+    Origin, Pending, Plan, Reason, Room, Sent, States, Window,
 };
 use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
@@ -28,6 +30,10 @@ pub struct Crew {
     pub delivery: Arc<Delivery>,
     /// The objects of the mapping.
     pub objects: Arc<Objects>,
+    /// The clocks of both sides.
+    pub clocks: Arc<Clocks>,
+    /// The database that positions are of.
+    pub origin: Origin,
     /// Holds what is too much.
     pub guard: Arc<Guard>,
     /// Bulk jobs of an earlier life.
@@ -65,6 +71,7 @@ impl Crew {
         self.brake(&mut plan).await?;
         planning::ordered(&mut plan, &states, &self.objects);
         planning::defer(&mut plan, &states, &self.objects, &deferral);
+        self.judge(&mut plan, &states, &deferral).await?;
         if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
@@ -87,6 +94,39 @@ impl Crew {
             ..Journal::default()
         };
         self.send(plan, extent, journal).await
+    }
+
+    /// Leaves people what is theirs, by what the CRM holds of the records that are to be sent, and
+    /// orders the rest anew. Where nothing may be sent any more, nothing is.
+    pub(super) async fn judge(
+        &self,
+        plan: &mut Plan,
+        states: &States,
+        deferral: &Deferral,
+    ) -> Result<()> {
+        let mut first = 0;
+        loop {
+            let all = plan.entries.len();
+            let which: Vec<usize> = contested(&plan.entries, (first..all).collect());
+            if which.is_empty() {
+                return Ok(());
+            }
+            if !self.look_while_open(plan, which).await? {
+                let nothing = Deferral {
+                    leave: Leave::Nothing,
+                    ..Deferral::default()
+                };
+                planning::defer(plan, states, &self.objects, &nothing);
+                return Ok(());
+            }
+            planning::ordered(plan, states, &self.objects);
+            // What breaks a circle is taken from the shelf.
+            if plan.entries.len() == all {
+                return Ok(());
+            }
+            planning::defer(plan, states, &self.objects, deferral);
+            first = all;
+        }
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -113,9 +153,6 @@ impl Crew {
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
         let mut renewed = Vec::new();
-        // A re-key that may have been sent is not given up, nor is what it may have to wait for.
-        let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
-        plan.clings = plan.again && plan.entries.iter().any(re_keys);
         if self.old_jobs.are_left() && plan.entries.iter().any(Entry::is_sent) {
             let ended = self.end_old_jobs();
             match self.delivery.gate().unless_closed(ended).await {
@@ -176,8 +213,7 @@ impl Crew {
         renewed: &mut Vec<usize>,
     ) -> Result<()> {
         let mut absent = Vec::new();
-        let cuts = self.cut(&plan.entries, stage);
-        self.send_batches(cuts, plan.sent(), |index, outcome| {
+        for (index, outcome) in self.write(plan, stage).await? {
             let action = plan.entries.get(index).map(|e| &e.operation.action);
             let arrives = matches!(action, Some(Action::ReKey { .. } | Action::Upsert));
             if outcome == Outcome::Absent && arrives {
@@ -185,19 +221,74 @@ impl Crew {
             } else {
                 set(fates, index, Fate::Answered(outcome));
             }
-        })
-        .await?;
+        }
         self.restore(plan, &absent, fates, lost, renewed).await
+    }
+
+    /// Writes these entries. Where a person was faster, it is judged by what that person wrote.
+    pub(super) async fn write(
+        &self,
+        plan: &mut Plan,
+        which: &[usize],
+    ) -> Result<Vec<(usize, Outcome)>> {
+        let mut answers = Vec::with_capacity(which.len());
+        let mut sending = which.to_vec();
+        for round in 1..=ROUNDS {
+            let mut overtaken = Vec::new();
+            let cuts = self.cut(&plan.entries, &sending);
+            self.send_batches(cuts, plan.sent(), |index, outcome| match outcome {
+                Outcome::Overtaken if round < ROUNDS => overtaken.push(index),
+                outcome => answers.push((index, outcome)),
+            })
+            .await?;
+            if overtaken.is_empty() {
+                break;
+            }
+            overtaken.sort_unstable();
+            if !self.look_while_open(plan, overtaken.clone()).await? {
+                answers.extend(overtaken.into_iter().map(|index| (index, LATER)));
+                break;
+            }
+            sending = overtaken;
+        }
+        Ok(answers)
     }
 
     pub(super) fn cut(&self, entries: &[Entry], stage: &[usize]) -> Vec<Cut> {
         let limits = self.delivery.limits();
         let room = Room {
             records: limits.records,
+            guarded: limits.guarded,
             bytes: limits.bytes,
             locks: &|object| self.delivery.locks_parents(object),
         };
-        planning::cut(entries, stage, &room)
+        self.stamp(planning::cut(entries, stage, &room), entries)
+    }
+
+    /// Writes the position along, where a field is there for it.
+    pub(super) fn stamp(&self, mut cuts: Vec<Cut>, entries: &[Entry]) -> Vec<Cut> {
+        for cut in &mut cuts {
+            let removes = matches!(cut.batch.action, BatchAction::Delete { .. });
+            let Some(slot) = cut.batch.target.version.filter(|_| !removes) else {
+                continue;
+            };
+            for (write, place) in cut.batch.writes.iter_mut().zip(&cut.places) {
+                let Some(entry) = entries.get(*place) else {
+                    continue;
+                };
+                let version = self.origin.version(entry.operation.position);
+                let fields = Arc::make_mut(&mut write.fields);
+                let at = fields.partition_point(|f| f.slot < slot);
+                fields.insert(
+                    at,
+                    Assigned {
+                        slot,
+                        assignment: Assignment::Set(FieldValue::Text(version.into())),
+                    },
+                );
+            }
+        }
+        cuts
     }
 
     /// Sends batches at once, but for those that lock a record in common. `sent`: whether they may have
@@ -257,6 +348,8 @@ pub struct Due {
     pub reread: Vec<(Box<str>, Key)>,
 }
 
+/// Most times that a write is tried whose record people change again and again meanwhile.
+const ROUNDS: usize = 10;
 /// Most shelf records that are kept in memory as due.
 pub(super) const MOST_DUE: usize = 10_000;
 /// Shelf entries looked at in one go.
@@ -392,6 +485,7 @@ fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
         crm_id: None,
         fingerprints: Vec::new(),
         parents: Vec::new(),
+        kept_fields: Vec::new(),
     };
     let position = entry.ledger.as_ref().map(|l| l.position);
     let position = position.unwrap_or_default();

@@ -19,11 +19,12 @@ use std::sync::Arc;
 
 use super::flight::{Crew, set, stopped};
 use super::settle::Fate;
+use super::settle::ledger::edits;
 use crate::config::OnCrmDelete;
 use crate::fault::{Class, Result};
 use crate::mapping::{Action, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
-use crate::planning::{self, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
-use crate::sinks::Outcome;
+use crate::planning::{self, Aside, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
+use crate::sinks::{Named, Outcome};
 
 /// A record that turned out to be gone in the CRM, beside what became of the window's own records.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,12 +33,14 @@ pub struct Lost {
     pub record: RecordId,
     /// What the ledger says of it from now on; `None`: what its own entry comes to.
     pub ledger: Option<LedgerEntry>,
+    /// So many of its fields held what people wrote.
+    pub kept_fields: i64,
     /// Its row is to be read again.
     pub reread: bool,
 }
 
 /// It was not written, and nothing may be sent for now.
-const LATER: Outcome = Outcome::Deferred { doubt: false };
+pub(super) const LATER: Outcome = Outcome::Deferred { doubt: false };
 
 /// Rows of one filter.
 const MOST_IN_FILTER: usize = 500;
@@ -176,15 +179,24 @@ impl Crew {
             // One that is not in the bin may have come back with its parent, or by an attempt whose
             // answer was lost: its CRM id tells.
             entry.course = Course::Send(whole(entry));
+            // With all that people wrote on it: it is looked at as it is now.
+            entry.aside = Aside::default();
+            planning::leave_to_crm(entry);
             again.push(index);
         }
-        let cuts = self.cut(&plan.entries, &again);
-        self.send_batches(cuts, plan.sent(), |index, outcome| match outcome {
-            // It has left the bin.
-            Outcome::Absent => anew.push(index),
-            outcome => set(fates, index, Fate::Answered(outcome)),
-        })
-        .await?;
+        if !self.look_while_open(plan, again.clone()).await? {
+            for &index in &again {
+                set(fates, index, Fate::Answered(LATER));
+            }
+            again.clear();
+        }
+        for (index, outcome) in self.write(plan, &again).await? {
+            match outcome {
+                // It has left the bin.
+                Outcome::Absent => anew.push(index),
+                outcome => set(fates, index, Fate::Answered(outcome)),
+            }
+        }
         Ok(anew)
     }
 
@@ -202,6 +214,8 @@ impl Crew {
             Outcome::Absent => Back::Gone,
             Outcome::Refused(fault) => Back::Refused(fault),
             Outcome::Deferred { .. } => Back::Later,
+            // An undelete has no guard.
+            Outcome::Overtaken => Back::Gone,
         });
         Ok(backs.collect())
     }
@@ -270,7 +284,7 @@ impl Crew {
                 continue;
             };
             let keys: Vec<Key> = known.iter().map(|(key, _)| key.clone()).collect();
-            let read = self.delivery.read(target, &keys, &[]);
+            let read = self.delivery.read(target, Named::Keys(&keys), &[]);
             let Some(found) = self.delivery.gate().unless_closed(read).await else {
                 for key in keys {
                     later(&children, &RecordId { object, key }, fates);
@@ -302,19 +316,19 @@ impl Crew {
                     "a person deleted this record in the CRM, and others refer to it"
                 );
                 wait(&children, &parent, fates);
-                lost.push(gone(parent, ledger.position, target.on_crm_delete));
+                lost.push(gone(parent, &ledger, target.on_crm_delete));
             }
         }
         again.sort_unstable();
         let (mut anew, again): (Vec<usize>, Vec<usize>) =
             again.into_iter().partition(|index| renewed.contains(index));
-        let cuts = self.cut(&plan.entries, &again);
         let mut absent = Vec::new();
-        self.send_batches(cuts, plan.sent(), |index, outcome| match outcome {
-            Outcome::Absent => absent.push(index),
-            outcome => set(fates, index, Fate::Answered(outcome)),
-        })
-        .await?;
+        for (index, outcome) in self.write(plan, &again).await? {
+            match outcome {
+                Outcome::Absent => absent.push(index),
+                outcome => set(fates, index, Fate::Answered(outcome)),
+            }
+        }
         for &index in &absent {
             if let Some(entry) = plan.entries.get_mut(index) {
                 lost.extend(renew(entry));
@@ -339,12 +353,12 @@ fn later(children: &BTreeMap<RecordId, Vec<usize>>, parent: &RecordId, fates: &m
 }
 
 /// What the ledger says of a parent that is gone.
-fn gone(record: RecordId, position: crate::change::Position, rule: OnCrmDelete) -> Lost {
+fn gone(record: RecordId, known: &LedgerEntry, rule: OnCrmDelete) -> Lost {
     let kept = rule == OnCrmDelete::KeepDeleted;
     Lost {
         record,
         ledger: Some(LedgerEntry {
-            position,
+            position: known.position,
             existence: if kept {
                 Existence::Kept
             } else {
@@ -353,7 +367,9 @@ fn gone(record: RecordId, position: crate::change::Position, rule: OnCrmDelete) 
             crm_id: None,
             fingerprints: Vec::new(),
             parents: Vec::new(),
+            kept_fields: Vec::new(),
         }),
+        kept_fields: edits(&known.kept_fields),
         reread: !kept,
     }
 }
@@ -402,6 +418,11 @@ fn renew(entry: &mut Entry) -> Option<Lost> {
     let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
     let fields = entry.operation.fields.iter().filter(|f| !left_out(f.slot));
     entry.course = Course::Send(Arc::new(fields.cloned().collect()));
+    // What people wrote has gone with it.
+    entry.aside = Aside {
+        forgotten: entry.ledger.as_ref().map_or(0, |l| edits(&l.kept_fields)),
+        ..Aside::default()
+    };
     let known = entry.ledger.take().filter(LedgerEntry::exists)?;
     tracing::warn!(
         object = %entry.operation.target.object,
@@ -418,6 +439,7 @@ fn renew(entry: &mut Entry) -> Option<Lost> {
     partial.then_some(Lost {
         record: own,
         ledger: None,
+        kept_fields: 0,
         reread: true,
     })
 }

@@ -170,6 +170,7 @@ mod tests {
             on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: Vec::new(),
+            version: None,
         };
         Operation {
             target: Arc::new(target),
@@ -187,6 +188,7 @@ mod tests {
             position: Position::default(),
             commit_time: Timestamp(0),
             xid,
+            changed: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::clocks::Clocks;
 use crate::capture::Sql;
 use crate::clock::Clock;
 use crate::config;
@@ -21,6 +22,8 @@ use crate::sinks::Delivery;
 
 /// How often the slot is looked at while little is behind, and while more is.
 const LOOK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+/// How often the database's clock is read.
+const CLOCK: Duration = Duration::from_secs(30);
 /// How often the alarm is raised again.
 const ALARM: Duration = Duration::from_secs(30);
 /// How often a CRM that fails is asked while nothing else is sent to it.
@@ -78,11 +81,23 @@ impl Pressure {
     }
 }
 
-/// Watches the slot, and closes the gate while it keeps too much WAL. Never ends.
-pub async fn watch_wal(mut sql: Sql, source: config::Source, delivery: Arc<Delivery>) {
+/// Watches the slot, and closes the gate while it keeps too much WAL; reads the database's clock now and
+/// then. Never ends.
+pub async fn watch_wal(
+    mut sql: Sql,
+    source: config::Source,
+    delivery: Arc<Delivery>,
+    clocks: Arc<Clocks>,
+) {
     let mut pressure = Pressure::new(source.wal_budget.0);
     let mut alarmed: Option<Instant> = None;
+    let mut clock_read: Option<Instant> = None;
     loop {
+        if clock_read.is_none_or(|at| at.elapsed() >= CLOCK) {
+            clock_read = Some(Instant::now());
+            // What is wrong with the source the replication connection tells.
+            let _ = clocks.read(&sql).await;
+        }
         sleep(pressure.next()).await;
         if sql.is_closed() {
             match Sql::connect(sql.conninfo()).await {

@@ -7,7 +7,7 @@ use compact_str::format_compact;
 use super::overlay::Overlay;
 use crate::capture::Page;
 use crate::change::{Change, Kind, Position, Relation, Timestamp};
-use crate::mapping::{Action, Binding, ColumnMapping, Fields, Key, Mapped, Operation};
+use crate::mapping::{Action, Binding, Changed, ColumnMapping, Fields, Key, Mapped, Operation};
 use crate::planning::{Item, Pushed, Row, Window, WindowPage};
 
 /// A page that waits for its place.
@@ -51,14 +51,14 @@ impl Rows<'_> {
             };
             let item = match self.binding.map(&change) {
                 Mapped::Operation(operation) => overlay
-                    .apply(operation)
+                    .apply(undated(operation))
                     .map(|operation| Item::of_row(operation, None, row)),
                 Mapped::Rejected(rejected) => {
                     let key = format_compact!("?{}.{number}", self.position);
                     let operation = rejected
                         .operation
                         .or_else(|| nameless(self.binding, &change, key));
-                    let operation = operation.and_then(|o| overlay.apply(o));
+                    let operation = operation.and_then(|o| overlay.apply(undated(o)));
                     operation.map(|o| Item::of_row(o, Some(rejected.fault), row))
                 }
                 Mapped::Ignored(_) | Mapped::Truncate { .. } => None,
@@ -86,6 +86,18 @@ impl Rows<'_> {
     }
 }
 
+/// Nobody knows when an existing row got its values.
+fn undated(mut operation: Operation) -> Operation {
+    let undated = operation.contested().map(|field| Changed {
+        slot: field.slot,
+        at: None,
+        sure: false,
+        decided: false,
+    });
+    operation.changed = undated.collect();
+    operation
+}
+
 /// The place on the shelf of a row whose record cannot be named.
 pub(super) fn nameless(binding: &Binding, change: &Change, key: Key) -> Option<Operation> {
     Some(Operation {
@@ -96,5 +108,6 @@ pub(super) fn nameless(binding: &Binding, change: &Change, key: Key) -> Option<O
         position: change.position,
         commit_time: change.commit_time,
         xid: change.xid,
+        changed: Vec::new(),
     })
 }

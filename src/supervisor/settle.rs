@@ -1,5 +1,7 @@
 //! The one place where progress is made: what became of a window, as one settlement.
 
+pub(super) mod ledger;
+
 use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
@@ -9,11 +11,14 @@ use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    Course, Entry, Existence, LedgerEntry, Objects, Pending, PendingOperation, Plan, Reason,
+    Asked, CONFLICT, Conflict, Course, Entry, Objects, Pending, PendingOperation, Plan, Reason,
     TRANSACTION_OPEN, WindowPage, doubtful, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
+
+/// In place of the time of an edit, for a field that belongs to the CRM.
+pub const NEVER: Timestamp = Timestamp(i64::MIN);
 
 /// How far a window reaches, and what of it was certain before it was planned.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +62,19 @@ pub struct Delivered {
     pub jobs: Vec<String>,
 }
 
+/// A field that holds what a person wrote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptField {
+    /// The CRM object.
+    pub object: String,
+    /// The record.
+    pub external_id: String,
+    /// The field.
+    pub field: String,
+    /// Since when it holds that, at the latest.
+    pub edited: Timestamp,
+}
+
 /// A settlement, and what follows from it.
 #[derive(Debug, Default)]
 pub struct Settled {
@@ -66,6 +84,8 @@ pub struct Settled {
     pub released: Vec<RecordId>,
     /// The page of existing rows that it settles, and what became of them.
     pub page: Option<(WindowPage, Rowcount)>,
+    /// Fields that it leaves as people have them.
+    pub kept_fields: Vec<KeptField>,
     /// Rows to be read again, by the table's name in the configuration and the external id.
     pub reread: Vec<(Box<str>, Key)>,
     /// A delete waits for its transaction to be known whole.
@@ -103,6 +123,7 @@ pub fn settle(
         refused_removals: HashMap::new(),
         deferred_removals: HashSet::new(),
         rows: Rowcount::default(),
+        conflicts: Vec::new(),
         settled: Settled::default(),
     };
     let page = extent.page;
@@ -167,6 +188,8 @@ struct Desk<'a> {
     deferred_removals: HashSet<RecordId>,
     /// What became of the rows of a backfill.
     rows: Rowcount,
+    /// The other side of what is shelved next.
+    conflicts: Vec<Conflict>,
     settled: Settled,
 }
 
@@ -203,7 +226,8 @@ impl Desk<'_> {
                 (Course::Send(_), Fate::Answered(Outcome::Written { .. } | Outcome::Absent)) => {
                     &mut self.rows.written
                 }
-                (Course::Unchanged | Course::Kept, _) | (_, Fate::Kept) => &mut self.rows.unchanged,
+                (Course::Unchanged | Course::KeepFields | Course::Ignore | Course::Kept, _)
+                | (_, Fate::Kept) => &mut self.rows.unchanged,
                 (Course::Stale | Course::Drop, _) => &mut self.rows.overtaken,
                 _ => &mut self.rows.pending,
             } += 1;
@@ -211,9 +235,18 @@ impl Desk<'_> {
         match (course, fate) {
             (Course::Drop, _) => self.verdict(&entry, None),
             (Course::Stale, _) => self.verdict(&entry, Some(Verdict::Stale)),
-            (Course::Unchanged, _) => {
-                self.write_ledger(&entry, &[], None);
-                self.verdict(&entry, Some(Verdict::Unchanged));
+            (course @ (Course::Unchanged | Course::KeepFields | Course::Ignore), _) => {
+                self.found(&entry);
+                let verdict = match course {
+                    Course::KeepFields => Verdict::Kept,
+                    Course::Ignore => Verdict::Ignored,
+                    _ => Verdict::Unchanged,
+                };
+                self.verdict(&entry, Some(verdict));
+            }
+            (Course::Ask, _) => {
+                self.found(&entry);
+                self.complete(entry);
             }
             (Course::Kept, _) | (Course::Send(_), Fate::Kept) => {
                 self.leave_deleted(&entry);
@@ -227,6 +260,9 @@ impl Desk<'_> {
                 },
                 _,
             ) => {
+                self.settled.schema_hint |= fault
+                    .as_ref()
+                    .is_some_and(|f| reason == Reason::Deferred && hints_at_schema(f));
                 // It waited for the record in its place to go, and that did not.
                 let stuck = self.refused_removals.remove(&record);
                 let deferred = self.deferred_removals.remove(&record);
@@ -265,6 +301,11 @@ impl Desk<'_> {
                 // Its place is free, for a re-key that waits for that.
                 self.settled.released.push(record);
                 self.verdict(&entry, Some(Verdict::Applied));
+            }
+            (Course::Send(_), Fate::Answered(Outcome::Overtaken)) => {
+                let what = "somebody changes the record again and again while it is to be written";
+                let fault = Fault::new(Class::RecordTransient, "overtaken", what);
+                self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Refused(fault))) => {
                 self.settled.schema_hint |= hints_at_schema(&fault);
@@ -356,14 +397,49 @@ impl Desk<'_> {
 
     /// An operation that was carried out, but for the references left out of it.
     fn complete(&mut self, mut entry: Entry) {
-        let later = std::mem::take(&mut entry.completes);
+        let mut later = std::mem::take(&mut entry.completes);
         let parent = later.iter().find_map(|f| parent_of(&entry, f));
-        if later.is_empty() {
+        let asked = std::mem::take(&mut entry.aside.asked);
+        if later.is_empty() && asked.is_empty() {
             return self.verdict(&entry, Some(Verdict::Applied));
         }
+        // References go first: what is held with them is looked at again when they do.
+        let reason = match later.is_empty() {
+            true => Reason::Held,
+            false => Reason::Waiting,
+        };
+        let fault = (!asked.is_empty()).then(|| conflict(&entry, &asked));
+        let name = |slot| entry.operation.field(slot).map(|f| f.name.to_string());
+        let conflicts: Vec<Conflict> = asked
+            .iter()
+            .filter_map(|asked| {
+                Some(Conflict {
+                    field: name(asked.field.slot)?,
+                    theirs: asked.theirs.clone(),
+                    edited: asked.edited,
+                })
+            })
+            .collect();
+        later.extend(asked.into_iter().map(|a| a.field));
+        later.sort_by_key(|f| f.slot);
         entry.operation.action = Action::Upsert;
         entry.operation.fields = later.into();
-        self.shelve(entry, Reason::Waiting, parent, None, false);
+        let stale = |fault: &Fault| fault.code == CONFLICT;
+        if let Some(before) = &mut entry.pending {
+            // It was looked at again.
+            before.fault.take_if(|fault| stale(fault));
+        }
+        self.conflicts = conflicts;
+        self.shelve(entry, reason, parent, fault, false);
+        self.conflicts.clear();
+    }
+
+    /// A record of which nothing had to be written.
+    fn found(&mut self, entry: &Entry) {
+        self.write_ledger(entry, &[], None);
+        if !entry.exists() && entry.aside.crm_id.is_some() {
+            self.settled.released.push(entry.operation.record());
+        }
     }
 
     fn shelve(
@@ -400,6 +476,7 @@ impl Desk<'_> {
                 before.and_then(|p| p.tried)
             },
             counted,
+            conflicts: std::mem::take(&mut self.conflicts),
             record: record.clone(),
         };
         if let Action::ReKey { from } = &entry.operation.action {
@@ -437,6 +514,7 @@ impl Desk<'_> {
                     attempts: 0,
                     tried: None,
                     counted: false,
+                    conflicts: Vec::new(),
                     ..re_key.clone()
                 },
             };
@@ -447,129 +525,20 @@ impl Desk<'_> {
             self.shelf.insert(old, Some(marker));
         }
     }
+}
 
-    fn write_ledger(
-        &mut self,
-        entry: &Entry,
-        sent: &[Assigned],
-        crm_id: Option<crate::planning::CrmId>,
-    ) {
-        let operation = &entry.operation;
-        let target = &operation.target;
-        let known = entry.ledger.as_ref().filter(|l| l.exists());
-        let mut fingerprints = known.map(|l| l.fingerprints.clone()).unwrap_or_default();
-        let mut parents = known.map(|l| l.parents.clone()).unwrap_or_default();
-        let fresh = fingerprints.is_empty();
-        for assigned in sent {
-            let Some(field) = target.fields.get(usize::from(assigned.slot)) else {
-                continue;
-            };
-            let fingerprint = assigned.assignment.fingerprint();
-            if fresh {
-                fingerprints.push((field.id, fingerprint));
-            } else {
-                match fingerprints.binary_search_by_key(&field.id, |(id, _)| *id) {
-                    Ok(place) => {
-                        if let Some(known) = fingerprints.get_mut(place) {
-                            known.1 = fingerprint;
-                        }
-                    }
-                    Err(place) => fingerprints.insert(place, (field.id, fingerprint)),
-                }
-            }
-            if let Some(reference) = &field.reference
-                && self.objects.depth.get(&reference.object) == self.objects.depth.get(&target.id)
-            {
-                parents.retain(|(id, _)| *id != field.id);
-                if let Assignment::Set(FieldValue::Reference(key)) = &assigned.assignment {
-                    parents.push((field.id, key.clone()));
-                }
-            }
-        }
-        if fresh {
-            fingerprints.sort_unstable_by_key(|(id, _)| *id);
-        }
-        let existence = match operation.action {
-            Action::Delete { .. } => Existence::Deleted,
-            Action::Archive { .. } if known.is_some() || !sent.is_empty() => Existence::Archived,
-            Action::Archive { .. } => Existence::Deleted,
-            _ => Existence::Live,
-        };
-        if existence == Existence::Deleted {
-            return self.tombstone(entry);
-        }
-        if let Action::ReKey { from } = &operation.action {
-            let old = RecordId {
-                object: target.id,
-                key: from.clone(),
-            };
-            self.settled.settlement.ledger_removed.push(old);
-        }
-        let crm_id = crm_id.or_else(|| known.and_then(|l| l.crm_id.clone()));
-        let written = LedgerEntry {
-            position: operation.position,
-            existence,
-            crm_id,
-            fingerprints,
-            parents,
-        };
-        self.settled
-            .settlement
-            .ledger
-            .push((operation.record(), written));
-    }
-
-    /// A person deleted the record in the CRM: the ledger says so, and goes on with its changes.
-    fn leave_deleted(&mut self, entry: &Entry) {
-        let operation = &entry.operation;
-        if let Action::ReKey { from } = &operation.action {
-            let old = RecordId {
-                object: operation.target.id,
-                key: from.clone(),
-            };
-            self.settled.settlement.ledger_removed.push(old);
-        }
-        let kept = LedgerEntry {
-            position: operation.position,
-            existence: Existence::Kept,
-            crm_id: None,
-            fingerprints: Vec::new(),
-            parents: Vec::new(),
-        };
-        let ledger = &mut self.settled.settlement.ledger;
-        ledger.push((operation.record(), kept));
-    }
-
-    /// A record that turned out to be gone.
-    fn lost(&mut self, lost: Lost) {
-        if let Some(mut entry) = lost.ledger {
-            let ledger = &mut self.settled.settlement.ledger;
-            if let Some(place) = ledger.iter().position(|(r, _)| *r == lost.record) {
-                let (_, own) = ledger.swap_remove(place);
-                entry.position = entry.position.max(own.position);
-            }
-            ledger.push((lost.record.clone(), entry));
-        }
-        let target = self.objects.targets.get(&lost.record.object);
-        if let (true, Some(target)) = (lost.reread, target) {
-            let row = (target.table.clone(), lost.record.key);
-            self.settled.reread.push(row);
-        }
-    }
-
-    fn tombstone(&mut self, entry: &Entry) {
-        let gone = LedgerEntry {
-            position: entry.operation.position,
-            existence: Existence::Deleted,
-            crm_id: None,
-            fingerprints: Vec::new(),
-            parents: Vec::new(),
-        };
-        self.settled
-            .settlement
-            .ledger
-            .push((entry.operation.record(), gone));
-    }
+/// A person has to decide on these fields.
+fn conflict(entry: &Entry, asked: &[Asked]) -> Fault {
+    let names = asked.iter();
+    let names = names.filter_map(|a| Some(entry.operation.field(a.field.slot)?.name.to_string()));
+    let names: Vec<String> = names.collect();
+    let what = format!(
+        "the database and somebody in the CRM have both changed {}",
+        names.join(", ")
+    );
+    let mut fault = Fault::new(Class::Record, CONFLICT, what);
+    fault.fields = names;
+    fault
 }
 
 /// The CRM never said what became of the record: the code is ours.

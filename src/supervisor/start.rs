@@ -16,6 +16,7 @@ use super::apply::{Apply, Aside, Pace, only_progress};
 use super::backfill::{self, Backfill};
 use super::brakes::Guard;
 use super::bulk::OldJobs;
+use super::clocks::Clocks;
 use super::command::Command;
 use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
@@ -34,7 +35,7 @@ use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
-use crate::planning::Bounds;
+use crate::planning::{Bounds, Origin};
 use crate::sinks::budget::Budget;
 use crate::sinks::salesforce::{Salesforce, advice};
 use crate::sinks::{Delivery, Discard, Settings, Sink, bulk};
@@ -66,6 +67,8 @@ pub struct Handle {
     pub reader: Arc<dyn Reader>,
     /// The rules at the start.
     pub adapter: Arc<Adapter>,
+    /// The clocks of both sides.
+    pub clocks: Arc<Clocks>,
 }
 
 /// Both sides, looked at.
@@ -183,6 +186,8 @@ pub async fn run(
         progress.settled,
         recovered.intent.as_ref(),
     );
+    let clocks = Arc::new(Clocks::default());
+    clocks.read(&survey.sql).await?;
     let shelf = store.shelf_counts().await?;
     let any = ShelfQuery {
         limit: 1,
@@ -195,10 +200,13 @@ pub async fn run(
         shelf,
         in_use,
     ));
+    status.kept_fields_before(store.kept_fields().await?);
     let crew = Crew {
         store: Arc::clone(&store),
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
+        clocks: Arc::clone(&clocks),
+        origin: Origin::new(&prepared.identity.system, &prepared.identity.database),
         guard: Arc::new(Guard::new(&config.brake, Clock::System, &*store).await?),
         old_jobs: OldJobs::default(),
     };
@@ -245,6 +253,7 @@ pub async fn run(
         store: Arc::clone(&store),
         reader: Arc::clone(&reader),
         adapter: Arc::clone(&adapter),
+        clocks: Arc::clone(&clocks),
     });
     if config.backfill.first_load {
         let bounds = CostBounds::now(&config, &delivery);
@@ -256,7 +265,8 @@ pub async fn run(
     }
     // Alarms are told by the log; the loop does not wait for them.
     let source_config = config.source.clone();
-    let wal = tokio::spawn(watch_wal(survey.sql, source_config, Arc::clone(&delivery)));
+    let watched = Arc::clone(&delivery);
+    let wal = tokio::spawn(watch_wal(survey.sql, source_config, watched, clocks));
     let crm = tokio::spawn(watch_crm(Arc::clone(&delivery), Clock::System));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
     let ended = Box::pin(apply.run(&mut source, &mut receiver, stop)).await;

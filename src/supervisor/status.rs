@@ -1,6 +1,6 @@
 //! How it goes, for those who ask: written by the loop, read by commands and the admin interface.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::adapt::Adapter;
 use super::backfill::Backfill;
+use super::settle::KeptField;
 
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::decode::SchemaChange;
@@ -15,6 +16,9 @@ use crate::fault::Finding;
 use crate::mapping::Mapping;
 use crate::planning::{Alarm, Reason, Window};
 use crate::store::{Job, Load, Progress, Rowcount, Settlement, ShelfCounts, Verdicts};
+
+/// Kept fields that are told of one by one.
+const NEWEST: usize = 20;
 
 /// What is known of the running process.
 #[derive(Debug, Default)]
@@ -37,6 +41,12 @@ pub struct Snapshot {
     pub verdicts: Verdicts,
     /// What is on the shelf, by reason.
     pub shelf: ShelfCounts,
+    /// Fields left as people have them since the start.
+    pub kept_fields_since: u64,
+    /// Fields that hold what people wrote instead of what the database has.
+    pub kept_fields: u64,
+    /// The newest of them, the last one first.
+    pub newest_kept_fields: VecDeque<KeptField>,
     /// Existing rows, by table.
     pub backfills: Vec<Progression>,
     /// What is to be said of the rules in force.
@@ -183,9 +193,30 @@ impl Status {
             inner.oldest_under_way = None;
         }
         inner.shelf_in_use |= !settlement.shelved.is_empty();
+        inner.kept_fields = inner
+            .kept_fields
+            .saturating_add_signed(settlement.kept_fields);
         for (key, count) in &settlement.verdicts {
             *inner.verdicts.entry(key.clone()).or_default() += count;
         }
+    }
+
+    /// Fields are left as people have them.
+    pub(super) fn kept_fields(&self, fields: Vec<KeptField>) {
+        if fields.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.kept_fields_since += fields.len() as u64;
+        for field in fields {
+            inner.newest_kept_fields.push_front(field);
+        }
+        inner.newest_kept_fields.truncate(NEWEST);
+    }
+
+    /// So many fields held what people wrote when the process began.
+    pub fn kept_fields_before(&self, count: u64) {
+        self.lock().kept_fields = count;
     }
 
     /// Commit time of the oldest change under way.

@@ -14,7 +14,7 @@ use crate::change::Verdict;
 use crate::clock::Clock;
 use crate::fault::Result;
 use crate::mapping::{Action, Key, Operation};
-use crate::planning::{self, Item, Window};
+use crate::planning::{self, Deferral, Item, Window};
 use crate::store::{Progress, ShelfQuery};
 
 const PAGE: usize = 1_000;
@@ -100,6 +100,7 @@ async fn remove(
             position: emptied.position,
             commit_time: emptied.commit_time,
             xid: emptied.xid,
+            changed: Vec::new(),
         };
         window.push(Item::new(operation, None), None);
     }
@@ -113,6 +114,7 @@ async fn remove(
     }
     // Nothing else is under way, so there is no intent: the truncate itself comes again.
     plan.again = true;
+    crew.judge(&mut plan, &states, &Deferral::default()).await?;
     let journal = Journal {
         progress,
         ..Journal::default()

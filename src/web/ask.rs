@@ -13,10 +13,11 @@ use tokio::time::timeout;
 use super::shelf::{self, Filter, MOST, Name};
 use super::{Refusal, Seen};
 use crate::fault::Result as OurResult;
-use crate::mapping::RecordId;
-use crate::planning::{Existence, RecordState};
+use crate::mapping::{ColumnMapping, RecordId};
+use crate::planning::{CONFLICT, Existence, Reason, RecordState};
 use crate::store::Ledger as _;
 use crate::supervisor::command::{Command, Held, MOST_RELEASED};
+use crate::supervisor::decide::Side;
 use crate::supervisor::start::Handle;
 
 /// The loop answers between two windows, and a window takes as long as the CRM does.
@@ -44,7 +45,7 @@ pub struct Wish {
 }
 
 /// What came of it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Granted {
     /// Records that it reached.
     pub records: usize,
@@ -52,6 +53,30 @@ pub struct Granted {
     pub missing: Vec<Name>,
     /// There are more: ask again.
     pub more: bool,
+    /// What to write into the configuration so that it says what was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
+    /// Of what is held, records that are left: both sides have changed a field, and a decision needs a
+    /// side.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub conflicts: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A decision on conflicts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    /// Which.
+    #[serde(flatten)]
+    pub wish: Wish,
+    /// Whose value stays.
+    pub take: Side,
+    /// From now on, too.
+    #[serde(default)]
+    pub always: bool,
 }
 
 type Reply = oneshot::Sender<OurResult<usize>>;
@@ -78,6 +103,69 @@ pub(super) async fn discard(
     .await
 }
 
+pub(super) async fn decide(
+    State(seen): State<Arc<Seen>>,
+    Json(decision): Json<Decision>,
+) -> Result<Json<Granted>, Refusal> {
+    let Decision {
+        mut wish,
+        take: side,
+        always: rule,
+    } = decision;
+    // What is held for another reason has no two sides.
+    wish.reason.get_or_insert_with(|| "held".to_owned());
+    if wish.all {
+        wish.code.get_or_insert_with(|| CONFLICT.to_owned());
+    }
+    let (mut always, mut lines) = (Vec::new(), Vec::new());
+    if rule {
+        for name in &wish.records {
+            let Some(pending) = shelf::find(&*seen.store, &seen.objects, name).await? else {
+                continue;
+            };
+            for conflict in &pending.conflicts {
+                always.push((pending.object.clone(), conflict.field.clone()));
+                lines.push(line(&seen, &pending.table, &conflict.field, side));
+            }
+        }
+        if always.is_empty() {
+            let what = "a rule needs a record in conflict by its name: it tells of which fields";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
+        }
+    }
+    let granted = grant(&seen, wish, |records, reply| Command::Decide {
+        records,
+        side,
+        always,
+        reply,
+    });
+    let Json(granted) = granted.await?;
+    Ok(Json(Granted { lines, ..granted }))
+}
+
+/// The line of the configuration that says whose a field is.
+fn line(seen: &Seen, table: &str, field: &str, side: Side) -> String {
+    let owner = match side {
+        Side::Source => "source",
+        Side::Crm => "crm",
+    };
+    let mapping = seen.handle.get().and_then(|h| h.status.snapshot().mapping);
+    let rules = mapping.as_ref().and_then(|m| m.by_name(table));
+    let column = rules.and_then(|rules| {
+        rules
+            .columns
+            .iter()
+            .find_map(|(name, column)| match column {
+                ColumnMapping::Field(rule) if rule.field.name.eq_ignore_ascii_case(field) => {
+                    Some(name.to_string())
+                }
+                _ => None,
+            })
+    });
+    let column = column.unwrap_or_else(|| "…".to_owned());
+    format!("[tables.{table:?}] columns.{column} = {{ field = {field:?}, owner = {owner:?} }}")
+}
+
 /// Lets go what is held. All of it goes in several wishes, where it is much.
 pub(super) async fn release(
     State(seen): State<Arc<Seen>>,
@@ -90,16 +178,21 @@ pub(super) async fn release(
             "only what is held can be released",
         ));
     }
+    let conflicts = conflicts(&seen, &wish).await?;
     if !wish.all {
         let wish = Wish {
             reason: Some("held".into()),
             ..wish
         };
-        return grant(&seen, wish, |records, reply| Command::Release {
+        let granted = grant(&seen, wish, |records, reply| Command::Release {
             which: Held::Records(records),
             reply,
-        })
-        .await;
+        });
+        let Json(granted) = granted.await?;
+        return Ok(Json(Granted {
+            conflicts,
+            ..granted
+        }));
     }
     let handle = seen.handle.get().ok_or_else(Refusal::starting)?;
     let (table, code) = (wish.table, wish.code);
@@ -112,7 +205,31 @@ pub(super) async fn release(
         records,
         missing: Vec::new(),
         more: records >= MOST_RELEASED,
+        conflicts,
+        ..Granted::default()
     }))
+}
+
+/// Records of a wish that a release leaves: their fields need a decision.
+async fn conflicts(seen: &Seen, wish: &Wish) -> Result<usize, Refusal> {
+    if !wish.all {
+        let mut found = 0;
+        for name in &wish.records {
+            let pending = shelf::find(&*seen.store, &seen.objects, name).await?;
+            let fault = pending.and_then(|p| p.fault);
+            found += usize::from(fault.is_some_and(|f| f.code == CONFLICT));
+        }
+        return Ok(found);
+    }
+    if wish.code.as_ref().is_some_and(|code| code != CONFLICT) {
+        return Ok(0);
+    }
+    let filter = Filter {
+        reason: Some(Reason::Held),
+        table: wish.table.clone(),
+        code: Some(CONFLICT.to_owned()),
+    };
+    Ok(shelf::all(&*seen.store, &filter).await?.0.len())
 }
 
 /// Makes records again that people deleted in the CRM.
@@ -150,6 +267,7 @@ pub(super) async fn recreate(
         records: count,
         missing,
         more: false,
+        ..Granted::default()
     }))
 }
 
@@ -191,6 +309,7 @@ async fn grant(
             records,
             missing,
             more,
+            ..Granted::default()
         }));
     }
     let answered = asked(handle, |reply| command(records, reply)).await?;
@@ -198,6 +317,7 @@ async fn grant(
         records: answered,
         missing,
         more,
+        ..Granted::default()
     }))
 }
 

@@ -13,8 +13,10 @@
 //!                         "reason", "table", "code"
 //!  POST /pending/discard  the same
 //!  POST /pending/release  the same, of what is held
+//!  POST /pending/decide   the same, of conflicts, with "take": "source" or "crm", "always": bool
 //!  GET  /kept             ?after=&limit=             records that people deleted and that stay so
 //!  POST /kept/recreate    {"records": […]}           makes them again
+//!  GET  /kept/fields      ?after=&limit=             fields that hold what people wrote; no values
 //!  POST /backfill         {"table", "column"?, "where"?, "estimate"?}    reads existing rows
 //!  POST /backfill/cancel  {"table"}
 //! ```
@@ -38,6 +40,7 @@ pub mod token;
 pub mod ask;
 pub mod backfill;
 mod jobs;
+pub mod kept_fields;
 mod look;
 mod progression;
 
@@ -171,6 +174,8 @@ pub async fn serve(listen: &str, seen: Arc<Seen>) -> Result<Admin> {
 fn router(seen: Arc<Seen>) -> Router {
     let guarded = Router::new()
         .route("/status", get(look::status))
+        .route("/kept/fields", get(kept_fields::list))
+        .route("/pending/decide", post(ask::decide))
         .route("/pending", get(look::pending))
         .route("/pending/full", get(look::pending_full))
         .route("/pending/record", get(look::record))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept_fields::KeptFieldReport;
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
@@ -15,6 +16,7 @@ use crate::store::{
     BulkJobs as _, Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore,
     Stats, Verdicts,
 };
+use crate::supervisor::settle::KeptField;
 use crate::supervisor::start::Handle;
 use crate::supervisor::{brakes, status};
 
@@ -70,6 +72,13 @@ pub struct Report {
     pub verdicts: BTreeMap<String, BTreeMap<String, i64>>,
     /// Operations on the shelf, by reason. All four are always there.
     pub shelf: BTreeMap<String, u64>,
+    /// Fields that hold what people wrote instead of what the database has.
+    #[serde(default)]
+    pub kept_fields: KeptFieldsSummary,
+    /// Seconds by which the CRM's clock is ahead of the database's, as far as that is certain; null when
+    /// it is not known.
+    #[serde(default)]
+    pub clock_difference_seconds: Option<f64>,
     /// Existing rows, by table, in the order in which they are read.
     pub backfills: Vec<BackfillReport>,
     /// What is to be said of the rules in force.
@@ -88,6 +97,17 @@ pub struct Report {
     pub bulk_jobs: Vec<BulkReport>,
     /// The store; null when there is none yet.
     pub store: Option<StoreReport>,
+}
+
+/// Fields that hold what people wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KeptFieldsSummary {
+    /// How many there are.
+    pub count: u64,
+    /// Times that one was left so since the start.
+    pub since_start: u64,
+    /// The newest of these, the last one first.
+    pub newest: Vec<KeptFieldReport>,
 }
 
 /// A brake that is on.
@@ -236,6 +256,8 @@ impl Basics {
             },
             verdicts: BTreeMap::new(),
             shelf: shelf(&ShelfCounts::new()),
+            kept_fields: KeptFieldsSummary::default(),
+            clock_difference_seconds: None,
             backfills: Vec::new(),
             findings: Vec::new(),
             made_to_fit: BTreeMap::new(),
@@ -283,6 +305,14 @@ impl Basics {
         report.lag_seconds = Some(snapshot.oldest_under_way.map_or(0.0, age));
         report.verdicts = by_table(&snapshot.verdicts);
         report.shelf = shelf(&snapshot.shelf);
+        report.kept_fields = KeptFieldsSummary {
+            count: snapshot.kept_fields,
+            since_start: snapshot.kept_fields_since,
+            newest: snapshot.newest_kept_fields.iter().map(kept_field).collect(),
+        };
+        let crm = handle.delivery.lead();
+        let difference = handle.clocks.difference(crm) as f64 / 1_000_000.0;
+        report.clock_difference_seconds = crm.map(|_| difference);
         report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
         report.findings = snapshot.brakes.iter().map(brakes::finding).collect();
         report.findings.extend(snapshot.findings);
@@ -361,6 +391,7 @@ impl Basics {
         }
         report.verdicts = by_table(&store.verdicts().await?);
         report.shelf = shelf(&store.shelf_counts().await?);
+        report.kept_fields.count = store.kept_fields().await?;
         let loads = store.loads().await?;
         let far = loads
             .iter()
@@ -413,6 +444,15 @@ pub fn breaker(state: BreakerState) -> &'static str {
         BreakerState::Closed => "closed",
         BreakerState::Open => "open",
         BreakerState::Probing => "probing",
+    }
+}
+
+fn kept_field(field: &KeptField) -> KeptFieldReport {
+    KeptFieldReport {
+        object: field.object.clone(),
+        external_id: field.external_id.clone(),
+        field: field.field.clone(),
+        edited: field.edited.to_string(),
     }
 }
 

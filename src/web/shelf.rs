@@ -10,7 +10,7 @@ use super::report::word;
 use crate::config::Config;
 use crate::fault::Result;
 use crate::mapping::{Action, Assignment, DELETE_INCOMPLETE, FieldValue, ObjectId, RecordId};
-use crate::planning::{Existence, Pending, Reason, is_braked};
+use crate::planning::{CONFLICT, Existence, Pending, Reason, is_braked};
 use crate::store::{ShelfQuery, Store};
 
 /// Most entries of a page.
@@ -91,9 +91,24 @@ pub struct Shown {
     pub message: Option<String>,
     /// What a person can do.
     pub advice: String,
+    /// Of fields that both sides have changed: what the CRM held when it was looked at, and since when
+    /// at the latest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Opposite>,
     /// The fields it writes: their value, null for one that is emptied, `{"external_id": …}` for a
     /// reference.
     pub fields: serde_json::Map<String, Value>,
+}
+
+/// The CRM's side of a conflict.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Opposite {
+    /// The field.
+    pub field: String,
+    /// What the CRM holds, as in `fields`.
+    pub crm: Value,
+    /// Since when, at the latest.
+    pub edited: String,
 }
 
 /// A page of the shelf.
@@ -145,6 +160,15 @@ pub fn shown(pending: &Pending) -> Shown {
         listed: listed(pending),
         message: pending.fault.as_ref().map(|f| f.message.clone()),
         advice: advice(pending),
+        conflicts: pending
+            .conflicts
+            .iter()
+            .map(|c| Opposite {
+                field: c.field.clone(),
+                crm: value(&c.theirs),
+                edited: c.edited.to_string(),
+            })
+            .collect(),
         fields: fields.map(|(name, a)| (name.clone(), value(a))).collect(),
     }
 }
@@ -211,6 +235,11 @@ fn advice(pending: &Pending) -> String {
             ),
             None => "it leaves by itself in one of the next windows".into(),
         },
+        Reason::Held if fault.is_some_and(|f| f.code == CONFLICT) => {
+            "decide whose value stays: `syncline pending release … --take source` writes the \
+             database's, `--take crm` keeps the CRM's; --always makes it a rule for the field"
+                .into()
+        }
         Reason::Held => "it is held until a person decides: `syncline pending retry` sends it, \
                          `syncline pending discard` gives it up"
             .into(),
@@ -220,11 +249,11 @@ fn advice(pending: &Pending) -> String {
 
 /// Whether the mapping refused it, not the CRM: our own codes are in lower case.
 fn is_ours(code: &str) -> bool {
-    !code.bytes().any(|b| b.is_ascii_uppercase())
+    code != "overtaken" && !code.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 /// Where a page ends, as a text for the next one.
-fn mark(record: &RecordId) -> String {
+pub fn mark(record: &RecordId) -> String {
     format!("{}/{}", hex(record.object), record.key)
 }
 

@@ -36,7 +36,7 @@ use syncline::clock::Clock;
 use syncline::config::Config;
 use syncline::decode::{Decoder, Types};
 use syncline::mapping::Remembered;
-use syncline::planning::Bounds;
+use syncline::planning::{Bounds, Origin};
 use syncline::sinks::budget::{Budget, BudgetReport, Degree};
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Memory, Progress, Shelf};
@@ -186,6 +186,8 @@ async fn a_day_of_a_busy_org() {
         delivery: Arc::clone(&delivery),
         objects: Arc::clone(adapter.objects()),
         guard: Arc::new(guard),
+        clocks: Arc::default(),
+        origin: Origin::default(),
         old_jobs: OldJobs::default(),
     };
     let reading = backfill::Settings {

@@ -10,10 +10,10 @@ use syncline::change::Timestamp;
 use syncline::clock::Clock;
 use syncline::config::Config;
 use syncline::fault::Fault;
-use syncline::mapping::{Assignment, FieldSpec, FieldValue, Key, ObjectDescription, Target};
+use syncline::mapping::{Assignment, FieldSpec, FieldValue, ObjectDescription, Target};
 use syncline::planning::Batch;
 use syncline::sinks::salesforce::Salesforce;
-use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
+use syncline::sinks::{BoxFuture, CrmRecord, Limits, Named, Outcome, Sink, Usage};
 use syncline_sandbox::Sandbox;
 
 use crate::source::{Commits, Database};
@@ -209,10 +209,10 @@ impl Sink for Watched {
     fn read<'a>(
         &'a self,
         target: &'a Target,
-        keys: &'a [Key],
+        named: Named<'a>,
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        Box::pin(self.watch(self.inner.read(target, keys, fields)))
+        Box::pin(self.watch(self.inner.read(target, named, fields)))
     }
 
     fn create_fields<'a>(

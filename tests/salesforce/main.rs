@@ -47,6 +47,9 @@ fn target() -> Arc<Target> {
         reference: None,
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     };
     let parent = Reference {
         object: ObjectId::new("Account", "Company_Id__c"),
@@ -63,6 +66,7 @@ fn target() -> Arc<Target> {
         removal: syncline::mapping::Removal::Delete { hard: false },
         on_crm_delete: syncline::config::OnCrmDelete::default(),
         halted: None,
+        version: None,
         fields: vec![
             plain("LastName"),
             plain("Email"),
@@ -76,6 +80,7 @@ fn target() -> Arc<Target> {
 
 fn write(key: &str) -> Write {
     Write {
+        guard: None,
         key: key.into(),
         from: None,
         crm_id: None,

@@ -2,7 +2,7 @@
 
 use syncline::fault::Class;
 use syncline::mapping::{FieldKind, Key};
-use syncline::sinks::{Outcome, Sink, hints_at_schema};
+use syncline::sinks::{Named, Outcome, Sink, hints_at_schema};
 
 use super::server::{Reply, Server};
 use super::*;
@@ -140,6 +140,7 @@ async fn a_re_key_writes_the_new_key_wherever_it_got_to() {
     ])
     .await;
     let re_key = |i: u8| Write {
+        guard: None,
         from: Some(format!("old-{i}").into()),
         ..write(&format!("new-{i}"))
     };
@@ -339,7 +340,7 @@ async fn a_hidden_object_is_not_there() {
     );
     // From now on the key is known to be a number.
     salesforce
-        .read(&target(), &[Key::from("12")], &[])
+        .read(&target(), Named::Keys(&[Key::from("12")]), &[])
         .await
         .unwrap();
     assert!(server.api()[2].soql().ends_with("IN (12)"));
@@ -354,40 +355,42 @@ async fn records_are_read_in_the_order_asked_page_by_page() {
     let last = r#"{"totalSize":3,"done":true,"records":[
         {"attributes":{"type":"Contact"},"Id":"003A","Ext_Id__c":"c-1","LastName":null,"Account":null},
         {"attributes":{"type":"Contact"},"Id":"0039","Ext_Id__c":"c-1","LastName":"first","Account":null}]}"#;
-    let server = Server::start(vec![Reply::json(200, page), Reply::json(200, last)]).await;
+    let server = Server::start_as_user(vec![Reply::json(200, page), Reply::json(200, last)]).await;
     let keys = [Key::from("c-1"), Key::from("nowhere"), Key::from("O'Hara")];
     let records = connect(&server)
-        .read(&target(), &keys, &[2, 0])
+        .read(&target(), Named::Keys(&keys), &[2, 0])
         .await
         .unwrap();
     let api = server.api();
     assert_eq!(
-        api[0].soql(),
-        r"SELECT Id,Ext_Id__c,Account.Company_Id__c,LastName FROM Contact WHERE Ext_Id__c IN ('c-1','nowhere','O\'Hara')"
+        api[1].soql(),
+        r"SELECT Id,Ext_Id__c,Account.Company_Id__c,LastName,LastModifiedDate,LastModifiedById,SystemModstamp,CreatedDate,CreatedById FROM Contact WHERE Ext_Id__c IN ('c-1','nowhere','O\'Hara')"
     );
-    assert_eq!(api[1].target, "/services/data/v66.0/query/01g-2000");
+    assert_eq!(api[2].target, "/services/data/v66.0/query/01g-2000");
     assert_eq!(records[1], None);
     let first = records[0].as_ref().unwrap();
     assert_eq!(
-        (first.crm_id.as_str(), first.values[1].as_str()),
-        ("0039", Some("first"))
+        (first.crm_id.as_str(), &first.values[1]),
+        ("0039", &text("first"))
     );
     let hara = records[2].as_ref().unwrap();
-    assert_eq!(
-        hara.values,
-        [serde_json::json!("a-9"), serde_json::json!("B")]
-    );
+    assert_eq!(hara.values, [parent("a-9"), text("B")]);
 }
 
 #[tokio::test]
 async fn long_lists_of_keys_are_cut_to_what_a_url_may_have() {
-    let server = Server::start(vec![rows(&[]), rows(&[]), rows(&[]), rows(&[]), rows(&[])]).await;
+    let server =
+        Server::start_as_user(vec![rows(&[]), rows(&[]), rows(&[]), rows(&[]), rows(&[])]).await;
     let keys: Vec<Key> = (0..600)
         .map(|i| Key::from(format!("schlüssel-{i:040}")))
         .collect();
-    let records = connect(&server).read(&target(), &keys, &[0]).await.unwrap();
+    let records = connect(&server)
+        .read(&target(), Named::Keys(&keys), &[0])
+        .await
+        .unwrap();
     assert_eq!(records.len(), 600);
-    let api = server.api();
+    let mut api = server.api();
+    api.remove(0);
     assert!(api.len() > 2 && api.iter().all(|r| r.target.len() < 12_200));
     let asked: usize = api
         .iter()
@@ -399,7 +402,7 @@ async fn long_lists_of_keys_are_cut_to_what_a_url_may_have() {
 #[tokio::test]
 async fn a_parent_of_one_of_several_objects_is_read_by_its_type() {
     let row = r#"{"done":true,"records":[{"Id":"003A","Ext_Id__c":"c-1","Owner":{"attributes":{"type":"User"},"Badge__c":"u-1"}}]}"#;
-    let server = Server::start(vec![Reply::json(200, row)]).await;
+    let server = Server::start_as_user(vec![Reply::json(200, row)]).await;
     let mut target = Arc::into_inner(target()).unwrap();
     let owner = Reference {
         object: ObjectId::new("User", "Badge__c"),
@@ -410,11 +413,22 @@ async fn a_parent_of_one_of_several_objects_is_read_by_its_type() {
     };
     target.fields[2].reference = Some(owner);
     let keys = [Key::from("c-1")];
-    let records = connect(&server).read(&target, &keys, &[2]).await.unwrap();
-    assert_eq!(records[0].as_ref().unwrap().values, ["u-1"]);
-    let query = server.api()[0].soql();
+    let records = connect(&server)
+        .read(&target, Named::Keys(&keys), &[2])
+        .await
+        .unwrap();
+    assert_eq!(records[0].as_ref().unwrap().values, [parent("u-1")]);
+    let query = server.api()[1].soql();
     assert!(
         query.contains("TYPEOF Owner WHEN User THEN Badge__c END"),
         "{query}"
     );
+}
+
+fn text(text: &str) -> Assignment {
+    Assignment::Set(FieldValue::Text(text.into()))
+}
+
+fn parent(key: &str) -> Assignment {
+    Assignment::Set(FieldValue::Reference(key.into()))
 }

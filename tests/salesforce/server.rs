@@ -134,6 +134,12 @@ impl Server {
         Server::start_with(Vec::new(), script, false).await
     }
 
+    /// As `start`, and the version's root says first who we are.
+    pub async fn start_as_user(mut script: Vec<Reply>) -> Server {
+        script.insert(0, super::fields::root());
+        Server::start(script).await
+    }
+
     pub async fn start_with(logins: Vec<Reply>, script: Vec<Reply>, tls: bool) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls { "https" } else { "http" };

@@ -8,10 +8,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use syncline::fault::{Class, Fault};
-use syncline::mapping::{Assignment, FieldSpec, FieldValue, Key, ObjectDescription, Target};
+use syncline::mapping::{Assignment, FieldSpec, FieldValue, ObjectDescription, Target};
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
 use syncline::sinks::bulk::Bulk;
-use syncline::sinks::{BoxFuture, CrmRecord, Limits, Outcome, Sink};
+use syncline::sinks::{BoxFuture, CrmRecord, Limits, Named, Outcome, Sink};
 use tokio::time::Instant;
 
 use crate::jobs::Jobs;
@@ -458,6 +458,7 @@ impl Sink for Crm {
     fn limits(&self) -> Limits {
         Limits {
             records: 5,
+            guarded: 5,
             bytes: 2_000,
         }
     }
@@ -472,17 +473,23 @@ impl Sink for Crm {
     fn read<'a>(
         &'a self,
         target: &'a Target,
-        keys: &'a [Key],
+        records: Named<'a>,
         _fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
         Box::pin(async move {
             tokio::time::sleep(self.latency()).await;
             let inner = self.inner.lock().expect("unpoisoned");
+            let Named::Keys(keys) = records else {
+                return Ok(vec![None; records.len()]);
+            };
             let found = keys.iter().map(|key| {
                 let key = (target.object.to_string(), key.to_string());
                 inner.index.get(&key).map(|id| CrmRecord {
                     crm_id: id.to_string().into(),
                     values: Vec::new(),
+                    stamp: None,
+                    modified: None,
+                    untouched: false,
                 })
             });
             Ok(found.collect())

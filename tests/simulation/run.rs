@@ -18,7 +18,7 @@ use syncline::config::{self, Brake, BulkMode, DeleteLimit};
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
-use syncline::planning::{Bounds, Leave};
+use syncline::planning::{Bounds, Leave, Origin};
 use syncline::sinks::budget::Budget;
 use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Settings};
@@ -358,6 +358,8 @@ impl Simulation {
             store: Arc::new(store.clone()),
             delivery,
             objects: Arc::clone(adapter.objects()),
+            clocks: Arc::default(),
+            origin: Origin::default(),
             guard: Arc::new(guard),
             old_jobs: OldJobs::default(),
         };

@@ -78,6 +78,10 @@ pub fn entry(number: u64, fields: u32) -> LedgerEntry {
             0 => vec![(FieldId(7), format!("parent-{number}").into())],
             _ => Vec::new(),
         },
+        kept_fields: match number % 11 {
+            0 => vec![(FieldId(7), Timestamp(number as i64))],
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -103,6 +107,7 @@ pub fn pending(record: RecordId, reason: Reason, number: u64, bytes: usize) -> P
             position: at(0x1000 + number, 1),
             commit_time: Timestamp(1_700_000_000_000_000 + number as i64),
             xid: 4711,
+            changed: Vec::new(),
         }),
         waits_for: None,
         fault: Some(Fault::new(
@@ -114,6 +119,7 @@ pub fn pending(record: RecordId, reason: Reason, number: u64, bytes: usize) -> P
         since: Timestamp(1_700_000_000_000_000),
         tried: Some(Timestamp(-5)),
         counted: true,
+        conflicts: Vec::new(),
     }
 }
 

@@ -70,6 +70,23 @@ impl Crm {
         });
     }
 
+    /// `POST /sandbox/{path}`; what it answers.
+    pub fn post(&self, path: &str, body: &str) -> Value {
+        let url = format!("{}/sandbox/{path}", self.url);
+        self.runtime.block_on(async {
+            let request = self
+                .http
+                .post(url)
+                .header("content-type", "application/json");
+            let reply = request.body(body.to_owned()).send().await.unwrap();
+            let status = reply.status();
+            let bytes = reply.bytes().await.unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(status.is_success(), "{path}: {status} {text}");
+            serde_json::from_slice(&bytes).unwrap_or_default()
+        })
+    }
+
     /// `DELETE /sandbox/{path}`.
     pub fn remove(&self, path: &str) {
         let url = format!("{}/sandbox/{path}", self.url);

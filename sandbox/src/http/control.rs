@@ -44,7 +44,11 @@ pub(super) async fn route(app: &App, request: &Request) -> Reply {
             Ok(Reply::empty(204))
         }
         ("DELETE", "sessions") => Ok(Reply::json(200, json!({"ended": app.sessions.close_all()}))),
-        ("POST", "edit" | "delete" | "undelete") => edit(app, request, word).await,
+        ("POST", "edit" | "delete" | "undelete") => match request.json() {
+            Ok(body) => edit(app, request, word, &body).await,
+            Err(reply) => Err(reply),
+        },
+        ("POST", "edits") => edits(app, request).await,
         ("GET" | "PUT", "duplicate_rules") => org_rules::duplicates(app, request),
         ("GET" | "PUT", "validation_rules") => org_rules::validations(app, request),
         ("GET" | "PUT" | "DELETE", "instance") => instance::route(app, request),
@@ -154,9 +158,21 @@ fn set_faults(app: &App, request: &Request) -> Answer {
     Ok(Reply::json(200, json!(app.faults.show())))
 }
 
-/// What a person does to one record: `POST /sandbox/edit`, `delete` and `undelete`.
-async fn edit(app: &App, request: &Request, word: &str) -> Answer {
+/// Many edits, one after the other: by how many were accepted. What was refused is in the write log.
+async fn edits(app: &App, request: &Request) -> Answer {
     let body = request.json()?;
+    let Some(list) = body.as_array() else {
+        return Err(refuse("INVALID_ARGUMENT", "the body is a list of edits"));
+    };
+    let mut accepted = 0;
+    for body in list {
+        accepted += usize::from(edit(app, request, "edit", body).await.is_ok());
+    }
+    Ok(Reply::json(200, json!({"accepted": accepted})))
+}
+
+/// What a person does to one record: `POST /sandbox/edit`, `delete` and `undelete`.
+async fn edit(app: &App, request: &Request, word: &str, body: &Value) -> Answer {
     let text = |name: &str| body.get(name).and_then(Value::as_str);
     let fields = match (word, body.get("fields").and_then(Value::as_object)) {
         ("edit", None) => return Err(refuse("INVALID_ARGUMENT", "fields must be an object")),
@@ -182,9 +198,9 @@ async fn edit(app: &App, request: &Request, word: &str) -> Answer {
         let store = app.store();
         let object = find(&store, text("object").unwrap_or(""))?;
         let action = match word {
-            "undelete" => Action::Undelete(binned_of(&store, object, &body)?.to_string()),
-            "delete" => Action::Delete(record_of(&store, object, &body)?.to_string()),
-            _ => Action::Update(record_of(&store, object, &body)?.to_string()),
+            "undelete" => Action::Undelete(binned_of(&store, object, body)?.to_string()),
+            "delete" => Action::Delete(record_of(&store, object, body)?.to_string()),
+            _ => Action::Update(record_of(&store, object, body)?.to_string()),
         };
         Change {
             object,

@@ -275,12 +275,37 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
         false => shelf.join(" · "),
     };
     rows.push(("pending", shelf));
+    if report.kept_fields.count > 0 || report.kept_fields.since_start > 0 {
+        let fields = thousands(report.kept_fields.count);
+        rows.push((
+            "kept",
+            format!("{fields} fields hold what people wrote in the CRM"),
+        ));
+    }
+    let apart = report.clock_difference_seconds.unwrap_or(0.0);
+    if apart.abs() > 5.0 {
+        let (word, by) = match apart > 0.0 {
+            true => ("ahead of", apart),
+            false => ("behind", -apart),
+        };
+        let apart = format!("the CRM's is {} {word} the database's", span(by));
+        rows.push(("clocks", apart));
+    }
     let mut out = String::new();
     for (name, value) in rows {
         out.push_str(&format!("{name:<10} {value}\n"));
     }
     if !report.verdicts.is_empty() {
         out.push_str(&format!("\n{}\n", verdicts(report)));
+    }
+    for kept in report.kept_fields.newest.iter().take(5) {
+        out.push_str(&format!(
+            "  kept: {} {} {}, edited {} at the latest\n",
+            kept.object,
+            kept.external_id.escape_debug(),
+            kept.field,
+            short(&kept.edited)
+        ));
     }
     out.push_str(&rows_text(report));
     out.push_str(&pace_text(report));

@@ -192,6 +192,10 @@ impl<'a> Compiler<'a> {
         }
         let slot = draft.slot(&field, reference);
         draft.break_field(slot, fault);
+        draft.own(
+            slot,
+            self.owner(table, &format!("columns.{name}"), &field.name, rule.owner),
+        );
         fits.then_some(FieldRule {
             slot,
             field,

@@ -12,14 +12,16 @@ use crate::mapping::coerce::{coerce, trim};
 use crate::mapping::naming;
 use crate::mapping::table::{ColumnMapping, DroppedColumn, TableMapping, Unmapped};
 use crate::mapping::{
-    Assigned, Assignment, FieldDescription, FieldId, FieldKind, ObjectDescription, Reference,
-    Target, TargetField,
+    Assigned, Assignment, FieldDescription, FieldId, FieldKind, ObjectDescription, Owner,
+    Reference, Target, TargetField,
 };
 use crate::value::{Value, ValueType};
 
 /// A table's rules while they are made.
 pub(super) struct Draft {
     fields: Vec<TargetField>,
+    /// The slot of the version field.
+    pub(super) version: Option<u16>,
     /// Slots by the field's name in lower case.
     slots: HashMap<String, u16>,
     /// Who fills a field when a row is written, by the field's name in lower case.
@@ -39,6 +41,7 @@ impl Draft {
     pub(super) fn new(table: &Prepared<'_>) -> Self {
         Draft {
             fields: Vec::new(),
+            version: None,
             slots: HashMap::new(),
             writers: HashMap::new(),
             columns: HashMap::new(),
@@ -66,6 +69,9 @@ impl Draft {
             reference,
             unique: field.unique,
             broken: None,
+            owner: Owner::Source,
+            kind: field.kind.clone(),
+            scale: field.scale,
         });
         self.slots.insert(name, slot);
         slot
@@ -75,6 +81,13 @@ impl Draft {
     pub(super) fn break_field(&mut self, slot: u16, fault: Option<Fault>) {
         if let (Some(fault), Some(field)) = (fault, self.fields.get_mut(usize::from(slot))) {
             field.broken = Some(fault);
+        }
+    }
+
+    /// Who has the last word on the field of that slot.
+    pub(super) fn own(&mut self, slot: u16, owner: Owner) {
+        if let Some(field) = self.fields.get_mut(usize::from(slot)) {
+            field.owner = owner;
         }
     }
 
@@ -128,6 +141,7 @@ impl Draft {
                 removal: self.removal,
                 on_crm_delete: table.table.on_crm_delete,
                 fields: self.fields,
+                version: self.version,
                 halted: halted.clone(),
             }),
             oid: table.source.oid,
@@ -152,7 +166,7 @@ impl Draft {
 }
 
 /// A field of which the destination says nothing: it takes everything that its kind can.
-pub(super) fn undescribed(name: &str, kind: FieldKind) -> FieldDescription {
+pub(in crate::mapping) fn undescribed(name: &str, kind: FieldKind) -> FieldDescription {
     FieldDescription {
         name: name.into(),
         label: name.into(),
@@ -199,13 +213,22 @@ impl<'a> Compiler<'a> {
         field: &FieldDescription,
         what: &str,
     ) {
+        let fixed = field.createable && !field.updateable;
+        let remedy = match field.relationship {
+            Some(_) if fixed => {
+                "a master-detail field keeps its first parent unless its definition allows reparenting: allow it; else leave the column out, { ignore = true }"
+            }
+            _ => {
+                "give our user edit access to the field; formulas, roll-ups and the like cannot be written at all: leave the column out, { ignore = true }"
+            }
+        };
         self.problem(
             at.to_owned(),
             format!(
                 "{}.{} cannot be written when our user wants to {what} a record",
                 table.object_name, field.name
             ),
-            "give our user edit access to the field; formulas, roll-ups and the like cannot be written at all: leave the column out, { ignore = true }",
+            remedy,
         );
     }
 

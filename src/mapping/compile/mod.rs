@@ -13,10 +13,11 @@ mod columns;
 mod create;
 mod delete;
 mod drift;
-mod fields;
+pub(super) mod fields;
 mod history;
 mod keys;
 mod normal;
+mod owners;
 mod references;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,7 @@ use super::key::KeyRule;
 use super::table::{Mapping, TableMapping};
 use super::{FieldSpec, ObjectDescription, ObjectId};
 use crate::capture::CatalogTable;
-use crate::config::{self, Config, OnTruncate, Routing};
+use crate::config::{self, Config, OnTruncate, Owner, Routing};
 use crate::fault::{Fault, Finding, Severity};
 use crate::value::ValueType;
 use create::Wish;
@@ -62,6 +63,9 @@ pub struct Remembered {
     /// and the attribute number, and the field in lower case. Of a table of which it says nothing the
     /// fields above are taken for those that its columns' first names suggest.
     pub columns: BTreeMap<(u32, i16), Box<str>>,
+    /// Fields on which a person has decided who has the last word, whatever the configuration says:
+    /// object and field, in lower case.
+    pub owners: BTreeMap<(Box<str>, Box<str>), Owner>,
     /// The tables as they will be when the stream has come as far as the database: columns of theirs
     /// that are not there yet are no mistake.
     pub coming: Vec<CatalogTable>,
@@ -80,20 +84,30 @@ impl Remembered {
         new
     }
 
-    /// Fields and columns, to be stored: object and field; and, for a column, its table's oid and its
-    /// number as `#16401/7`, which is no object's name, and the field.
+    /// Fields, columns and decisions, to be stored: object and field; for a column, its table's oid and
+    /// its number as `#16401/7`, which is no object's name, and the field; for a decision the field as
+    /// `=contact/phone`, and its owner.
     pub fn to_pairs(&self) -> Vec<(String, String)> {
         let fields = self.fields.iter();
         let fields = fields.map(|(object, field)| (object.to_string(), field.to_string()));
         let columns = self.columns.iter();
         let columns = columns.map(|((oid, number), f)| (format!("#{oid}/{number}"), f.to_string()));
-        fields.chain(columns).collect()
+        let owners = self.owners.iter();
+        let owners =
+            owners.map(|((object, field), o)| (format!("={object}/{field}"), o.word().to_owned()));
+        fields.chain(columns).chain(owners).collect()
     }
 
     /// What [`Remembered::to_pairs`] gave; versions are not among it.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut remembered = Remembered::default();
         for (name, field) in pairs {
+            if let Some((object, of)) = name.strip_prefix('=').and_then(|n| n.split_once('/')) {
+                if let Some(owner) = Owner::ALL.into_iter().find(|o| o.word() == field) {
+                    remembered.owners.insert((object.into(), of.into()), owner);
+                }
+                continue;
+            }
             let column = name.strip_prefix('#').and_then(|c| c.split_once('/'));
             let column = column.map(|(oid, number)| (oid.parse(), number.parse()));
             match column {
@@ -454,6 +468,7 @@ impl<'a> Compiler<'a> {
         self.constants(table, &mut draft);
         self.columns(table, all, &mut draft);
         draft.removal = self.on_delete(table, &mut draft);
+        self.version_field(table, &mut draft);
         self.on_truncate(table);
         self.required(table, &draft);
         draft.reserve(table, self.config.routing.unmapped);

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{Delivery, miscounted};
+use crate::clock::Lead;
 use crate::fault::{Class, Fault};
-use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
+use crate::mapping::{FieldSpec, ObjectDescription, Target};
 use crate::planning::CrmId;
-use crate::sinks::{CrmRecord, Outcome};
+use crate::sinks::{CrmRecord, HistoryQuery, HistoryRow, Named, Outcome};
 
 impl Delivery {
     /// The named objects as our user sees them; see [`Sink::describe`](crate::sinks::Sink::describe).
@@ -88,19 +89,19 @@ impl Delivery {
         }
     }
 
-    /// The records with these external ids; see [`Sink::read`](crate::sinks::Sink::read). Asks for fewer at a time where the
-    /// CRM wants that.
+    /// These records; see [`Sink::read`](crate::sinks::Sink::read). Asks for fewer at a time where the CRM
+    /// wants that.
     ///
     /// # Errors
     /// Any fault that repeating does not heal.
     pub async fn read(
         &self,
         target: &Target,
-        keys: &[Key],
+        named: Named<'_>,
         fields: &[u16],
     ) -> Result<Vec<Option<CrmRecord>>, Fault> {
-        let mut records = Vec::with_capacity(keys.len());
-        let mut parts = vec![keys];
+        let mut records = Vec::with_capacity(named.len());
+        let mut parts = vec![named];
         while let Some(part) = parts.pop() {
             match self.persist(|| self.sink.read(target, part, fields)).await {
                 Ok(found) if found.len() == part.len() => records.extend(found),
@@ -119,6 +120,23 @@ impl Delivery {
             }
         }
         Ok(records)
+    }
+
+    /// Who changed fields, and when; see [`Sink::history`](crate::sinks::Sink::history).
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn history(
+        &self,
+        target: &Target,
+        query: &HistoryQuery,
+    ) -> Result<Vec<HistoryRow>, Fault> {
+        self.persist(|| self.sink.history(target, query)).await
+    }
+
+    /// How far the CRM's clock is ahead of ours.
+    pub fn lead(&self) -> Option<Lead> {
+        self.sink.lead()
     }
 
     /// Takes records out of the recycle bin; see [`Sink::undelete`](crate::sinks::Sink::undelete).

@@ -61,6 +61,7 @@ impl Sink for Fake {
     fn limits(&self) -> Limits {
         Limits {
             records: 200,
+            guarded: 200,
             bytes: 1 << 20,
         }
     }
@@ -75,7 +76,7 @@ impl Sink for Fake {
     fn read<'a>(
         &'a self,
         _: &'a Target,
-        keys: &'a [Key],
+        keys: Named<'a>,
         _: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
         Box::pin(async move {
@@ -129,6 +130,7 @@ fn refused(class: Class) -> Outcome {
 
 pub(super) fn batch(keys: &[&str]) -> Batch {
     let write = |key: &&str| Write {
+        guard: None,
         key: Key::from(*key),
         from: None,
         crm_id: None,
@@ -144,6 +146,7 @@ pub(super) fn batch(keys: &[&str]) -> Batch {
             on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
             fields: Vec::new(),
+            version: None,
         }),
         action: BatchAction::Upsert,
         writes: keys.iter().map(write).collect(),
@@ -167,7 +170,10 @@ fn delivery_with(fake: Fake, change: impl FnOnce(&mut Settings)) -> (Arc<Fake>, 
 fn class_of(outcome: &Outcome) -> Option<Class> {
     match outcome {
         Outcome::Refused(fault) => Some(fault.class),
-        Outcome::Written { .. } | Outcome::Absent | Outcome::Deferred { .. } => None,
+        Outcome::Written { .. }
+        | Outcome::Absent
+        | Outcome::Overtaken
+        | Outcome::Deferred { .. } => None,
     }
 }
 
@@ -579,7 +585,14 @@ async fn reads_are_split_and_stay_in_order() {
     let (_, delivery) = delivery(Fake::script(vec![]));
     let keys: Vec<Key> = (0..10).map(|i| Key::from(i.to_string())).collect();
     let target = batch(&[]).target;
-    assert_eq!(delivery.read(&target, &keys, &[]).await.unwrap().len(), 10);
+    assert_eq!(
+        delivery
+            .read(&target, Named::Keys(&keys), &[])
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
     assert_eq!(delivery.deliver(batch(&[])).await.unwrap(), []);
 }
 
@@ -671,7 +684,9 @@ proptest! {
                     prop_assert!(f.code == *key || f.code == "whole", "{} for {}", f.code, key);
                     prop_assert!(matches!(f.class, Class::Record | Class::MissingParent));
                 }
-                Outcome::Absent | Outcome::Deferred { .. } => prop_assert!(false),
+                Outcome::Absent | Outcome::Overtaken | Outcome::Deferred { .. } => {
+                    prop_assert!(false)
+                }
             }
         }
     }

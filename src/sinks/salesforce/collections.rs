@@ -62,6 +62,9 @@ impl Salesforce {
         let mut outcomes: Vec<Option<Outcome>> = batch.writes.iter().map(unwritable).collect();
         let sent = match batch.action {
             BatchAction::Upsert => self.upsert(batch, &mut outcomes).await,
+            BatchAction::Update if batch.writes.iter().any(|w| w.guard.is_some()) => {
+                self.guarded(batch, &mut outcomes).await
+            }
             BatchAction::Update | BatchAction::Delete { .. } => {
                 self.by_id(batch, &mut outcomes).await
             }
@@ -159,7 +162,7 @@ impl Salesforce {
         let known = |(place, outcome): (usize, &Option<Outcome>)| match outcome {
             Some(Outcome::Written { crm_id, .. }) => Some((place, crm_id.clone()?)),
             None | Some(Outcome::Absent) => Some((place, batch.writes.get(place)?.crm_id.clone()?)),
-            Some(Outcome::Refused(_) | Outcome::Deferred { .. }) => None,
+            Some(Outcome::Refused(_) | Outcome::Overtaken | Outcome::Deferred { .. }) => None,
         };
         let (places, ids): (Vec<usize>, Vec<CrmId>) =
             outcomes.iter().enumerate().filter_map(known).unzip();
@@ -312,7 +315,7 @@ impl Salesforce {
 }
 
 /// Places that have no outcome yet.
-fn open(outcomes: &[Option<Outcome>]) -> Vec<usize> {
+pub(super) fn open(outcomes: &[Option<Outcome>]) -> Vec<usize> {
     let places = outcomes.iter().enumerate();
     places
         .filter(|(_, o)| o.is_none())
@@ -320,7 +323,7 @@ fn open(outcomes: &[Option<Outcome>]) -> Vec<usize> {
         .collect()
 }
 
-fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
+pub(super) fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
     if let Some(slot) = outcomes.get_mut(place) {
         *slot = Some(outcome);
     }
@@ -352,7 +355,7 @@ fn outcome(saved: Saved, own_key: Option<&str>) -> Outcome {
 }
 
 /// The id is not that of a record we can reach.
-fn is_stale(fault: &Fault) -> bool {
+pub(super) fn is_stale(fault: &Fault) -> bool {
     matches!(
         fault.code.as_ref(),
         "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY" | "NOT_FOUND"
@@ -402,7 +405,10 @@ impl Rights {
                         *fault = refusal::closed(&batch.target.object, fault);
                     }
                 }
-                Outcome::Refused(_) | Outcome::Absent | Outcome::Deferred { .. } => {}
+                Outcome::Refused(_)
+                | Outcome::Absent
+                | Outcome::Overtaken
+                | Outcome::Deferred { .. } => {}
             }
         }
     }

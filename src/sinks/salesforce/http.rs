@@ -17,6 +17,8 @@ use rustls::pki_types::pem::PemObject;
 use super::codes;
 use super::errors::{self, Refusal};
 use super::limits;
+use crate::change::Timestamp;
+use crate::clock::{Clock, Comparison, Lead};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
 use crate::sinks::budget::Heard;
 use crate::sinks::{DailyUse, Usage};
@@ -167,6 +169,8 @@ pub(super) struct Http {
     client: reqwest::Client,
     calls: [AtomicU64; Call::ALL.len()],
     meter: Mutex<Meter>,
+    /// Salesforce's clock, by the dates of its answers.
+    clock: Mutex<Comparison>,
 }
 
 /// Requests that count against the daily limit, and what was last said of it.
@@ -202,6 +206,7 @@ impl Http {
             client,
             calls: Default::default(),
             meter: Mutex::default(),
+            clock: Mutex::default(),
         })
     }
 
@@ -231,6 +236,12 @@ impl Http {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How far Salesforce's clock is ahead of ours.
+    pub(super) fn lead(&self) -> Option<Lead> {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.lead()
+    }
+
     /// Sends a request and reads the whole answer, whatever its status.
     pub(super) async fn send(
         &self,
@@ -254,14 +265,26 @@ impl Http {
         if call.counts() {
             self.meter().sent += 1;
         }
-        let sent = request.send().await;
+        let sent = Clock::System.now();
+        let answer = request.send().await;
         // One without an answer may have been counted; it is taken to have been.
         if call.counts() {
             self.meter().answered += 1;
         }
-        let mut response = sent.map_err(|e| network_fault(call, &e))?;
+        let mut response = answer.map_err(|e| network_fault(call, &e))?;
+        let received = Clock::System.now();
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        if let Some(date) = text(DATE).and_then(date) {
+            let since = date
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            let date = Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+            // The header names the second; the clock was somewhere in it.
+            let end = Timestamp(date.0.saturating_add(1_000_000));
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            clock.read(date, end, sent, received);
+        }
         let daily = headers.get("sforce-limit-info");
         if let Some(daily) = daily.and_then(|v| v.to_str().ok()).and_then(limits::parse) {
             let mut meter = self.meter();

@@ -44,6 +44,8 @@ mod collections;
 mod describe;
 mod errors;
 mod fields;
+mod guarded;
+mod history;
 mod http;
 mod keys;
 mod limits;
@@ -55,7 +57,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use reqwest::{Method, Url};
@@ -66,14 +68,16 @@ use self::bin::Binned;
 use self::body::Body;
 use self::collections::{MAX_RECORDS, Rights};
 use self::describe::Descriptions;
+use self::guarded::MAX_GUARDED;
 use self::http::{Answer, Call, Http, Pieces};
 use self::keys::KeyKind;
 use self::version::Version;
 use super::bulk::Bulk;
-use super::{BoxFuture, CrmRecord, Limits, Outcome, Sink, Usage};
+use super::{BoxFuture, CrmRecord, HistoryQuery, HistoryRow, Limits, Named, Outcome, Sink, Usage};
+use crate::clock::Lead;
 use crate::config::Destination;
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
-use crate::mapping::{FieldDescription, FieldKind, FieldSpec, Key, ObjectDescription, Target};
+use crate::mapping::{FieldDescription, FieldKind, FieldSpec, ObjectDescription, Target};
 use crate::planning::{Batch, CrmId};
 
 pub use self::errors::advice;
@@ -100,6 +104,8 @@ pub struct Salesforce {
     keys: RwLock<HashMap<(String, String), KeyKind>>,
     descriptions: Descriptions,
     rights: Rights,
+    /// Objects of which Salesforce keeps no history, in lower case, and when it said so.
+    unkept: Mutex<HashMap<String, Instant>>,
     /// Packed bodies are not taken.
     plain: AtomicBool,
 }
@@ -135,6 +141,7 @@ impl Salesforce {
             keys: RwLock::default(),
             descriptions: Descriptions::default(),
             rights: Rights::default(),
+            unkept: Mutex::default(),
             plain: AtomicBool::new(false),
         })
     }
@@ -383,6 +390,7 @@ impl Sink for Salesforce {
     fn limits(&self) -> Limits {
         Limits {
             records: MAX_RECORDS,
+            guarded: MAX_GUARDED,
             bytes: MAX_BYTES,
         }
     }
@@ -403,10 +411,22 @@ impl Sink for Salesforce {
     fn read<'a>(
         &'a self,
         target: &'a Target,
-        keys: &'a [Key],
+        records: Named<'a>,
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
-        Box::pin(self.read_records(target, keys, fields))
+        Box::pin(self.read_records(target, records, fields))
+    }
+
+    fn history<'a>(
+        &'a self,
+        target: &'a Target,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, Fault>> {
+        Box::pin(self.read_history(target, query))
+    }
+
+    fn lead(&self) -> Option<Lead> {
+        self.http.lead()
     }
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {

@@ -12,11 +12,11 @@ use crate::fault::Fault;
 /// can have 2,000.
 const MAX_ENCODED: usize = 12_000;
 
-/// Queries for all literals: `{select} WHERE {field} IN (…)`, encoded, each under the limit.
-/// `select` and `field` stand in each; a literal is never cut.
-pub(super) fn by_key(select: &str, field: &str, literals: &[String]) -> Vec<String> {
+/// Queries for all literals: `{select} WHERE {field} IN (…){behind}`, encoded, each under the limit.
+/// What is around the literals stands in each; a literal is never cut.
+pub(super) fn by_key(select: &str, field: &str, literals: &[String], behind: &str) -> Vec<String> {
     let opening = encode(&format!("{select} WHERE {field} IN ("));
-    let closing = encode(")");
+    let closing = encode(&format!("){behind}"));
     let comma = encode(",");
     let mut queries = Vec::new();
     let mut query = opening.clone();
@@ -125,20 +125,20 @@ mod tests {
     #[test]
     fn lists_are_cut_by_encoded_bytes() {
         let keys: Vec<String> = (0..3000).map(|i| quoted(&format!("ключ '{i}'"))).collect();
-        let queries = by_key("SELECT Id FROM Contact", "Ext__c", &keys);
+        let queries = by_key("SELECT Id FROM Contact", "Ext__c", &keys, "");
         assert!(queries.len() > 10);
         assert!(queries.iter().all(|q| q.len() <= MAX_ENCODED));
         // Nothing is lost and nothing is doubled.
         let listed: usize = queries.iter().map(|q| q.matches("%2C").count() + 1).sum();
         assert_eq!(listed, keys.len());
         assert!(queries.iter().all(|q| q.ends_with("%29")));
-        assert!(by_key("x", "y", &[]).is_empty());
+        assert!(by_key("x", "y", &[], "").is_empty());
     }
 
     #[test]
     fn one_literal_longer_than_the_limit_still_travels() {
         let long = "x".repeat(MAX_ENCODED + 1);
-        let queries = by_key("x", "y", &["a".into(), long, "b".into()]);
+        let queries = by_key("x", "y", &["a".into(), long, "b".into()], "");
         assert_eq!(queries.len(), 3);
     }
 

@@ -197,6 +197,9 @@ mod tests {
             reference: None,
             unique: false,
             broken: None,
+            owner: Default::default(),
+            kind: Default::default(),
+            scale: 0,
         };
         let lookup = |name: &str, relationship: &str, object: &str, polymorphic| TargetField {
             reference: Some(Reference {
@@ -216,6 +219,7 @@ mod tests {
             removal: crate::mapping::Removal::Delete { hard: false },
             on_crm_delete: crate::config::OnCrmDelete::default(),
             halted: None,
+            version: None,
             fields: vec![
                 plain("LastName"),
                 plain("Score__c"),
@@ -256,6 +260,7 @@ mod tests {
     #[test]
     fn set_clear_and_absent_are_three_things() {
         let write = Write {
+            guard: None,
             key: "c-1".into(),
             from: None,
             crm_id: None,
@@ -278,6 +283,7 @@ mod tests {
     #[test]
     fn a_parent_is_nested_with_one_field() {
         let write = Write {
+            guard: None,
             key: "7".into(),
             from: None,
             crm_id: None,
@@ -297,6 +303,7 @@ mod tests {
     #[test]
     fn an_update_names_the_id_and_a_re_key_the_new_key() {
         let mut write = Write {
+            guard: None,
             key: "new".into(),
             from: None,
             crm_id: None,
@@ -337,6 +344,7 @@ mod tests {
                     },
                     commit_time: Timestamp(0),
                     xid: 1,
+                    changed: Vec::new(),
                 };
                 Entry {
                     operation,
@@ -349,6 +357,7 @@ mod tests {
                     row: false,
                     course: Course::Send(fields),
                     completes: Vec::new(),
+                    aside: Default::default(),
                 }
             };
             let entries: Vec<Entry> = (0..200).map(entry).collect();
@@ -356,6 +365,7 @@ mod tests {
             let most = 4 << 20;
             let room = Room {
                 records: 200,
+                guarded: 25,
                 bytes: most,
                 locks: &|_| true,
             };
@@ -382,6 +392,7 @@ mod tests {
     #[test]
     fn a_field_without_a_name_is_never_left_out_silently() {
         let write = Write {
+            guard: None,
             key: "k".into(),
             from: None,
             crm_id: None,
@@ -426,6 +437,7 @@ mod tests {
                         key: key.as_str().into(),
                         from: re_key.then(|| "old".into()),
                         crm_id: id.as_deref().map(Into::into),
+                        guard: None,
                         fields: assigned.collect::<Vec<_>>().into(),
                     }
                 })
@@ -444,6 +456,7 @@ mod tests {
             let writes: Vec<Write> = texts
                 .iter()
                 .map(|text| Write {
+                    guard: None,
                     key: text.as_str().into(),
                     from: None,
                     crm_id: None,

@@ -285,6 +285,10 @@ impl Shelf for SledStore {
         Box::pin(self.ask(move |rows| shelf::waiting_for(rows, &parent, limit)))
     }
 
+    fn kept_fields(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.ask(shelf::kept_fields))
+    }
+
     fn shelf_counts(&self) -> BoxFuture<'_, Result<ShelfCounts>> {
         Box::pin(self.ask(shelf::counts))
     }

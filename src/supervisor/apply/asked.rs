@@ -49,6 +49,7 @@ impl Apply {
             asked @ (Command::Discard { .. }
             | Command::Release { .. }
             | Command::Recreate { .. }) => self.discards.push(asked),
+            decision @ Command::Decide { .. } => self.decide(decision),
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::super::adapt::{Adapted, Trigger};
 use super::super::backfill::job;
 use super::super::command::{Command, discard, recreate, release};
+use super::super::decide::{Side, decide};
 use super::super::flight::Due;
 use super::super::intake::Emptied;
 use super::super::lost::filters;
@@ -15,7 +16,7 @@ use super::super::truncate::empty;
 use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
-use crate::mapping::Key;
+use crate::mapping::{Key, Owner};
 use crate::planning::Leave;
 use crate::sinks::BoxFuture;
 use crate::store::{Job, JobKind};
@@ -26,6 +27,21 @@ impl Apply {
         if !self.triggers.iter().any(asked) {
             self.triggers.push_back(Trigger::Crm);
         }
+    }
+
+    /// A person has decided: it is done when its turn comes, and the rule that follows is made.
+    pub(super) fn decide(&mut self, mut decision: Command) {
+        if let Command::Decide { side, always, .. } = &mut decision
+            && !always.is_empty()
+        {
+            let owner = match side {
+                Side::Source => Owner::Source,
+                Side::Crm => Owner::Crm,
+            };
+            let fields = std::mem::take(always);
+            self.triggers.push_back(Trigger::Owners(fields, owner));
+        }
+        self.discards.push(decision);
     }
 
     /// Takes the rules in force.
@@ -70,7 +86,7 @@ impl Apply {
     pub(super) fn is_due(&self, trigger: &Trigger) -> bool {
         match trigger {
             Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
-            Trigger::News(_) => true,
+            Trigger::News(_) | Trigger::Owners(..) => true,
             // While nothing may be sent, nothing is asked either.
             Trigger::Crm => self.deferring.leave == Leave::All,
         }
@@ -205,6 +221,20 @@ impl Apply {
         let progress = self.progress;
         Box::pin(async move {
             let due = match command {
+                Command::Decide {
+                    records,
+                    side,
+                    reply,
+                    ..
+                } => {
+                    let (found, records) = decide(&crew, &status, &records, side, progress).await?;
+                    // The asker may have gone; the work is done all the same.
+                    let _ = reply.send(Ok(found));
+                    Due {
+                        records,
+                        ..Due::default()
+                    }
+                }
                 Command::Release { .. } => release(&crew, &status, command, progress).await?,
                 Command::Recreate { .. } => recreate(&crew, &status, command, progress).await?,
                 _ => {

@@ -316,7 +316,8 @@ impl Apply {
         if flying || self.intake.is_replaying() {
             return page;
         }
-        let idle = (!self.window.is_empty()).then(|| self.settled_at + IDLE);
+        let idles = self.window.is_quiet() && !self.window.is_empty();
+        let idle = idles.then(|| self.settled_at + IDLE);
         [idle, page].into_iter().flatten().min()
     }
 
@@ -454,10 +455,12 @@ impl Apply {
             let Settled {
                 mut settlement,
                 released,
+                kept_fields,
                 ..
             } = settled;
             settlement.spent = crew.delivery.budget().unsaved();
             let progress = settlement.progress;
+            status.kept_fields(kept_fields);
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
             status.settled(&settlement);
             crew.store.settle(settlement).await?;

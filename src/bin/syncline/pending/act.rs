@@ -7,7 +7,8 @@ use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::store::{Checkpoints as _, SledStore, Store as _};
 use syncline::supervisor::command::discard_settlement;
-use syncline::web::ask::{Granted, Wish};
+use syncline::supervisor::decide::Side;
+use syncline::web::ask::{Decision, Granted, Wish};
 use syncline::web::shelf::{self, Name};
 
 use super::{ReasonArg, Which};
@@ -87,6 +88,46 @@ pub(super) async fn retry(
     })
 }
 
+/// Decides conflicts: whose value stays.
+pub(super) async fn decide(
+    config: &Config,
+    reason: ReasonArg,
+    which: &Which,
+    take: Side,
+    always: bool,
+    json: bool,
+) -> Result<ExitCode> {
+    let decision = Decision {
+        wish: wish(reason, which),
+        take,
+        always,
+    };
+    let granted: Granted = match reach(config).await? {
+        Reach::Running(client) => client.post("pending/decide", &decision).await?,
+        Reach::Stored(store) => {
+            store.close().await?;
+            return Err(nobody_runs());
+        }
+        Reach::Nothing => return Err(nobody_runs()),
+    };
+    let lines = granted.lines.clone();
+    let side = match take {
+        Side::Source => "the database's values are written",
+        Side::Crm => "the CRM keeps its values",
+    };
+    let code = tell(&granted, json, |n| match n {
+        1 => format!("1 conflict is decided: {side}"),
+        n => format!("{n} conflicts are decided: {side}"),
+    })?;
+    if !json && !lines.is_empty() {
+        out::line("It is the rule from now on. Write it into the configuration:")?;
+        for line in lines {
+            out::line(&format!("  {line}"))?;
+        }
+    }
+    Ok(code)
+}
+
 fn nobody_runs() -> Error {
     Error::new(
         ErrorKind::Machine,
@@ -117,6 +158,7 @@ pub(super) async fn discard(
             records: 0,
             missing: which.names(),
             more: false,
+            ..Granted::default()
         },
     };
     tell(&granted, json, |n| match n {
@@ -152,6 +194,7 @@ async fn discard_stored(
         records: found,
         missing,
         more,
+        ..Granted::default()
     })
 }
 
@@ -189,18 +232,35 @@ fn agreed(which: &Which, reason: ReasonArg) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
 }
 
+fn left(conflicts: usize) -> String {
+    let which = match conflicts {
+        1 => "1 record stays held: both sides have changed a field of it".to_owned(),
+        n => format!("{n} records stay held: both sides have changed a field of each"),
+    };
+    format!(
+        "{which}. Decide with --take source or --take crm; `syncline pending show` has both values."
+    )
+}
+
 /// A name that is not there is a mistake, and is told as one; the others were served.
 fn tell(granted: &Granted, json: bool, words: impl Fn(usize) -> String) -> Result<ExitCode> {
     if json {
         out::json(granted)?;
     } else if granted.records > 0 || granted.missing.is_empty() {
         match granted.records {
+            0 if granted.conflicts > 0 => {}
             0 => out::line("Nothing is pending.")?,
             n => out::line(&words(n))?,
         }
         if granted.more {
             out::line("There are more: run it again when these are done.")?;
         }
+        if granted.conflicts > 0 {
+            out::line(&left(granted.conflicts))?;
+        }
+    }
+    if granted.conflicts > 0 && granted.missing.is_empty() {
+        return Ok(ExitCode::from(exit::ATTENTION));
     }
     if granted.missing.is_empty() {
         return Ok(ExitCode::SUCCESS);

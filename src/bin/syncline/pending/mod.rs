@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::planning::Reason;
+use syncline::supervisor::decide::Side;
 use syncline::web::report::word;
 use syncline::web::shelf::{Filter, Name};
 use tracing_subscriber::filter::LevelFilter;
@@ -76,6 +77,25 @@ enum ReasonWord {
     Held,
     /// Delivery is paused, or the CRM is down
     Deferred,
+}
+
+/// Whose values stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum TakeWord {
+    /// The database's
+    Source,
+    /// The CRM's
+    Crm,
+}
+
+impl TakeWord {
+    fn side(self) -> Side {
+        match self {
+            TakeWord::Source => Side::Source,
+            TakeWord::Crm => Side::Crm,
+        }
+    }
 }
 
 #[derive(ClapArgs, Clone, Copy)]
@@ -224,6 +244,15 @@ enum Command {
         json: bool,
     },
     /// Let go what is held: by a brake, or for a person (needs a running process)
+    #[command(after_help = "\
+Example:
+  syncline pending release --all --code brake_deletes
+  syncline pending release Contact 4711 --take crm
+  syncline pending release Contact 4711 --take source --always
+
+Fields that both sides have changed are decided with --take; `syncline pending show` has both values.
+With --always the fields in conflict belong to that side from now on, in every record. The line for
+the configuration is printed; until it is there, `syncline status` reminds of it.")]
     Release {
         #[command(flatten)]
         config: ConfigArgs,
@@ -231,6 +260,12 @@ enum Command {
         reason: ReasonArg,
         #[command(flatten)]
         which: Which,
+        /// Decides conflicts: whose values stay
+        #[arg(long, value_name = "SIDE", value_enum)]
+        take: Option<TakeWord>,
+        /// Make it a rule for the fields in conflict
+        #[arg(long, conflicts_with = "all", requires = "take")]
+        always: bool,
         /// As JSON: {"records": n, "missing": […], "more": bool}
         #[arg(long)]
         json: bool,
@@ -332,10 +367,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             config,
             reason,
             which,
+            take,
+            always,
             json,
         } => {
             let config = config.load()?.config;
-            act::release(&config, reason, &which, json).await
+            match take {
+                Some(take) => act::decide(&config, reason, &which, take.side(), always, json).await,
+                None => act::release(&config, reason, &which, json).await,
+            }
         }
         Command::Kept {
             config,

@@ -96,16 +96,29 @@ fn text(shown: &Shown) -> String {
         text.push_str("fields\n");
     }
     for (name, value) in &shown.fields {
-        let value = match value {
-            Value::Null => "(emptied)".to_owned(),
-            Value::String(s) => printable(s),
-            Value::Object(reference) => {
-                let key = reference.get("external_id").and_then(Value::as_str);
-                format!("→ {}", printable(key.unwrap_or_default()))
-            }
-            other => other.to_string(),
-        };
-        text.push_str(&format!("  {name} = {value}\n"));
+        text.push_str(&format!("  {name} = {}\n", words(value)));
+    }
+    if !shown.conflicts.is_empty() {
+        text.push_str("in the CRM\n");
+    }
+    for other in &shown.conflicts {
+        let since = status::short(&other.edited);
+        let (name, value) = (&other.field, words(&other.crm));
+        text.push_str(&format!(
+            "  {name} = {value}   (since {since} at the latest)\n"
+        ));
     }
     text
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "(empty)".to_owned(),
+        Value::String(s) => printable(s),
+        Value::Object(reference) => {
+            let key = reference.get("external_id").and_then(Value::as_str);
+            format!("→ {}", printable(key.unwrap_or_default()))
+        }
+        other => other.to_string(),
+    }
 }

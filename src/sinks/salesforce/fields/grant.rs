@@ -150,7 +150,7 @@ impl Salesforce {
     }
 
     /// The id of the user that we write as: from the login, else from the version's root.
-    async fn own_user(&self) -> Result<String, Fault> {
+    pub(in crate::sinks::salesforce) async fn own_user(&self) -> Result<String, Fault> {
         #[derive(Deserialize)]
         struct Root {
             identity: String,

@@ -17,6 +17,9 @@ fn plain(name: &str) -> TargetField {
         reference: None,
         unique: false,
         broken: None,
+        owner: Default::default(),
+        kind: Default::default(),
+        scale: 0,
     }
 }
 
@@ -42,6 +45,7 @@ fn target() -> Target {
         key_field: "Ext_Id__c".into(),
         removal: Removal::Delete { hard: false },
         halted: None,
+        version: None,
         fields: vec![
             plain("LastName"),
             plain("Score__c"),
@@ -81,6 +85,7 @@ fn text(slot: u16, text: &str) -> Assigned {
 
 fn write_of(key: &str, fields: Vec<Assigned>) -> Write {
     Write {
+        guard: None,
         key: key.into(),
         from: None,
         crm_id: None,

@@ -1,0 +1,128 @@
+//! Fields that hold what people wrote instead of what the database has.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::shelf::{mark, unmark};
+use super::{Refusal, Seen};
+use crate::mapping::{FieldId, ObjectId};
+use crate::store::{Ledger as _, Shelf as _};
+use crate::supervisor::settle::NEVER;
+
+/// Records of the ledger looked at in one go.
+const PAGE: usize = 1_000;
+/// Most records looked at for one answer: few of very many may have such a field.
+const MOST: usize = 200_000;
+
+/// Where to go on, and how far.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// A field that is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptFieldReport {
+    /// The CRM object.
+    pub object: String,
+    /// The record.
+    pub external_id: String,
+    /// The field.
+    pub field: String,
+    /// Since when it holds what a person wrote, at the latest.
+    pub edited: String,
+}
+
+/// A page of them, in the order of their records.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptFields {
+    /// All there are.
+    pub total: u64,
+    /// Those of this page.
+    pub kept_fields: Vec<KeptFieldReport>,
+    /// Where the next page begins; null when there is none.
+    pub next: Option<String>,
+}
+
+/// `GET /kept/fields`
+pub(super) async fn list(
+    State(seen): State<Arc<Seen>>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<KeptFields>, Refusal> {
+    let limit = asked.limit.unwrap_or(100).clamp(1, 10_000);
+    let after = asked.after.filter(|a| !a.is_empty());
+    let after = after.map(|a| {
+        let bad = "after is the `next` of the page before";
+        unmark(&a).ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, bad))
+    });
+    let mut after = after.transpose()?;
+    let names = names(&seen);
+    let mut objects: Vec<(ObjectId, &str)> = seen
+        .objects
+        .iter()
+        .map(|(object, field)| (ObjectId::new(object, field), object.as_str()))
+        .collect();
+    objects.sort_unstable();
+    let total = seen.store.kept_fields().await?;
+    let mut listing = KeptFields {
+        total,
+        kept_fields: Vec::new(),
+        next: None,
+    };
+    let mut looked = 0;
+    if total == 0 {
+        return Ok(Json(listing));
+    }
+    for (object, name) in objects {
+        if after.as_ref().is_some_and(|a| a.object > object) {
+            continue;
+        }
+        let mut key = after.take_if(|a| a.object == object).map(|a| a.key);
+        loop {
+            let page = seen.store.ledger_page(object, key.take(), PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            key = Some(last.key.clone());
+            looked += page.len();
+            for (record, entry) in page {
+                let edits = entry.kept_fields.iter().filter(|(_, at)| *at != NEVER);
+                listing.kept_fields.extend(edits.map(|(field, at)| {
+                    KeptFieldReport {
+                        object: name.to_owned(),
+                        external_id: record.key.to_string(),
+                        field: names
+                            .get(field)
+                            .cloned()
+                            .unwrap_or_else(|| format!("#{:08x}", field.0)),
+                        edited: at.to_string(),
+                    }
+                }));
+                if listing.kept_fields.len() >= limit {
+                    listing.next = Some(mark(&record));
+                    return Ok(Json(listing));
+                }
+                if looked >= MOST && key.as_ref() == Some(&record.key) {
+                    listing.next = Some(mark(&record));
+                    return Ok(Json(listing));
+                }
+            }
+        }
+    }
+    Ok(Json(listing))
+}
+
+/// Names of fields by their numbers, as far as the rules in force know them.
+fn names(seen: &Seen) -> HashMap<FieldId, String> {
+    let mapping = seen.handle.get().and_then(|h| h.status.snapshot().mapping);
+    let mut names = HashMap::new();
+    for table in mapping.iter().flat_map(|m| m.tables()) {
+        let fields = table.target.fields.iter();
+        names.extend(fields.map(|f| (f.id, f.name.to_string())));
+    }
+    names
+}
