@@ -164,7 +164,7 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 13] = [
+pub(super) const SECTIONS: [&str; 14] = [
     "source",
     "state",
     "destination",
@@ -178,6 +178,7 @@ pub(super) const SECTIONS: [&str; 13] = [
     "routing",
     "contract",
     "tables",
+    "outbox",
 ];
 
 pub(super) const TABLE_KEYS: [&str; 9] = [
@@ -191,6 +192,19 @@ pub(super) const TABLE_KEYS: [&str; 9] = [
     "columns",
     "constants",
 ];
+pub(super) const OUTBOX_KEYS: [&str; 8] = [
+    "object",
+    "key",
+    "on_repeat",
+    "on_crm_delete",
+    "priority",
+    "unknown",
+    "members",
+    "constants",
+];
+pub(super) const OUTBOX_KEY_KEYS: [&str; 2] = ["member", "field"];
+pub(super) const ON_REPEAT: [&str; 2] = ["update", "ignore"];
+pub(super) const UNKNOWN_MEMBERS: [&str; 2] = ["ignore", "reject"];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
 pub(super) const COLUMN_KEYS: [&str; 14] = [
     "field",

@@ -47,6 +47,7 @@ fn target(id: ObjectId) -> Arc<Target> {
         halted: None,
         on_crm_delete: OnCrmDelete::Undelete,
         version: None,
+        once: false,
         fields: vec![plain("Name"), plain("Stage"), parent],
     })
 }

@@ -33,7 +33,7 @@ impl Objects {
     /// The objects of a mapping.
     pub fn new(mapping: &Mapping) -> Self {
         let targets: HashMap<ObjectId, Arc<Target>> = mapping
-            .tables()
+            .all()
             .map(|t| (t.target.id, Arc::clone(&t.target)))
             .collect();
         let mut depth: HashMap<ObjectId, usize> = targets.keys().map(|id| (*id, 0)).collect();
@@ -59,7 +59,7 @@ impl Objects {
             }
         }
         let mut high = HashMap::new();
-        for table in mapping.tables() {
+        for table in mapping.all() {
             let fields: HashSet<u16> = table.rules().filter(|r| r.high).map(|r| r.slot).collect();
             let here = match (table.high, fields.is_empty()) {
                 (true, _) => High::All,
