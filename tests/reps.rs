@@ -46,7 +46,7 @@ const PHASES: u64 = 5;
 /// Behind this phase the state directory is lost.
 const LOSS: u64 = 3;
 
-const FAULTS: &str = "throttle=1%,unavailable=1%,lost=2%,lock=1%:Contact,slow=2%:300ms,\
+const FAULTS: &str = "throttle=1%,unavailable=1%,lost=2%,lock=1%:Contact,\
                       timeout_before=0.5%:800ms,reject=0.3%:Contact";
 
 struct World {
@@ -103,7 +103,10 @@ fn p5_no_edit_and_no_change_is_lost() {
 
 /// Both sides work, and the connector is killed again and again. Tells how often.
 fn work(world: &mut World, plan: &Plan, oracle: &mut Oracle, random: &mut SmallRng) -> u32 {
-    world.faults(FAULTS, random.random());
+    // One request in four takes longer, by one of eight times.
+    let slow = (0..8).map(|_| format!(",slow=3%:{}ms", random.random_range(5..500)));
+    let faults = format!("{FAULTS}{}", slow.collect::<String>());
+    world.faults(&faults, random.random());
     let done = AtomicBool::new(false);
     let World {
         postgres,
