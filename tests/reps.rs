@@ -73,6 +73,7 @@ fn p5_no_edit_and_no_change_is_lost() {
         world.drain();
         oracle.read(&world.crm);
         let told = oracle.judge(&world.crm, &format!("phase {phase}"));
+        world.count_kept_fields();
         eprintln!(
             "{:>4} s: phase {phase}: {kills} kills; {told}",
             begun.elapsed().as_secs()
@@ -242,6 +243,21 @@ columns.note = "Note__c"
             sleep(Duration::from_millis(300));
         }
         self.through();
+    }
+
+    /// The count that is carried along is that of the ledger.
+    fn count_kept_fields(&self) {
+        let (mut count, mut next) = (0, String::new());
+        let total = loop {
+            let page = format!("/kept/fields?limit=10000&after={next}");
+            let page = self.sidecar.get(&page).unwrap();
+            count += page["kept_fields"].as_array().unwrap().len();
+            match page["next"].as_str() {
+                Some(mark) => next = mark.to_owned(),
+                None => break page["total"].as_u64().unwrap(),
+            }
+        };
+        assert_eq!(count as u64, total);
     }
 
     /// Both sides go on while nobody runs the connector; then it starts with nothing.
