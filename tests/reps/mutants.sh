@@ -4,6 +4,8 @@
 #
 #   sh tests/reps/mutants.sh [1|2|3]
 #   PROFILE=dev sh tests/reps/mutants.sh       (built faster, runs slower)
+#
+# Nothing else may build into the target directory meanwhile.
 set -eu
 cd "$(git rev-parse --show-toplevel)"
 profile=${PROFILE:-release}
