@@ -212,13 +212,22 @@ impl<'a> Compiler<'a> {
         field: &FieldDescription,
         what: &str,
     ) {
+        let fixed = field.createable && !field.updateable;
+        let remedy = match field.relationship {
+            Some(_) if fixed => {
+                "a master-detail field keeps its first parent unless its definition allows reparenting: allow it; else leave the column out, { ignore = true }"
+            }
+            _ => {
+                "give our user edit access to the field; formulas, roll-ups and the like cannot be written at all: leave the column out, { ignore = true }"
+            }
+        };
         self.problem(
             at.to_owned(),
             format!(
                 "{}.{} cannot be written when our user wants to {what} a record",
                 table.object_name, field.name
             ),
-            "give our user edit access to the field; formulas, roll-ups and the like cannot be written at all: leave the column out, { ignore = true }",
+            remedy,
         );
     }
 

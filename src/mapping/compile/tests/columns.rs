@@ -108,6 +108,16 @@ fn every_mistake_has_its_finding() {
             (Problem, "columns.email", "wants to change", "edit access"),
         ),
         (
+            "a parent for good",
+            |c| c.field("Contact", "AccountId").updateable = false,
+            (
+                Problem,
+                "columns.company_id",
+                "wants to change",
+                "allows reparenting",
+            ),
+        ),
+        (
             "the CRM's own id",
             |c| c.replace("\"Email\"", "\"Id\""),
             (Problem, "columns.email", "own id cannot be written", ""),
