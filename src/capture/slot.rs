@@ -137,12 +137,15 @@ fn resume(
     Ok(durable)
 }
 
-/// The statement that makes the publication.
+/// The statement that makes the publication. Messages come without any table.
 pub(super) fn create_publication_sql(publication: &str, tables: &[String]) -> String {
+    let tables = match tables.is_empty() {
+        true => String::new(),
+        false => format!(" FOR TABLE {}", table_list(tables)),
+    };
     format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true);",
+        "CREATE PUBLICATION {}{tables} WITH (publish_via_partition_root = true);",
         ident(publication),
-        table_list(tables)
     )
 }
 
@@ -175,10 +178,6 @@ async fn publication(
     observed: &Observed,
 ) -> Result<()> {
     let name = &source.publication;
-    if tables.is_empty() {
-        return Err(Error::new(ErrorKind::Usage, "no table is configured")
-            .remedy("add a [tables.\"schema.table\"] section"));
-    }
     let found = sql.tables(tables, name).await?;
     let absent = |wanted: fn(&super::CatalogTable) -> bool| -> Vec<String> {
         tables
@@ -355,6 +354,10 @@ mod tests {
         assert_eq!(
             add_tables_sql("p", &tables[..1]),
             "ALTER PUBLICATION \"p\" ADD TABLE \"public\".\"a\";"
+        );
+        assert_eq!(
+            create_publication_sql("p", &[]),
+            "CREATE PUBLICATION \"p\" WITH (publish_via_partition_root = true);"
         );
         for bad in ["", "Up", "a-b", "é", &"x".repeat(64)] {
             assert!(check_name(bad).is_err());

@@ -10,6 +10,7 @@ use super::schema::{
 };
 use super::units;
 
+mod outbox;
 mod rules;
 
 const ON_DELETE: &str = "say what a deleted row does to its record: \
@@ -31,6 +32,7 @@ pub(super) fn check(layers: &mut Layers) {
         match value.as_table() {
             None => layers.mistake(section, format!("{section} is a section: [{section}]")),
             Some(table) if section == "tables" => tables(layers, table),
+            Some(table) if section == "outbox" => outbox::outbox(layers, table),
             Some(table) => self::section(layers, section, table),
         }
     }

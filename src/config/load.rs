@@ -280,6 +280,8 @@ fn variables(layers: &mut Layers, env: impl Iterator<Item = (String, String)>) {
             None => {
                 let text = if section == "tables" {
                     "tables are not set by variables, only in the file".to_owned()
+                } else if section == "outbox" {
+                    "the outbox is not set by variables, only in the file".to_owned()
                 } else {
                     let known: Vec<String> =
                         KEYS.iter().map(|k| variable(k.section, k.name)).collect();

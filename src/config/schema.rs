@@ -158,7 +158,7 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 12] = [
+pub(super) const SECTIONS: [&str; 13] = [
     "source",
     "state",
     "destination",
@@ -171,6 +171,7 @@ pub(super) const SECTIONS: [&str; 12] = [
     "routing",
     "contract",
     "tables",
+    "outbox",
 ];
 
 pub(super) const TABLE_KEYS: [&str; 8] = [
@@ -183,6 +184,18 @@ pub(super) const TABLE_KEYS: [&str; 8] = [
     "columns",
     "constants",
 ];
+pub(super) const OUTBOX_KEYS: [&str; 7] = [
+    "object",
+    "key",
+    "on_repeat",
+    "on_crm_delete",
+    "unknown",
+    "members",
+    "constants",
+];
+pub(super) const OUTBOX_KEY_KEYS: [&str; 2] = ["member", "field"];
+pub(super) const ON_REPEAT: [&str; 2] = ["update", "ignore"];
+pub(super) const UNKNOWN_MEMBERS: [&str; 2] = ["ignore", "reject"];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
 pub(super) const COLUMN_KEYS: [&str; 13] = [
     "field",

@@ -82,11 +82,15 @@ impl Loaded {
     pub fn show(&self) -> String {
         let leaves = leaves(&self.config);
         let mut out = String::new();
-        for section in SECTIONS.iter().filter(|s| **s != "tables") {
+        let named = ["tables", "outbox"];
+        for section in SECTIONS.iter().filter(|s| !named.contains(*s)) {
             self.print(&mut out, section, &leaves);
         }
         for table in self.config.tables.keys() {
             self.print(&mut out, &dotted("tables", table), &leaves);
+        }
+        for prefix in self.config.outbox.keys() {
+            self.print(&mut out, &dotted("outbox", prefix), &leaves);
         }
         out
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 
-use super::schema::{COLUMN_KEYS, KEYS, RULE_KEYS, TABLE_KEYS};
+use super::schema::{COLUMN_KEYS, KEYS, OUTBOX_KEYS, RULE_KEYS, TABLE_KEYS};
 use super::*;
+
+mod outbox;
 
 const EXAMPLE: &str = include_str!("../../config.toml");
 
@@ -77,7 +79,12 @@ fn the_example_documents_every_key_with_its_default() {
             });
         assert!(said, "{}.{} is not in config.toml", info.section, info.name);
     }
-    for name in TABLE_KEYS.iter().chain(&COLUMN_KEYS).chain(&RULE_KEYS) {
+    for name in TABLE_KEYS
+        .iter()
+        .chain(&COLUMN_KEYS)
+        .chain(&RULE_KEYS)
+        .chain(&OUTBOX_KEYS)
+    {
         assert!(EXAMPLE.contains(name), "{name} is not in config.toml");
     }
     let example = super::show::leaves(&load(EXAMPLE).unwrap().config);

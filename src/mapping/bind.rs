@@ -89,6 +89,18 @@ impl Binding {
         self.bound.as_ref().map(|b| &b.table)
     }
 
+    /// Ties the rules of messages to the columns that their members are.
+    pub(super) fn of_messages(table: &Arc<TableMapping>, relation: Relation) -> Binding {
+        let mut binder = Binder::default();
+        let bound = binder.bind(table, &relation);
+        Binding {
+            relation: Arc::new(relation),
+            findings: binder.findings,
+            unmapped: binder.unmapped,
+            bound: Some(bound),
+        }
+    }
+
     /// Why all changes of the table are held, if they are: by the rules, or by this version of the
     /// schema.
     pub fn halted(&self) -> Option<&Fault> {
@@ -103,11 +115,7 @@ impl Mapping {
     ///
     /// Nothing here stops the other tables: what does not fit halts this one ([`Binding::halted`]).
     pub fn bind(&self, relation: &Arc<Relation>) -> Binding {
-        let mut binder = Binder {
-            findings: Vec::new(),
-            unmapped: Vec::new(),
-            halted: None,
-        };
+        let mut binder = Binder::default();
         let bound = self.of(relation).map(|table| {
             binder
                 .bind(table, relation)
@@ -122,6 +130,7 @@ impl Mapping {
     }
 }
 
+#[derive(Default)]
 struct Binder {
     findings: Vec<Finding>,
     unmapped: Vec<Unmapped>,

@@ -56,6 +56,7 @@ mod map;
 mod naming;
 mod normalize;
 mod operation;
+mod outbox;
 #[cfg(test)]
 mod properties;
 mod stamp;
@@ -79,6 +80,7 @@ pub use operation::{
     Action, Assigned, Assignment, Changed, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
     Operation, RecordId, Reference, Removal, Target, TargetField,
 };
+pub use outbox::{Outbox, is_section};
 pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};
 pub use table::{
     ColumnMapping, DroppedColumn, FIELD_BROKEN, FieldRule, Mapping, NullAction, OBJECT_CLOSED,

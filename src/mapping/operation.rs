@@ -73,6 +73,8 @@ pub struct Target {
     pub removal: Removal,
     /// What becomes of a record that a person deleted in the CRM.
     pub on_crm_delete: OnCrmDelete,
+    /// Records are only made: once one is there, further operations on it are left out.
+    pub once: bool,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
     /// The field, by its slot, that holds the position last written (`version_field`). No operation

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::contract::Contracts;
 use super::key::KeyRule;
 use super::normalize::Normal;
+use super::outbox::Outbox;
 use super::{Assigned, Assignment, FieldDescription, FieldValue, ObjectId, Removal, Target};
 use crate::change::Relation;
 use crate::config::{OnInvalid, OnTruncate, Routing};
@@ -26,6 +27,8 @@ pub const OBJECT_CLOSED: &str = "object_closed";
 #[derive(Clone, Debug)]
 pub struct Mapping {
     pub(super) tables: BTreeMap<Box<str>, Arc<TableMapping>>,
+    /// What messages become, by their prefix.
+    pub(super) outbox: BTreeMap<Box<str>, Arc<Outbox>>,
     pub(super) hash: u64,
     /// What rows are checked against; empty: nothing.
     pub(super) contracts: Arc<Contracts>,
@@ -56,7 +59,7 @@ impl Mapping {
     /// remembered ([`super::Remembered::fields`]). Fields that are only kept in reserve for columns to
     /// come are not among them.
     pub fn fields_used(&self) -> impl Iterator<Item = (Box<str>, Box<str>)> {
-        self.tables().flat_map(|table| {
+        self.all().flat_map(|table| {
             let target = &table.target;
             let object = target.object.to_ascii_lowercase();
             let slots = table
@@ -97,10 +100,26 @@ impl Mapping {
         self.tables.values()
     }
 
+    /// What messages become, in the order of their prefixes.
+    pub fn outbox(&self) -> impl Iterator<Item = &Arc<Outbox>> {
+        self.outbox.values()
+    }
+
+    /// What messages of this prefix become; `None` where nothing is said of it.
+    pub fn of_prefix(&self, prefix: &str) -> Option<&Arc<Outbox>> {
+        self.outbox.get(prefix)
+    }
+
+    /// All that writes records: the tables, and the messages as tables of their own.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<TableMapping>> {
+        self.tables()
+            .chain(self.outbox().map(|outbox| outbox.table()))
+    }
+
     /// Values that were made to fit (`on_invalid`) since these rules are in force: table, field, how
     /// many. Fields without any are left out.
     pub fn adjusted(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.tables().flat_map(|table| {
+        self.all().flat_map(|table| {
             table.rules().filter_map(|rule| {
                 let count = rule.adjusted.get();
                 (count > 0).then_some((&*table.target.table, &*rule.field.name, count))
@@ -110,14 +129,14 @@ impl Mapping {
 
     /// Where the records of `object` are written.
     pub fn target(&self, object: ObjectId) -> Option<&Arc<Target>> {
-        self.tables().map(|t| &t.target).find(|t| t.id == object)
+        self.all().map(|t| &t.target).find(|t| t.id == object)
     }
 
     /// Which objects refer to which: child, parent. Each pair once, sorted; an object that refers to
     /// itself is in it.
     pub fn references(&self) -> Vec<(ObjectId, ObjectId)> {
         let mut pairs: Vec<(ObjectId, ObjectId)> = self
-            .tables()
+            .all()
             .flat_map(|t| t.parents().map(move |parent| (t.target.id, parent)))
             .collect();
         pairs.sort_unstable();

@@ -38,6 +38,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
         on_crm_delete: crate::config::OnCrmDelete::default(),
+        once: false,
         fields: vec![field("Name", None), field("City", broken)],
         version: None,
         halted,

@@ -29,7 +29,7 @@ pub enum Course {
     Unchanged,
     /// People have changed all of its fields since, and keep them.
     KeepFields,
-    /// All of it belongs to the CRM.
+    /// All of it belongs to the CRM: by its owners, or as records are only made ([`Target::once`]).
     Ignore,
     /// A person has to decide on all of it.
     Ask,
@@ -264,6 +264,9 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     };
     if stale {
         return Course::Stale;
+    }
+    if operation.target.once && matches!(origin, Origin::Change { .. }) {
+        return Course::Ignore;
     }
     if ledger.existence == Existence::Kept {
         return match operation.action {

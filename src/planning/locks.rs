@@ -131,6 +131,7 @@ mod tests {
             halted: None,
             version: None,
             on_crm_delete: crate::config::OnCrmDelete::default(),
+            once: false,
             fields: vec![
                 field("LastName", None),
                 field("AccountId", Some("Account")),

@@ -22,7 +22,7 @@ impl Objects {
     /// The objects of a mapping.
     pub fn new(mapping: &Mapping) -> Self {
         let targets: HashMap<ObjectId, Arc<Target>> = mapping
-            .tables()
+            .all()
             .map(|t| (t.target.id, Arc::clone(&t.target)))
             .collect();
         let mut depth: HashMap<ObjectId, usize> = targets.keys().map(|id| (*id, 0)).collect();

@@ -44,6 +44,12 @@ impl Item {
         }
     }
 
+    /// Bytes it holds, roughly. What a message is refused with holds its content.
+    fn size(&self) -> usize {
+        let fault = self.rejected.as_ref().map_or(0, |f| f.message.len());
+        self.operation.size() + fault
+    }
+
     /// An existing row's operation.
     pub fn of_row(operation: Operation, rejected: Option<Fault>, row: Row) -> Self {
         Item {
@@ -140,7 +146,7 @@ impl Window {
     /// Offers a change's operation. `position` is taken as the window's end when it goes in.
     pub fn push(&mut self, item: Item, bounds: Option<Bounds>) -> Pushed {
         let position = item.operation.position;
-        let size = item.operation.size();
+        let size = item.size();
         let full = bounds.is_some_and(|b| {
             !self.items.is_empty() && (self.items.len() >= b.rows || self.bytes + size > b.bytes)
         });
@@ -191,8 +197,8 @@ impl Window {
                     xid: 0,
                     changed: Vec::new(),
                 };
+                self.bytes = self.bytes.saturating_sub(older.size());
                 let before = std::mem::replace(&mut older.operation, placeholder);
-                self.bytes = self.bytes.saturating_sub(before.size());
                 let rejected = still_rejected(older.rejected.take(), &item);
                 refer(&mut self.referred, &item.operation);
                 older.rereferred |= rereferred(&before, &item.operation);
@@ -208,7 +214,7 @@ impl Window {
                 };
                 let merged = older.change && item.change;
                 older.change |= item.change;
-                self.bytes += older.operation.size();
+                self.bytes += older.size();
                 self.until = Some(position);
                 if merged {
                     self.count(&target.table, Verdict::Merged, 1);

@@ -304,7 +304,7 @@ impl Adapter {
         }
         for (name, object) in before {
             let used = |field: &str| {
-                let tables = self.mapping.tables();
+                let tables = self.mapping.all();
                 let mut ours = tables.filter(|t| *t.target.object == **name);
                 ours.any(|t| t.target.fields.iter().any(|f| *f.name == *field))
             };
@@ -325,8 +325,21 @@ impl Adapter {
         world: &World,
         now: Timestamp,
     ) -> (Vec<(Box<str>, Job)>, bool) {
+        let broken = |t: &TableMapping| {
+            let fields = t.target.fields.iter();
+            fields.filter(|f| f.broken.is_some()).count()
+        };
         let mut jobs = Vec::new();
         let mut mended = false;
+        // Messages are in no table that could be read again: what is held of them is whole, or stays.
+        for outbox in mapping.outbox() {
+            let (now, before) = (outbox.table(), self.mapping.of_prefix(outbox.prefix()));
+            let Some(before) = before.map(|o| o.table()) else {
+                continue;
+            };
+            mended |= before.halted.is_some() && now.halted.is_none();
+            mended |= broken(before) > broken(now);
+        }
         for table in mapping.tables() {
             let name = &table.target.table;
             let Some(before) = self.mapping.by_name(name) else {
@@ -341,13 +354,6 @@ impl Adapter {
                 jobs.push((name.clone(), job(JobKind::Mend, now)));
                 continue;
             }
-            let broken = |t: &TableMapping| {
-                t.target
-                    .fields
-                    .iter()
-                    .filter(|f| f.broken.is_some())
-                    .count()
-            };
             mended |= broken(before) > broken(table);
             let mut late = Vec::new();
             let was_mapped: BTreeSet<i16> = before.mapped().map(|(attnum, _)| attnum).collect();

@@ -13,7 +13,7 @@ use crate::change::{Change, Kind, Lsn, Position, Relation, Span, Timestamp, Verd
 use crate::config::OnTruncate;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{Error, ErrorKind, Result, Severity};
-use crate::mapping::{Action, Binding, Mapped, Mapping, ObjectId, TABLE_HALTED, Target};
+use crate::mapping::{Action, Binding, Mapped, Mapping, ObjectId, Outbox, TABLE_HALTED, Target};
 use crate::planning::{Bounds, Item, Pushed, Window};
 use crate::store::Intent;
 use crate::value::TypeRow;
@@ -469,8 +469,35 @@ impl Intake {
                 return Ok(());
             }
         }
-        self.pass(window, MESSAGES, position, change.commit_time);
+        match &change.kind {
+            Kind::Message { prefix, .. } => match self.mapping.of_prefix(prefix).cloned() {
+                Some(outbox) => self.posted(&outbox, &change, window),
+                None => self.pass(window, MESSAGES, position, change.commit_time),
+            },
+            _ => self.pass(window, MESSAGES, position, change.commit_time),
+        }
         Ok(())
+    }
+
+    /// A message that becomes a record.
+    fn posted(&mut self, outbox: &Outbox, change: &Change, window: &mut Window) {
+        let item = match outbox.map(change) {
+            Mapped::Operation(operation) => Some(Item::new(operation, None)),
+            Mapped::Rejected(rejected) => {
+                let key = match rejected.record {
+                    Some(record) => record.key,
+                    None => format_compact!("?{}", change.position),
+                };
+                let operation = rejected.operation;
+                let operation = operation.or_else(|| nameless(outbox.binding(), change, key));
+                operation.map(|operation| Item::new(operation, Some(rejected.fault)))
+            }
+            Mapped::Ignored(_) | Mapped::Truncate { .. } => None,
+        };
+        match item {
+            Some(item) => self.push(window, item, change.commit_time),
+            None => self.pass(window, MESSAGES, change.position, change.commit_time),
+        }
     }
 
     /// The rows of a page, where their watermark stands.

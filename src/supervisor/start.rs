@@ -526,7 +526,9 @@ pub(super) async fn describe(
     config: &Config,
     delivery: &Delivery,
 ) -> Result<BTreeMap<String, ObjectDescription>> {
-    let mut objects: Vec<String> = config.tables.values().map(|t| t.object.clone()).collect();
+    let tables = config.tables.values().map(|t| &t.object);
+    let messages = config.outbox.values().map(|o| &o.object);
+    let mut objects: Vec<String> = tables.chain(messages).cloned().collect();
     objects.sort();
     objects.dedup();
     let described = {

@@ -135,7 +135,7 @@ pub async fn page(
 fn names(seen: &Seen) -> HashMap<FieldId, String> {
     let mapping = seen.handle.get().and_then(|h| h.status.snapshot().mapping);
     let mut names = HashMap::new();
-    for table in mapping.iter().flat_map(|m| m.tables()) {
+    for table in mapping.iter().flat_map(|m| m.all()) {
         let fields = table.target.fields.iter();
         names.extend(fields.map(|f| (f.id, f.name.to_string())));
     }

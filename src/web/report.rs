@@ -89,6 +89,8 @@ pub struct Report {
     /// Values that were cut or cleared to fit (`on_invalid`) since the rules are in force, by table and
     /// field.
     pub made_to_fit: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Members of messages that no rule names, since the rules are in force, by section of the outbox.
+    pub unknown_members: BTreeMap<String, BTreeMap<String, u64>>,
     /// The CRM; null when nobody talks to it.
     pub crm: Option<CrmReport>,
     /// Bulk jobs that are at work, or were when the process ended.
@@ -256,6 +258,7 @@ impl Basics {
             backfills: Vec::new(),
             findings: Vec::new(),
             made_to_fit: BTreeMap::new(),
+            unknown_members: BTreeMap::new(),
             brakes: Vec::new(),
             schema_changes: BTreeMap::new(),
             crm: None,
@@ -317,6 +320,12 @@ impl Basics {
         for (table, field, count) in snapshot.mapping.iter().flat_map(|m| m.adjusted()) {
             let fields = report.made_to_fit.entry(table.to_owned()).or_default();
             fields.insert(field.to_owned(), count);
+        }
+        for outbox in snapshot.mapping.iter().flat_map(|m| m.outbox()) {
+            let (table, members) = (&outbox.table().target.table, outbox.unknown_members());
+            if !members.is_empty() {
+                report.unknown_members.insert(table.to_string(), members);
+            }
         }
         let health = handle.delivery.health();
         let failing = health.failing_for.is_some();

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::report::word;
 use crate::config::Config;
 use crate::fault::Result;
-use crate::mapping::{Action, Assignment, DELETE_INCOMPLETE, FieldValue, ObjectId, RecordId};
+use crate::mapping::{
+    Action, Assignment, DELETE_INCOMPLETE, FieldValue, ObjectId, RecordId, is_section,
+};
 use crate::planning::{CONFLICT, Existence, Pending, Reason, is_braked};
 use crate::store::{ShelfQuery, Store};
 
@@ -213,6 +215,13 @@ fn advice(pending: &Pending) -> String {
              discard` gives it up"
                 .into()
         }
+        Reason::DeadLetter
+            if fault.is_some_and(|f| is_ours(&f.code)) && is_section(&pending.table) =>
+        {
+            "emit a correct message in its place: one with the same key replaces this one, and where \
+             the key is the message's place in the stream, `syncline pending discard` gives this one up"
+                .into()
+        }
         Reason::DeadLetter if fault.is_some_and(|f| is_ours(&f.code)) => {
             "mend the row in the database: any change of it replaces this one. (To try this one \
              again would not help: the mapping refused it before the CRM saw it.) `syncline pending \
@@ -408,9 +417,10 @@ pub fn named(objects: &[(String, String)], names: &[Name]) -> Vec<RecordId> {
 /// The objects of a configuration, each with its external-id field.
 pub fn objects(config: &Config) -> Vec<(String, String)> {
     let tables = config.tables.values();
-    let pairs: BTreeSet<_> = tables
-        .map(|t| (t.object.clone(), t.key.field.clone()))
-        .collect();
+    let tables = tables.map(|t| (t.object.clone(), t.key.field.clone()));
+    let messages = config.outbox.values();
+    let messages = messages.map(|o| (o.object.clone(), o.key.field.clone()));
+    let pairs: BTreeSet<_> = tables.chain(messages).collect();
     pairs.into_iter().collect()
 }
 

@@ -419,8 +419,9 @@ fn pace_text(report: &Report) -> String {
 fn schema_text(report: &Report) -> String {
     let told = |f: &&Finding| f.severity > Severity::Note;
     let findings: Vec<&Finding> = report.findings.iter().filter(told).collect();
-    let fitted = &report.made_to_fit;
-    if findings.is_empty() && report.schema_changes.is_empty() && fitted.is_empty() {
+    let (fitted, unknown) = (&report.made_to_fit, &report.unknown_members);
+    let silent = fitted.is_empty() && unknown.is_empty();
+    if findings.is_empty() && report.schema_changes.is_empty() && silent {
         return String::new();
     }
     let mut text = "\nschema\n".to_owned();
@@ -445,6 +446,13 @@ fn schema_text(report: &Report) -> String {
         for (field, count) in fields {
             text.push_str(&format!(
                 "  {table}: {count} values were cut or cleared to fit {field} (on_invalid)\n"
+            ));
+        }
+    }
+    for (section, members) in unknown {
+        for (member, count) in members {
+            text.push_str(&format!(
+                "  {section}: {count} messages had a member {member}, which no rule names\n"
             ));
         }
     }

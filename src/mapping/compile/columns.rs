@@ -153,7 +153,9 @@ impl<'a> Compiler<'a> {
             }
             None => {
                 let custom = wanted.to_ascii_lowercase().ends_with("__c");
-                let make = self.config.routing.missing_field == MissingField::Create && custom;
+                // What a message holds says too little of the field that it needs.
+                let create = self.config.routing.missing_field == MissingField::Create;
+                let make = create && custom && !table.outbox;
                 if make
                     && table.object.is_some_and(|o| o.field(wanted).is_none())
                     && !self.ours(table, wanted)
@@ -349,6 +351,8 @@ impl<'a> Compiler<'a> {
                 );
                 return false;
             }
+            // JSON has no more types than texts can tell.
+            Fit::Partly(_) if table.outbox => {}
             Fit::Partly(why) => self.warning(
                 at(),
                 format!("{from} to {to}: {why}"),

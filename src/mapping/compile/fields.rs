@@ -140,6 +140,7 @@ impl Draft {
                 key_field: table.key.field.clone(),
                 removal: self.removal,
                 on_crm_delete: table.table.on_crm_delete,
+                once: table.once,
                 fields: self.fields,
                 version: self.version,
                 halted: halted.clone(),

@@ -56,6 +56,14 @@ impl<'a> History<'a> {
         }
     }
 
+    /// Of messages that have been written before: they are what they were.
+    pub(super) fn of_messages(source: &'a CatalogTable) -> Self {
+        History {
+            own: vec![source],
+            before: Vec::new(),
+        }
+    }
+
     /// It has run before.
     pub(super) fn ran(&self) -> bool {
         !self.own.is_empty() || !self.before.is_empty()

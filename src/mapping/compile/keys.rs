@@ -1,6 +1,7 @@
 //! Whether the key names each row, and whether the CRM keeps it as it is.
 
 use super::history::{Found, History};
+use super::outbox::POSITION;
 use super::{Compiler, near, place};
 use crate::capture::{CatalogColumn, CatalogTable};
 use crate::change::ReplicaIdentity;
@@ -295,7 +296,10 @@ impl<'a> Compiler<'a> {
                 "use a Text field as the external id",
                 &[],
             );
-        } else if !field.case_sensitive && types.iter().any(has_case) {
+        } else if !field.case_sensitive
+            && types.iter().any(has_case)
+            && !columns.iter().any(|c| *c.type_name == *POSITION)
+        {
             self.warning(
                 at(),
                 format!("{label} takes ABC and abc for the same key, and the key column can hold both: they would be one record"),

@@ -17,11 +17,13 @@ pub(super) mod fields;
 mod history;
 mod keys;
 mod normal;
+mod outbox;
 mod owners;
 mod references;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::KeyRule;
+use super::outbox::{Outbox, is_section};
 use super::table::{Mapping, TableMapping};
 use super::{FieldSpec, ObjectDescription, ObjectId};
 use crate::capture::CatalogTable;
@@ -154,6 +157,8 @@ pub fn compile(
     types: &dyn Fn(u32, i32) -> ValueType,
     crm: Option<&BTreeMap<String, ObjectDescription>>,
 ) -> Compiled {
+    // Filled once the keys of the tables are known.
+    let sections = OnceCell::new();
     let mut compiler = Compiler {
         config,
         catalog,
@@ -166,7 +171,7 @@ pub fn compile(
         halts: BTreeMap::new(),
         wishes: Vec::new(),
     };
-    if config.tables.is_empty() {
+    if config.tables.is_empty() && config.outbox.is_empty() {
         compiler.problem(
             "tables".into(),
             "no table is configured",
@@ -178,7 +183,20 @@ pub fn compile(
         .iter()
         .filter_map(|(name, table)| compiler.prepare(name, table))
         .collect();
-    compiler.distinct(&prepared);
+    let sections: &Vec<outbox::Section> =
+        sections.get_or_init(|| compiler.sections(config, &prepared));
+    let messages: Vec<(Prepared<'_>, &outbox::Section)> = sections
+        .iter()
+        .filter_map(|section| Some((compiler.prepare_section(section)?, section)))
+        .collect();
+    compiler.distinct(prepared.iter().chain(messages.iter().map(|(p, _)| p)));
+    let outbox: BTreeMap<Box<str>, Arc<Outbox>> = messages
+        .iter()
+        .map(|(table, section)| {
+            let outbox = compiler.outbox(table, section, &prepared);
+            (Box::from(section.prefix.as_str()), Arc::new(outbox))
+        })
+        .collect();
     let mut tables = BTreeMap::new();
     for table in &prepared {
         let draft = compiler.table(table, &prepared);
@@ -194,8 +212,9 @@ pub fn compile(
         })
         .collect();
     let mapping = (!compiler.fatal).then(|| Mapping {
-        hash: hash(&tables),
+        hash: hash(&tables, &outbox),
         tables,
+        outbox,
         contracts: Arc::default(),
     });
     Compiled {
@@ -221,7 +240,7 @@ struct Compiler<'a> {
     wishes: Vec<Wish<'a>>,
 }
 
-/// A table whose place in the database and in the CRM is known.
+/// A table (or messages as a table) whose place in the database and in the CRM is known.
 struct Prepared<'a> {
     /// Its name in the configuration.
     name: &'a str,
@@ -232,6 +251,10 @@ struct Prepared<'a> {
     object: Option<&'a ObjectDescription>,
     /// The CRM had the object and has it no more.
     lost: bool,
+    /// Its rows are messages.
+    outbox: bool,
+    /// Its records are only made.
+    once: bool,
     object_name: &'a str,
     id: ObjectId,
     key: Arc<KeyRule>,
@@ -248,6 +271,12 @@ impl Prepared<'_> {
 }
 
 fn place(table: &str, what: &str) -> String {
+    if is_section(table) {
+        return match what.strip_prefix("columns.") {
+            Some(member) => format!("{table}.members.{member}"),
+            None => format!("{table}.{what}"),
+        };
+    }
     format!("tables.\"{table}\".{what}")
 }
 
@@ -304,6 +333,19 @@ impl<'a> Compiler<'a> {
             }
         }
         let (source, object) = (source?, object?);
+        self.prepared(name, table, source, history, object, false)
+    }
+
+    /// Finds the key of what has its object.
+    fn prepared(
+        &mut self,
+        name: &'a str,
+        table: &'a config::Table,
+        source: &'a CatalogTable,
+        history: History<'a>,
+        object: Option<&'a ObjectDescription>,
+        outbox: bool,
+    ) -> Option<Prepared<'a>> {
         let lost = self.crm.is_some() && object.is_none();
         let object_name = object.map_or(table.object.as_str(), |o| &o.name);
         let key = self.key(name, table, source, &history, object)?;
@@ -314,6 +356,8 @@ impl<'a> Compiler<'a> {
             history,
             object,
             lost,
+            outbox,
+            once: false,
             object_name,
             id: ObjectId::new(object_name, &key.rule.field),
             key: Arc::new(key.rule),
@@ -432,7 +476,10 @@ impl<'a> Compiler<'a> {
     }
 
     /// Two tables may not write the same records, and two names may not have one number.
-    fn distinct(&mut self, prepared: &[Prepared<'_>]) {
+    fn distinct<'p>(&mut self, prepared: impl Iterator<Item = &'p Prepared<'a>>)
+    where
+        'a: 'p,
+    {
         let mut seen: HashMap<ObjectId, &Prepared<'_>> = HashMap::new();
         for table in prepared {
             let Some(other) = seen.insert(table.id, table) else {
@@ -447,7 +494,7 @@ impl<'a> Compiler<'a> {
                         "{} and {} both write {} by {}: they would overwrite each other's records",
                         other.name, table.name, table.object_name, table.key.field
                     ),
-                    "give each table an external-id field of its own, or join the tables in a view's place in the database",
+                    "give each table, and each prefix of the outbox, an external-id field of its own",
                 );
             } else {
                 self.problem(
@@ -497,9 +544,15 @@ impl<'a> Compiler<'a> {
 }
 
 /// Everything that decides what is written where, as text, hashed.
-fn hash(tables: &BTreeMap<Box<str>, Arc<TableMapping>>) -> u64 {
+fn hash(
+    tables: &BTreeMap<Box<str>, Arc<TableMapping>>,
+    outbox: &BTreeMap<Box<str>, Arc<Outbox>>,
+) -> u64 {
     let mut text = String::new();
-    for (name, table) in tables {
+    let messages = outbox
+        .values()
+        .map(|o| (&o.table().target.table, o.table()));
+    for (name, table) in tables.iter().chain(messages) {
         let target = &table.target;
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -518,6 +571,9 @@ fn hash(tables: &BTreeMap<Box<str>, Arc<TableMapping>>) -> u64 {
             "{columns:?}\n{:?}\n{:?}",
             table.dropped, target.fields
         );
+    }
+    for outbox in outbox.values() {
+        let _ = writeln!(text, "{}", outbox.words());
     }
     xxh3_64(text.as_bytes())
 }

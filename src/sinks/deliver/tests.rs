@@ -139,6 +139,7 @@ fn batch(keys: &[&str]) -> Batch {
             key_field: "Ext__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
             on_crm_delete: crate::config::OnCrmDelete::default(),
+            once: false,
             halted: None,
             fields: Vec::new(),
             version: None,
