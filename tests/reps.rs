@@ -213,9 +213,12 @@ columns.note = "Note__c"
             .put("faults", &serde_json::json!({ "spec": spec }).to_string());
     }
 
+    /// Waits until the connector is past all that is committed: a commit of our own is the last.
     fn through(&mut self) {
-        let end = lsn(&self.postgres.psql("SELECT pg_current_wal_insert_lsn()"));
-        self.postgres.psql("SELECT pg_switch_wal()");
+        self.postgres.psql(
+            "SET LOCAL synchronous_commit = on; UPDATE customer SET last_name = last_name WHERE id = 1",
+        );
+        let end = lsn(&self.postgres.psql("SELECT pg_current_wal_flush_lsn()"));
         self.sidecar
             .wait_until("it is through", PATIENCE, |status| {
                 let durable = status["source"]["durable_lsn"].as_str();
