@@ -22,7 +22,7 @@ use super::settle::Fate;
 use super::settle::ledger::edits;
 use crate::config::OnCrmDelete;
 use crate::fault::{Class, Result};
-use crate::mapping::{Action, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
+use crate::mapping::{Action, Assigned, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
 use crate::planning::{self, Aside, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
 use crate::sinks::{Named, Outcome};
 
@@ -388,12 +388,21 @@ fn named_parent(entry: &Entry, message: &str) -> Option<RecordId> {
     named.or(parents.first()).cloned()
 }
 
-/// All of an operation's fields, and what takes the mark of a deleted row away.
+/// All of an operation's fields, and what takes the mark of a deleted row away. Fields in which people
+/// have a say come back as they were: of these only what has changed.
 fn whole(entry: &Entry) -> Fields {
+    let operation = &entry.operation;
     let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
-    let says = |slot| entry.operation.fields.iter().any(|f| f.slot == slot);
-    let mut fields = (*entry.operation.fields).clone();
-    fields.retain(|f| !left_out(f.slot));
+    let says = |slot| operation.fields.iter().any(|f| f.slot == slot);
+    let same = |f: &Assigned| {
+        let field = operation.field(f.slot).filter(|f| f.owner.is_contested());
+        let known = entry.ledger.as_ref();
+        let written = field.and_then(|field| known?.fingerprint(field.id));
+        let ours = field.map(|field| field.fingerprint(&f.assignment));
+        written.is_some() && written == ours && !operation.changed(f.slot).sure
+    };
+    let mut fields = (*operation.fields).clone();
+    fields.retain(|f| !left_out(f.slot) && !same(f));
     let marked = entry.ledger.as_ref().map(|l| l.existence) == Some(Existence::Archived);
     if marked && entry.operation.action == Action::Upsert {
         let restore = entry.operation.target.removal.restore().iter();

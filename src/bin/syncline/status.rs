@@ -279,7 +279,7 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
         let fields = thousands(report.kept_fields.count);
         rows.push((
             "kept",
-            format!("{fields} fields hold what people wrote in the CRM"),
+            format!("{fields} fields hold what people wrote in the CRM: `syncline pending kept --fields`"),
         ));
     }
     let apart = report.clock_difference_seconds.unwrap_or(0.0);
