@@ -41,7 +41,7 @@ use crate::mapping::{
     Action, Assignment, FieldValue, Fields, Key, ObjectId, Operation, Owner, Target, history_tells,
 };
 use crate::planning::{
-    Answer, Base, Course, CrmId, Edit, Entry, Found, Plan, Question, Reason, aside, judge,
+    Answer, Base, Course, CrmId, Edit, Entry, Found, Plan, Question, Reason, Sent, aside, judge,
 };
 use crate::sinks::{CrmRecord, HistoryQuery, HistoryRow, Named, hints_at_schema};
 
@@ -82,15 +82,22 @@ type Histories = HashMap<(ObjectId, CrmId, u16), Vec<HistoryRow>>;
 type Seen = (Arc<[u16]>, CrmRecord);
 
 impl Crew {
-    /// Looks at the records on which people have a say, from the entry at `first` on, and takes out of
-    /// the plan what stays as it is.
-    pub async fn look(&self, plan: &mut Plan, first: usize) -> Result<()> {
-        let which = (first..plan.entries.len()).collect();
-        self.look_at(plan, which).await
+    /// Looks at the records of these entries, as far as people have a say in them, and takes out of the
+    /// plan what stays as it is. `false`: nothing may be sent any more, and it was not looked, or not at
+    /// all of them.
+    pub(super) async fn look_while_open(&self, plan: &mut Plan, which: Vec<usize>) -> Result<bool> {
+        if plan.sent() == (Sent::Maybe { clings: true }) {
+            self.look_at(plan, which).await?;
+            return Ok(true);
+        }
+        let look = self.look_at(plan, which);
+        match self.delivery.gate().unless_closed(look).await {
+            Some(looked) => looked.map(|()| true),
+            None => Ok(false),
+        }
     }
 
-    /// The same, of these entries.
-    pub(super) async fn look_at(&self, plan: &mut Plan, mut which: Vec<usize>) -> Result<()> {
+    async fn look_at(&self, plan: &mut Plan, mut which: Vec<usize>) -> Result<()> {
         for _ in 0..ROUNDS {
             let Some(over) = self.look_once(plan, &mut which).await? else {
                 return Ok(());
@@ -269,6 +276,14 @@ impl Crew {
         }
         Ok(newest)
     }
+}
+
+/// Those of these entries on which what the CRM holds has a say.
+pub(super) fn contested(entries: &[Entry], which: Vec<usize>) -> Vec<usize> {
+    let groups = groups(entries, &which);
+    let mut places: Vec<usize> = groups.values().flat_map(Group::places).collect();
+    places.sort_unstable();
+    places
 }
 
 /// The entries to look at, by object.
