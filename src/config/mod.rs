@@ -411,6 +411,12 @@ pub struct Table {
     /// What becomes of a record that a person deleted in the CRM.
     #[serde(default)]
     pub on_crm_delete: OnCrmDelete,
+    /// What becomes of a record that a duplicate rule of the CRM takes for a double.
+    #[serde(default)]
+    pub duplicates: Duplicates,
+    /// Records that are there without an external id are taken over.
+    #[serde(default)]
+    pub adopt: Option<Adopt>,
     /// The columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Column>,
@@ -568,6 +574,7 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod adopt;
 mod bulk;
 mod check;
 mod column;
@@ -583,6 +590,7 @@ mod show;
 mod tests;
 mod units;
 
+pub use adopt::{Adopt, Duplicates};
 pub use bulk::{Bulk, BulkMode};
 pub use column::{
     Column, ColumnRule, Controls, Empty, NullRule, OnInvalid, Otherwise, Owner, Trim, Unicode,

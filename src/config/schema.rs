@@ -174,13 +174,15 @@ pub(super) const SECTIONS: [&str; 13] = [
     "outbox",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 8] = [
+pub(super) const TABLE_KEYS: [&str; 10] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
     "version_field",
     "on_crm_delete",
+    "duplicates",
+    "adopt",
     "columns",
     "constants",
 ];
@@ -213,6 +215,7 @@ pub(super) const COLUMN_KEYS: [&str; 13] = [
     "on_invalid",
 ];
 pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
+pub(super) const DUPLICATES: [&str; 2] = ["reject", "allow"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 

@@ -54,7 +54,7 @@ pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHA
 pub use conflict::{
     Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
 };
-pub use entry::{Course, Entry, Plan, States, is_drift, parents, passes};
+pub use entry::{ADOPT_AMBIGUOUS, Course, Entry, Plan, States, is_drift, parents, passes};
 pub use lanes::Lanes;
 pub use locks::Locks;
 pub use merge::merge;

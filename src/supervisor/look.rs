@@ -17,10 +17,10 @@
 //! of the look, that cannot be told, and one looks again when the second is over.
 //!
 //! ```text
-//!  brake ─► [find] ─► look ─► ordered ─► send ─► write ◄──► look again (overtaken, out of the bin)
+//!  brake ─► find ─► look ─► ordered ─► send ─► write ◄──► look again (overtaken, out of the bin)
 //! ```
 //!
-//! A step that *finds* a record the ledger does not know (adoption by a match field) goes into
+//! The step that *finds* a record the ledger does not know ([`super::adopt`]) is the beginning of
 //! [`Crew::look`], before [`Crew::look_at`]: it puts the CRM's id into [`crate::planning::Aside::crm_id`]
 //! of the entry. From there on the record counts as one that is there: it is read by that id, its owners
 //! are asked, and it is changed by that id instead of made by its external id. It stands before
@@ -85,6 +85,7 @@ impl Crew {
     /// Looks at the records on which people have a say, from the entry at `first` on, and takes out of
     /// the plan what stays as it is.
     pub async fn look(&self, plan: &mut Plan, first: usize) -> Result<()> {
+        self.adopt(plan, first).await?;
         let which = (first..plan.entries.len()).collect();
         self.look_at(plan, which).await
     }

@@ -77,6 +77,8 @@ impl<'a> Compiler<'a> {
                 on_truncate: OnTruncate::Ignore,
                 on_crm_delete: rules.on_crm_delete,
                 version_field: None,
+                duplicates: config::Duplicates::default(),
+                adopt: None,
                 columns: rules.members.clone(),
                 constants: rules.constants.clone(),
             },
@@ -133,11 +135,7 @@ impl<'a> Compiler<'a> {
         };
         let object = self.object(&section.name, table, &history)?;
         let source = &section.source;
-        let prepared = self.prepared(&section.name, table, source, history, object, true)?;
-        Some(Prepared {
-            once: section.rules.on_repeat == OnRepeat::Ignore,
-            ..prepared
-        })
+        self.prepared(&section.name, table, source, history, object, true)
     }
 
     /// The rules of one section.
@@ -151,6 +149,7 @@ impl<'a> Compiler<'a> {
         self.constants(table, &mut draft);
         self.columns(table, tables, &mut draft);
         draft.removal = Removal::Ignore;
+        draft.creation.once = section.rules.on_repeat == OnRepeat::Ignore;
         self.required(table, &draft);
         self.numbers(table, &draft);
         if let Some(member) = &section.rules.key.member
