@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  open ─► store its id ─► upload ─► start ─► queued ─► running ─► complete ─► results
-//!   ✗                        ✗         ✗        ✗          ✗                     ✗
+//!   ✗                        ✗         ✗        ✗          ✗          ✗        half ✗ read
 //! ```
 //!
 //! The sandbox's job goes on while nobody runs: its write log shows whether an older value ever lands on
@@ -51,49 +51,64 @@ enum Step {
     Start,
     Queued,
     Running,
+    /// It is done, and we have not heard of it.
+    Complete,
     Results,
+    /// The rows that were written are read, those that failed are not.
+    HalfRead,
 }
 
+/// Rows of a job that are locked where it is to have some that failed.
+const LOCKED: u64 = 5;
+
 impl Step {
-    const ALL: [Step; 6] = [
+    const ALL: [Step; 8] = [
         Step::Open,
         Step::Upload,
         Step::Start,
         Step::Queued,
         Step::Running,
+        Step::Complete,
         Step::Results,
+        Step::HalfRead,
     ];
 
     /// Makes the step wide.
     fn widen(self, crm: &Crm) {
-        let slow = |method: &str, path: &str| {
+        let slow = |method: &str, path: &str, more: &str| {
             crm.put(
                 "faults",
                 &format!(
                     r#"{{"rules": [{{"kind": "slow", "method": "{method}", "path": "{path}",
-                         "delay_ms": 2500, "times": 1}}]}}"#
+                         "delay_ms": 2500, "times": 1}}{more}]}}"#
                 ),
             );
         };
         let bulk = |settings: &str| crm.put("limits", &format!(r#"{{"bulk": {settings}}}"#));
         match self {
-            Step::Open => slow("POST", "/jobs/ingest"),
-            Step::Upload => slow("PUT", "/batches"),
-            Step::Start => slow("PATCH", "/jobs/ingest/"),
+            Step::Open => slow("POST", "/jobs/ingest", ""),
+            Step::Upload => slow("PUT", "/batches", ""),
+            Step::Start => slow("PATCH", "/jobs/ingest/", ""),
             Step::Queued => bulk(r#"{"start_ms": 6000}"#),
             Step::Running => bulk(r#"{"chunk_ms": 150}"#),
-            Step::Results => slow("GET", "successfulResults"),
+            Step::Complete => slow("GET", "/jobs/ingest/", ""),
+            Step::Results => slow("GET", "successfulResults", ""),
+            Step::HalfRead => {
+                let lock =
+                    format!(r#", {{"kind": "lock", "object": "Item__c", "times": {LOCKED}}}"#);
+                slow("GET", "failedResults", &lock);
+            }
         }
     }
 
     /// It is there.
-    fn reached(self, sidecar: &Sidecar, crm: &Crm) -> bool {
+    fn reached(self, sidecar: &Sidecar, crm: &Crm, before: u64) -> bool {
         match self {
             Step::Queued => {
                 let status = sidecar.status();
                 status.is_some_and(|s| s["bulk_jobs"][0]["state"] == "queued")
             }
-            Step::Running => crm.get("writes?limit=1")["total"].as_u64().unwrap() > 400,
+            Step::Running => writes(crm) > before + 400,
             _ => crm.get("faults")["rules"][0]["hits"] == 1,
         }
     }
@@ -107,23 +122,47 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Loads the items, killed at this step; `changed`: rows change before the next start.
-fn killed_at(step: Step, changed: bool) {
+/// Writes so far, the refused ones among them.
+fn writes(crm: &Crm) -> u64 {
+    crm.get("writes?limit=1")["total"].as_u64().unwrap()
+}
+
+/// What goes by jobs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum What {
+    /// Rows that are there before the start.
+    Load,
+    /// A transaction that changes them all.
+    Stream,
+}
+
+/// Killed at this step; `changed`: rows change before the next start.
+fn killed_at(what: What, step: Step, changed: bool) {
     let postgres = sides::postgres(ITEMS);
     let crm = sides::crm(None);
-    step.widen(&crm);
     let mut sidecar = sides::sidecar(&postgres.url("postgres"), &crm, BULK);
-    sidecar.start();
+    if what == What::Stream {
+        sidecar.start();
+        sidecar.wait_until("everything is read", PATIENCE, is_loaded);
+        settle(&mut sidecar, &postgres);
+    }
+    let before = writes(&crm);
+    step.widen(&crm);
+    match what {
+        What::Load => sidecar.start(),
+        What::Stream => drop(postgres.psql("UPDATE item SET name = name || '?'")),
+    }
     wait("the step", || {
         sidecar.assert_alive();
-        step.reached(&sidecar, &crm)
+        step.reached(&sidecar, &crm, before)
     });
     sleep(Duration::from_millis(300));
     sidecar.kill();
     let left = sidecar.stored().bulk_jobs;
+    let case = format!("{what:?}, {step:?}, changed: {changed}");
     match step {
-        Step::Open => assert_eq!(left, 0, "{step:?}: its id was never learnt"),
-        _ => assert_eq!(left, 1, "{step:?}"),
+        Step::Open => assert_eq!(left, 0, "{case}: its id was never learnt"),
+        _ => assert_eq!(left, 1, "{case}"),
     }
     if changed {
         // The job of the last life may be writing the older values now, and for a while.
@@ -139,14 +178,24 @@ fn killed_at(step: Step, changed: bool) {
     audit.read(&crm);
     audit.finish();
     let rows = compare(&postgres, &crm, "item", "id", "Item__c", COLUMNS);
-    let writes = crm.get("writes?limit=1")["total"].as_u64().unwrap();
-    eprintln!("{step:?}, changed: {changed}: {rows} rows, {writes} writes, {calls}");
-    assert_eq!(sidecar.stored().bulk_jobs, 0, "{step:?}");
+    let written = writes(&crm) - before;
+    eprintln!("{case}: {rows} rows, {written} writes, {calls}");
+    assert_eq!(sidecar.stored().bulk_jobs, 0, "{case}");
     if !changed {
-        assert_eq!(writes, ITEMS, "{step:?}: nothing was written twice");
-        let ran = matches!(step, Step::Queued | Step::Running | Step::Results);
-        if ran {
-            assert_eq!(calls["bulk_open"], 0, "{step:?}: the results were enough");
+        let refused = if step == Step::HalfRead { LOCKED } else { 0 };
+        assert_eq!(
+            written,
+            ITEMS + refused,
+            "{case}: nothing was written twice"
+        );
+        if what == What::Load {
+            let jobs = match step {
+                // It never began: another one does it.
+                Step::Open | Step::Upload | Step::Start => 1,
+                // The results were enough.
+                _ => 0,
+            };
+            assert_eq!(calls["bulk_open"], jobs, "{case}");
         }
     }
 }
@@ -154,14 +203,24 @@ fn killed_at(step: Step, changed: bool) {
 #[test]
 fn killed_at_every_step_nothing_is_written_twice() {
     for step in Step::ALL {
-        killed_at(step, false);
+        killed_at(What::Load, step, false);
     }
 }
 
 #[test]
 fn killed_at_every_step_no_older_value_lands_on_a_newer_one() {
     for step in Step::ALL {
-        killed_at(step, true);
+        killed_at(What::Load, step, true);
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_a_job_of_live_changes() {
+    for step in Step::ALL {
+        killed_at(What::Stream, step, true);
+    }
+    for step in [Step::Start, Step::Running, Step::HalfRead] {
+        killed_at(What::Stream, step, false);
     }
 }
 
@@ -218,7 +277,7 @@ fn an_orderly_end_leaves_a_job_at_work() {
     crm.put("limits", r#"{"bulk": {"start_ms": 5000}}"#);
     let mut sidecar = sides::sidecar(&postgres.url("postgres"), &crm, BULK);
     sidecar.start();
-    wait("the job", || Step::Queued.reached(&sidecar, &crm));
+    wait("the job", || Step::Queued.reached(&sidecar, &crm, 0));
     let asked = Instant::now();
     sidecar.stop();
     assert!(

@@ -27,9 +27,9 @@ use syncline::mapping::{
     Action, Assigned, Assignment, FieldId, FieldValue, ObjectId, Operation, Reference, Removal,
     Target, TargetField,
 };
-use syncline::planning::{Item, Objects, Pushed, Window};
+use syncline::planning::{self, Batch, Item, Objects, Pushed, Room, States, Window, Write};
 use syncline::sinks::bulk::{self, Patience};
-use syncline::sinks::{Delivery, Outcome, Settings};
+use syncline::sinks::{Delivery, Outcome, Settings, Sink};
 use syncline::store::{BulkJobs, Checkpoints, Memory, Progress, Settlement, Store};
 use syncline::supervisor::brakes::Guard;
 use syncline::supervisor::bulk::OldJobs;
@@ -773,6 +773,93 @@ async fn a_job_that_stands_still_is_given_up() {
     all_written(&side.fly(&many(&schema, 400, "New")).await, 400);
     assert_eq!(org.writes("Account").await.len(), 400);
     assert!(side.calls("bulk_abort") >= 1 && side.calls("upsert") == 2);
+}
+
+/// What is being written when a person gives a job up is written to its end: it is waited for, and what
+/// the job left is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_a_person_aborts_is_waited_for() {
+    let org = Org::start().await;
+    let schema = Schema::new();
+    let mut side = Side::new(&org, &schema, BulkMode::Always).await;
+    org.put("limits", r#"{"bulk": {"chunk_ms": 150}}"#).await;
+    let person = org.salesforce();
+    let store = side.store.clone();
+    let abort = async {
+        while org.writes("Account").await.len() < 400 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let jobs = store.bulk_jobs().await.unwrap();
+        let jobs: Vec<_> = jobs.iter().map(|job| job.id.as_str()).collect();
+        person.bulk().unwrap().abort(jobs[0]).await.unwrap();
+    };
+    let operations = many(&schema, 3_000, "New");
+    let (outcomes, ()) = tokio::join!(side.fly(&operations), abort);
+    all_written(&outcomes, 3_000);
+    all_named(&org, 3_000, "New").await;
+    let writes = org.writes("Account").await;
+    assert_eq!(writes.len(), 3_000, "nothing was written twice");
+    assert_eq!(side.calls("bulk_open"), 2);
+}
+
+/// Contacts of 80 accounts, 31 of each, in turn; the batches in which an org works off a job of them,
+/// four at once, each 200 rows at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_batches_of_a_job_do_not_contend_for_parents() {
+    let org = Org::start().await;
+    let schema = Schema::new();
+    let mut side = Side::new(&org, &schema, BulkMode::Never).await;
+    all_written(&side.fly(&many(&schema, 80, "New")).await, 80);
+    let contacts: Vec<Operation> = (0..80 * 31)
+        .map(|n| {
+            let parent = FieldValue::Reference(format!("a{}", n % 80).into());
+            let fields = vec![text(0, "Lee"), set(2, parent)];
+            upsert(&schema.contacts, format!("c{n}"), fields)
+        })
+        .collect();
+    let plan = planning::plan(side.window(&contacts), &States::new(), &schema.objects());
+    let room = Room {
+        records: 200,
+        guarded: 0,
+        bytes: 16 << 20,
+        locks: &|_| true,
+    };
+    let stage = plan.stages.iter().flatten().copied().collect::<Vec<_>>();
+    let job = planning::cut_for_jobs(&plan.entries, &stage, &room)
+        .pop()
+        .unwrap();
+    assert_eq!(job.places.len(), contacts.len());
+    let mut in_turn: Vec<_> = job.places.iter().zip(&job.batch.writes).collect();
+    in_turn.sort_by_key(|(place, _)| **place);
+    let in_turn: Vec<Write> = in_turn.into_iter().map(|(_, w)| w.clone()).collect();
+    // A row takes 0.2 ms, and nobody waits longer than 30 ms for one.
+    org.put("locks", r#"{"work_ms": 0.2, "wait_ms": 30}"#).await;
+    let mut refused = Vec::new();
+    for writes in [&job.batch.writes, &in_turn] {
+        let batches = writes.chunks(writes.len() / 4 + 1).map(|writes| async {
+            let sink = org.salesforce();
+            let mut locked = 0;
+            for chunk in writes.chunks(200) {
+                let batch = Batch {
+                    writes: chunk.to_vec(),
+                    ..job.batch.clone()
+                };
+                let outcomes = sink.write(&batch).await.unwrap();
+                let is_locked =
+                    |o: &&Outcome| matches!(o, Outcome::Refused(f) if f.class == Class::Locked);
+                locked += outcomes.iter().filter(is_locked).count();
+            }
+            locked
+        });
+        let locked = futures_util::future::join_all(batches).await;
+        refused.push(locked.into_iter().sum::<usize>());
+    }
+    println!(
+        "locked: {} side by side, {} in turn",
+        refused[0], refused[1]
+    );
+    assert_eq!(refused[0], 0);
+    assert!(refused[1] > 100, "{refused:?}");
 }
 
 /// With the right that it takes, a job deletes for good; without it, requests do.

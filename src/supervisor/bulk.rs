@@ -124,7 +124,11 @@ impl Crew {
                         processed = look.processed,
                         "a bulk job of the last run has ended"
                     );
-                    old.jobs.push((job, look));
+                    match look.processed {
+                        // It has nothing to say, and another one may do it.
+                        0 => old.gone.push(job.id),
+                        _ => old.jobs.push((job, look)),
+                    }
                 }
                 None => {
                     tracing::warn!(

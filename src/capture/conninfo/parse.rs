@@ -82,7 +82,11 @@ pub(super) fn parameters(
         .or_else(|| text.strip_prefix("postgresql://"))
     {
         Some(rest) => url(rest)?,
-        None if text.contains("://") => {
+        // A value of a pair may hold anything.
+        None if text
+            .split_once("://")
+            .is_some_and(|(scheme, _)| !scheme.contains('=')) =>
+        {
             return Err(usage("source.url is not a Postgres connection string")
                 .remedy("write it as postgres://user@host:5432/database"));
         }

@@ -208,6 +208,12 @@ fn pgpass_rules() {
     assert!(pgpass::look_up(dir.path(), "h", 1, "d", "u").is_err());
 }
 
+#[test]
+fn a_password_that_looks_like_a_url_makes_none_of_the_whole() {
+    let read = read("host=h password='://'");
+    assert_eq!(password(&read), Some("://"));
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in ".{0,80}") {

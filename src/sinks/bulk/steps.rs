@@ -269,10 +269,15 @@ impl Delivery {
             if look.state.has_ended() {
                 self.jobs.finished.fetch_add(1, Ordering::Relaxed);
                 self.jobs.rows.fetch_add(look.processed, Ordering::Relaxed);
-                if look.state == JobState::Complete {
-                    self.jobs.measured.job(rows, begun.elapsed());
-                }
-                return Ok(Some(look));
+                return match look.state {
+                    // A person gave it up: what is being written may still be.
+                    JobState::Aborted => self.wait_for_quiet(job, look).await,
+                    JobState::Complete => {
+                        self.jobs.measured.job(rows, begun.elapsed());
+                        Ok(Some(look))
+                    }
+                    _ => Ok(Some(look)),
+                };
             }
             let still = now.duration_since(progress.still_since);
             if still >= patience.standstill {
