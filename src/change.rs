@@ -125,6 +125,13 @@ impl Timestamp {
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {
         std::time::Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)
     }
+
+    /// So much later. Saturates.
+    #[must_use]
+    pub fn after(self, span: std::time::Duration) -> Self {
+        let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(micros))
+    }
 }
 
 impl fmt::Display for Timestamp {

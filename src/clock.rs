@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::change::Timestamp;
@@ -18,6 +19,9 @@ pub enum Clock {
         /// Tokio's time at `base`.
         start: Instant,
     },
+    /// A clock that stands still until a test moves it: for days that pass in seconds beside servers
+    /// that answer in their own time.
+    Moved(watch::Receiver<Timestamp>),
 }
 
 impl Clock {
@@ -27,6 +31,12 @@ impl Clock {
             base,
             start: Instant::now(),
         }
+    }
+
+    /// A clock that reads what it was last told.
+    pub fn moved(base: Timestamp) -> (watch::Sender<Timestamp>, Self) {
+        let (hand, clock) = watch::channel(base);
+        (hand, Clock::Moved(clock))
     }
 
     /// The time now.
@@ -39,6 +49,22 @@ impl Clock {
             Clock::Simulated { base, start } => {
                 let passed = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
                 Timestamp(base.0.saturating_add(passed))
+            }
+            Clock::Moved(clock) => *clock.borrow(),
+        }
+    }
+
+    /// Waits until it is `at`. (A clock that is set while one waits may make it come early or late.)
+    pub async fn sleep_until(&self, at: Timestamp) {
+        match self {
+            Clock::System | Clock::Simulated { .. } => {
+                tokio::time::sleep(at.since(self.now())).await;
+            }
+            Clock::Moved(clock) => {
+                if clock.clone().wait_for(|now| *now >= at).await.is_err() {
+                    // Nobody moves it any more.
+                    std::future::pending::<()>().await;
+                }
             }
         }
     }

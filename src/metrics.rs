@@ -45,6 +45,12 @@ metrics! {
     LOCKED = "syncline_crm_locked_total", "Times that records were locked by somebody else, by object and kind.";
     DAILY_USED = "syncline_crm_daily_requests_used", "Requests of the day, by all clients of the org.";
     DAILY_MAX = "syncline_crm_daily_requests_limit", "The org's limit of requests a day.";
+    BUDGET_DEGREE = "syncline_budget_degree", "1 for how scarce requests to the CRM are: normal, save, scarce, defer or stop.";
+    BUDGET_OURS = "syncline_budget_ours", "Requests of ours in the last 24 hours.";
+    BUDGET_OTHERS = "syncline_budget_others", "Requests of others in the last 24 hours, as far as they were noticed.";
+    BUDGET_ROOM = "syncline_budget_room", "Requests that we may make now.";
+    BUDGET_FORECAST = "syncline_budget_forecast", "Requests of all clients in the 24 hours before the moment that is 12 hours ahead.";
+    WAL_DEFERRING = "syncline_deferring_for_wal", "1 while changes go to the shelf so that the database keeps less WAL.";
     BACKFILL_ROWS = "syncline_backfill_rows_total", "Existing rows read by the backfill that runs or ended last, by table and outcome.";
     BACKFILL_EXPECTED = "syncline_backfill_expected_rows", "Rows that backfill is about to come to, by table.";
     BACKFILL_RUNNING = "syncline_backfill_running", "1 while existing rows of the table are read.";

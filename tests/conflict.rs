@@ -11,6 +11,8 @@
 mod ask;
 #[path = "conflict/edits.rs"]
 mod edits;
+#[path = "conflict/gone.rs"]
+mod gone;
 #[path = "conflict/kinds.rs"]
 mod kinds;
 mod support;

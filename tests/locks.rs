@@ -196,6 +196,7 @@ fn plan(entries: Vec<Entry>) -> Plan {
         stages: vec![(0..entries.len()).collect()],
         entries,
         places: HashMap::new().into_iter().collect(),
+        ..Plan::default()
     }
 }
 

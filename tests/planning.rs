@@ -246,7 +246,7 @@ impl Sidecar {
 fn mapping() -> syncline::mapping::Mapping {
     let types = Types::new(Vec::new());
     let compiled = syncline::mapping::compile(
-        &schema::config(),
+        &schema::config(schema::High::Nothing),
         &schema::catalog(),
         &syncline::mapping::Remembered::default(),
         &|oid, _| types.value_type(oid),

@@ -46,7 +46,7 @@ const PHASES: u64 = 5;
 /// Behind this phase the state directory is lost.
 const LOSS: u64 = 3;
 
-const FAULTS: &str = "throttle=1%,unavailable=1%,lost=2%,lock=1%:Contact,slow=2%:300ms,\
+const FAULTS: &str = "throttle=1%,unavailable=1%,lost=2%,lock=1%:Contact,\
                       timeout_before=0.5%:800ms,reject=0.3%:Contact";
 
 struct World {
@@ -73,6 +73,7 @@ fn p5_no_edit_and_no_change_is_lost() {
         world.drain();
         oracle.read(&world.crm);
         let told = oracle.judge(&world.crm, &format!("phase {phase}"));
+        world.count_kept_fields();
         eprintln!(
             "{:>4} s: phase {phase}: {kills} kills; {told}",
             begun.elapsed().as_secs()
@@ -103,7 +104,10 @@ fn p5_no_edit_and_no_change_is_lost() {
 
 /// Both sides work, and the connector is killed again and again. Tells how often.
 fn work(world: &mut World, plan: &Plan, oracle: &mut Oracle, random: &mut SmallRng) -> u32 {
-    world.faults(FAULTS, random.random());
+    // One request in four takes longer, by one of eight times.
+    let slow = (0..8).map(|_| format!(",slow=3%:{}ms", random.random_range(5..500)));
+    let faults = format!("{FAULTS}{}", slow.collect::<String>());
+    world.faults(&faults, random.random());
     let done = AtomicBool::new(false);
     let World {
         postgres,
@@ -209,9 +213,12 @@ columns.note = "Note__c"
             .put("faults", &serde_json::json!({ "spec": spec }).to_string());
     }
 
+    /// Waits until the connector is past all that is committed: a commit of our own is the last.
     fn through(&mut self) {
-        let end = lsn(&self.postgres.psql("SELECT pg_current_wal_insert_lsn()"));
-        self.postgres.psql("SELECT pg_switch_wal()");
+        self.postgres.psql(
+            "SET LOCAL synchronous_commit = on; UPDATE customer SET last_name = last_name WHERE id = 1",
+        );
+        let end = lsn(&self.postgres.psql("SELECT pg_current_wal_flush_lsn()"));
         self.sidecar
             .wait_until("it is through", PATIENCE, |status| {
                 let durable = status["source"]["durable_lsn"].as_str();
@@ -239,6 +246,21 @@ columns.note = "Note__c"
             sleep(Duration::from_millis(300));
         }
         self.through();
+    }
+
+    /// The count that is carried along is that of the ledger.
+    fn count_kept_fields(&self) {
+        let (mut count, mut next) = (0, String::new());
+        let total = loop {
+            let page = format!("/kept/fields?limit=10000&after={next}");
+            let page = self.sidecar.get(&page).unwrap();
+            count += page["kept_fields"].as_array().unwrap().len();
+            match page["next"].as_str() {
+                Some(mark) => next = mark.to_owned(),
+                None => break page["total"].as_u64().unwrap(),
+            }
+        };
+        assert_eq!(count as u64, total);
     }
 
     /// Both sides go on while nobody runs the connector; then it starts with nothing.

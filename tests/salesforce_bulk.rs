@@ -27,7 +27,9 @@ use syncline::mapping::{
     Action, Assigned, Assignment, FieldId, FieldValue, ObjectId, Operation, Reference, Removal,
     Target, TargetField,
 };
-use syncline::planning::{self, Batch, Item, Objects, Pushed, Room, States, Window, Write};
+use syncline::planning::{
+    self, Batch, Deferral, Item, Objects, Pushed, Room, States, Window, Write,
+};
 use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Outcome, Settings, Sink};
 use syncline::store::{BulkJobs, Checkpoints, Memory, Progress, Settlement, Store};
@@ -118,6 +120,7 @@ impl Schema {
                 .map(|(t, depth)| (t.id, depth))
                 .into_iter()
                 .collect(),
+            high: Default::default(),
         }
     }
 }
@@ -262,7 +265,11 @@ impl Side {
 
     async fn fly(&mut self, operations: &[Operation]) -> BTreeMap<String, Outcome> {
         let window = self.window(operations);
-        let delivered = self.crew.fly(window, self.progress, false).await.unwrap();
+        let delivered = self
+            .crew
+            .fly(window, self.progress, false, Deferral::default())
+            .await
+            .unwrap();
         self.settle(delivered).await
     }
 
@@ -304,6 +311,7 @@ fn class(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Written { created, .. } => format!("written {created}"),
         Outcome::Absent => "absent".into(),
+        Outcome::Deferred { doubt } => format!("deferred {doubt}"),
         Outcome::Overtaken => "overtaken".into(),
         Outcome::Refused(fault) => {
             format!(
@@ -653,7 +661,9 @@ async fn the_next_life_waits_for_a_job_and_reads_its_results() {
         org.put("limits", slow).await;
         let operations = many(&schema, 3_000, "New");
         let window = side.window(&operations);
-        let flight = side.crew.fly(window, side.progress, false);
+        let flight = side
+            .crew
+            .fly(window, side.progress, false, Deferral::default());
         let ended = tokio::time::timeout(Duration::from_millis(1_200), flight).await;
         assert!(ended.is_err(), "{ends:?}: it was to be under way");
         let left = side.store.bulk_jobs().await.unwrap();
@@ -686,7 +696,9 @@ async fn what_an_old_job_said_counts_for_nothing_once_something_else_was_written
     org.put("limits", r#"{"bulk": {"start_ms": 800}}"#).await;
     let old = many(&schema, 50, "Old");
     let window = side.window(&old);
-    let flight = side.crew.fly(window, side.progress, false);
+    let flight = side
+        .crew
+        .fly(window, side.progress, false, Deferral::default());
     assert!(
         tokio::time::timeout(Duration::from_millis(500), flight)
             .await
@@ -712,7 +724,9 @@ async fn a_job_that_was_never_started_is_given_up() {
     org.faults(json!([rule])).await;
     let operations = many(&schema, 100, "New");
     let window = side.window(&operations);
-    let flight = side.crew.fly(window, side.progress, false);
+    let flight = side
+        .crew
+        .fly(window, side.progress, false, Deferral::default());
     assert!(
         tokio::time::timeout(Duration::from_millis(600), flight)
             .await

@@ -6,7 +6,7 @@ use super::load::{Layers, dotted};
 use super::nearest::nearest;
 use super::schema::{
     COLUMN_KEYS, DUPLICATES, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, OWNER,
-    SECTIONS, Shape, TABLE_KEYS, choice, names,
+    PRIORITY, SECTIONS, Shape, TABLE_KEYS, choice, names,
 };
 use super::units;
 
@@ -102,6 +102,7 @@ pub(super) fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value
         (Shape::Size, Value::Integer(n)) => *n > 0,
         (Shape::Size, Value::String(s)) => units::size(s).is_some_and(|bytes| bytes > 0),
         (Shape::Span, Value::String(s)) => units::span(s).is_some(),
+        (Shape::Portion, value) => units::portion(value).is_some(),
         (Shape::CountOrShare, Value::Integer(n)) => *n >= 0,
         (Shape::CountOrShare, Value::String(s)) => units::percent(s).is_some(),
         (Shape::Switch, Value::Boolean(_)) => true,
@@ -191,6 +192,9 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
     }
     if let Some(value) = table.get("adopt") {
         adopt(layers, &dotted(at, "adopt"), value);
+    }
+    if let Some(value) = table.get("priority") {
+        priority(layers, &dotted(at, "priority"), value);
     }
     if let Some(value) = table.get("version_field") {
         text(layers, &dotted(at, "version_field"), value);
@@ -359,11 +363,18 @@ fn column(layers: &mut Layers, at: &str, value: &Value) {
             "ignore" => {}
             "owner" => scalar(layers, &key, Shape::Choice(&OWNER), value),
             "null" => null(layers, &key, value),
+            "priority" => priority(layers, &key, value),
             _ if super::normal::check(layers, &key, name, value) => {}
             _ => unknown(layers, at, name, COLUMN_KEYS),
         }
     }
     super::normal::together(layers, at, table);
+}
+
+fn priority(layers: &mut Layers, at: &str, value: &Value) {
+    if !value.as_str().is_some_and(|s| PRIORITY.contains(&s)) {
+        layers.mistake(at, format!("{at} is {}", choice(&PRIORITY)));
+    }
 }
 
 fn null(layers: &mut Layers, at: &str, value: &Value) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Priority;
+
 /// A column: a field's name, or a table with more to say.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
@@ -24,6 +26,8 @@ pub struct ColumnRule {
     pub references: Option<String>,
     /// Left out on purpose.
     pub ignore: bool,
+    /// Whether changes of it go on while others are deferred.
+    pub priority: Priority,
     /// Who has the last word on the field.
     pub owner: Owner,
     /// What a NULL does.

@@ -37,6 +37,9 @@ pub struct Config {
     /// How changes are grouped and sent.
     #[serde(default)]
     pub delivery: Delivery,
+    /// What may be used of the CRM's daily limit.
+    #[serde(default)]
+    pub budget: Budget,
     /// How existing rows are read.
     #[serde(default)]
     pub backfill: Backfill,
@@ -84,7 +87,8 @@ pub struct Source {
     /// The publication. Created when missing and permitted.
     #[serde(default = "syncline")]
     pub publication: String,
-    /// WAL that the slot may keep before an alarm is raised.
+    /// WAL that the slot may keep. Before that, while the CRM is slow or down, changes go to the shelf
+    /// and the slot moves on; past it an alarm is raised.
     #[serde(default = "one_gib")]
     pub wal_budget: ByteSize,
     /// Longest frame that is accepted from Postgres. A row can have 1 GB; most have not.
@@ -404,6 +408,9 @@ pub struct Table {
     /// What a truncate does.
     #[serde(default)]
     pub on_truncate: OnTruncate,
+    /// Whether its changes go on while others are deferred.
+    #[serde(default)]
+    pub priority: Priority,
     /// A text field of the object that holds which change was written last: what is older is never
     /// written over it, whoever sends it.
     #[serde(default)]
@@ -575,6 +582,7 @@ fn key_separator() -> String {
 }
 
 mod adopt;
+mod budget;
 mod bulk;
 mod check;
 mod column;
@@ -591,6 +599,7 @@ mod tests;
 mod units;
 
 pub use adopt::{Adopt, Duplicates};
+pub use budget::{Budget, Portion, Priority};
 pub use bulk::{Bulk, BulkMode};
 pub use column::{
     Column, ColumnRule, Controls, Empty, NullRule, OnInvalid, Otherwise, Owner, Trim, Unicode,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Column, OnCrmDelete};
+use super::{Column, OnCrmDelete, Priority};
 
 /// The messages of one prefix.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -20,6 +20,9 @@ pub struct Outbox {
     /// What becomes of a record that a person deleted in the CRM.
     #[serde(default)]
     pub on_crm_delete: OnCrmDelete,
+    /// Whether its messages go on while others are deferred.
+    #[serde(default)]
+    pub priority: Priority,
     /// What becomes of a message with members that nothing here names.
     #[serde(default)]
     pub unknown: UnknownMembers,

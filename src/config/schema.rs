@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Size,
     /// A length of time.
     Span,
+    /// A part of a whole, or a number.
+    Portion,
     /// A whole number, or a share.
     CountOrShare,
     /// True or false.
@@ -36,6 +38,7 @@ impl Shape {
             Shape::Count(least, most) => format!("a whole number from {least} to {most}"),
             Shape::Size => "a size such as \"64MiB\", or a number of bytes".into(),
             Shape::Span => "a length of time such as \"250ms\", \"5s\", \"2m\" or \"1h\"".into(),
+            Shape::Portion => "a part such as 0.5 or \"50%\", or a whole number of requests".into(),
             Shape::CountOrShare => {
                 "a whole number (0 for no limit), or a share such as \"5%\"".into()
             }
@@ -114,6 +117,9 @@ pub(super) const KEYS: &[KeyInfo] = &[
     key("delivery", "linger", Shape::Span),
     key("delivery", "max_rows", Shape::Count(1, 1_000_000)),
     key("delivery", "max_bytes", Shape::Size),
+    key("budget", "share", Shape::Portion),
+    key("budget", "floor", Shape::Portion),
+    key("budget", "deadline", Shape::Span),
     key("backfill", "first_load", Shape::Switch),
     key(
         "backfill",
@@ -158,11 +164,12 @@ pub(super) const RULE_KEYS: [&str; 10] = [
 ];
 
 /// The sections, in the order in which they are shown.
-pub(super) const SECTIONS: [&str; 13] = [
+pub(super) const SECTIONS: [&str; 14] = [
     "source",
     "state",
     "destination",
     "delivery",
+    "budget",
     "backfill",
     "bulk",
     "watch",
@@ -174,11 +181,12 @@ pub(super) const SECTIONS: [&str; 13] = [
     "outbox",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 10] = [
+pub(super) const TABLE_KEYS: [&str; 11] = [
     "object",
     "key",
     "on_delete",
     "on_truncate",
+    "priority",
     "version_field",
     "on_crm_delete",
     "duplicates",
@@ -186,11 +194,12 @@ pub(super) const TABLE_KEYS: [&str; 10] = [
     "columns",
     "constants",
 ];
-pub(super) const OUTBOX_KEYS: [&str; 7] = [
+pub(super) const OUTBOX_KEYS: [&str; 8] = [
     "object",
     "key",
     "on_repeat",
     "on_crm_delete",
+    "priority",
     "unknown",
     "members",
     "constants",
@@ -199,10 +208,11 @@ pub(super) const OUTBOX_KEY_KEYS: [&str; 2] = ["member", "field"];
 pub(super) const ON_REPEAT: [&str; 2] = ["update", "ignore"];
 pub(super) const UNKNOWN_MEMBERS: [&str; 2] = ["ignore", "reject"];
 pub(super) const KEY_KEYS: [&str; 4] = ["column", "columns", "field", "separator"];
-pub(super) const COLUMN_KEYS: [&str; 13] = [
+pub(super) const COLUMN_KEYS: [&str; 14] = [
     "field",
     "references",
     "ignore",
+    "priority",
     "owner",
     "null",
     "trim",
@@ -214,6 +224,7 @@ pub(super) const COLUMN_KEYS: [&str; 13] = [
     "time_zone",
     "on_invalid",
 ];
+pub(super) const PRIORITY: [&str; 2] = ["normal", "high"];
 pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
 pub(super) const DUPLICATES: [&str; 2] = ["reject", "allow"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];

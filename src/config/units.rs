@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{ByteSize, Percent, Span};
+use super::{ByteSize, Percent, Portion, Span};
 
 const SIZES: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
@@ -41,6 +41,42 @@ pub(super) fn size(text: &str) -> Option<u64> {
 /// Milliseconds of a text such as `250ms`.
 pub(super) fn span(text: &str) -> Option<u64> {
     parse(text, &SPANS)
+}
+
+/// A part such as `0.5` or `"50%"`, or a whole number.
+pub(super) fn portion(value: &toml::Value) -> Option<Portion> {
+    let part = |part: f64| (0.0..=1.0).contains(&part).then_some(Portion::Part(part));
+    match value {
+        toml::Value::Float(f) => part(*f),
+        toml::Value::Integer(n) => u64::try_from(*n).ok().map(Portion::Count),
+        toml::Value::String(text) => match text.trim().strip_suffix('%') {
+            Some(percent) => part(percent.trim().parse::<f64>().ok()? / 100.0),
+            // As a variable gives it.
+            None => match text.trim().parse::<u64>() {
+                Ok(count) => Some(Portion::Count(count)),
+                Err(_) => part(text.trim().parse().ok()?),
+            },
+        },
+        _ => None,
+    }
+}
+
+impl<'de> Deserialize<'de> for Portion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        portion(&value).ok_or_else(|| {
+            D::Error::custom("not a part such as 0.5 or \"50%\", nor a whole number")
+        })
+    }
+}
+
+impl Serialize for Portion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Portion::Part(part) => serializer.serialize_f64(*part),
+            Portion::Count(count) => serializer.serialize_u64(*count),
+        }
+    }
 }
 
 /// Hundredths of a percent of a text such as `5%` or `0.25%`; more than nothing, at most all.

@@ -431,6 +431,7 @@ impl Binder {
                     value_type: column.value_type.clone(),
                     automatic: true,
                     backfill: false,
+                    high: false,
                     on_invalid: OnInvalid::default(),
                     adjusted: Adjusted::default(),
                 }));

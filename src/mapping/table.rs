@@ -183,6 +183,8 @@ pub struct TableMapping {
     pub constants: Vec<Assigned>,
     /// What a truncate does.
     pub on_truncate: OnTruncate,
+    /// Its changes go on while others are deferred.
+    pub high: bool,
     /// What a column without an explicit rule means.
     pub routing: Arc<Routing>,
     /// Columns of the catalog that go nowhere, and why: counted, never silent.
@@ -263,6 +265,8 @@ pub struct FieldRule {
     pub automatic: bool,
     /// Its routing rule says that a column that arrives later is filled for old rows, too.
     pub backfill: bool,
+    /// Changes of it go on while others are deferred.
+    pub high: bool,
     /// What becomes of a value that the field cannot hold.
     pub on_invalid: OnInvalid,
     /// How often that was.

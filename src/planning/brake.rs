@@ -189,16 +189,10 @@ impl Brakes {
         table.size = Some((records + gone, now));
     }
 
-    /// Holds what is too much. What trips a brake is told, once. `again`: the window may have been sent
-    /// before. A write of it is not held: what the CRM may have of it already has to come into the
-    /// ledger. (A delete is: that its record is gone already shows when it is tried.)
-    pub fn hold(
-        &mut self,
-        plan: &mut Plan,
-        objects: &Objects,
-        now: Timestamp,
-        again: bool,
-    ) -> Vec<Alarm> {
+    /// Holds what is too much. What trips a brake is told, once. A write that may have been sent before
+    /// is not held: what the CRM may have of it already has to come into the ledger. (A delete is: that
+    /// its record is gone already shows when it is tried.)
+    pub fn hold(&mut self, plan: &mut Plan, objects: &Objects, now: Timestamp) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         let mut deletes: Vec<usize> = Vec::new();
         let mut writes: Vec<usize> = Vec::new();
@@ -206,7 +200,7 @@ impl Brakes {
             if counts_as_delete(entry) {
                 deletes.push(index);
             }
-            if entry.is_sent() && entry.change && !again {
+            if entry.is_sent() && entry.change && !plan.again {
                 writes.push(index);
             }
         }

@@ -84,7 +84,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// How many of the plan are held.
 fn held(brakes: &mut Brakes, plan: &mut Plan, objects: &Objects, now: Timestamp) -> usize {
-    brakes.hold(plan, objects, now, false);
+    brakes.hold(plan, objects, now);
     let held = plan.entries.iter().filter(|e| match &e.course {
         Course::Shelve { reason, fault, .. } => {
             assert_eq!(*reason, Reason::Held);

@@ -81,6 +81,18 @@ impl Entry {
         self.ledger.as_ref().is_some_and(LedgerEntry::exists)
     }
 
+    /// The same, with these fields to be sent.
+    #[must_use]
+    pub fn sending(mut self, fields: Fields) -> Self {
+        self.course = Course::Send(fields);
+        self
+    }
+
+    /// It makes room for a re-key, and stands for no change.
+    pub fn is_removal(&self) -> bool {
+        !self.change && !self.row && self.pending.is_none()
+    }
+
     /// It will be sent.
     pub fn is_sent(&self) -> bool {
         matches!(self.course, Course::Send(_))
@@ -96,9 +108,41 @@ pub struct Plan {
     pub stages: Vec<Vec<usize>>,
     /// Where a record's entry is, by the external id that it has afterwards.
     pub places: HashMap<RecordId, usize>,
+    /// An earlier process may have sent it, wholly or in part.
+    pub again: bool,
+    /// What remains certain of records whose operation is deferred and may have been sent.
+    pub doubts: Vec<(RecordId, LedgerEntry)>,
+    /// Records with a high priority that were not sent.
+    pub urgent: Vec<RecordId>,
+    /// Records on the shelf that such wait for.
+    pub asked: Vec<RecordId>,
+}
+
+/// Whether something may have been sent before, by a process that has ended since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// It has not been.
+    Not,
+    /// It may have been.
+    Maybe {
+        /// It is not given up, whatever happens.
+        clings: bool,
+    },
 }
 
 impl Plan {
+    /// Whether what it sends may have been sent before. A re-key of which that is so is not given up, nor
+    /// is what it may have to wait for.
+    pub fn sent(&self) -> Sent {
+        let re_keys = |e: &Entry| e.is_sent() && matches!(e.operation.action, Action::ReKey { .. });
+        match self.again {
+            true => Sent::Maybe {
+                clings: self.entries.iter().any(re_keys),
+            },
+            false => Sent::Not,
+        }
+    }
+
     pub(super) fn add(&mut self, mut entry: Entry) {
         leave_to_crm(&mut entry);
         self.places

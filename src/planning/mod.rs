@@ -1,13 +1,14 @@
 //! Windows, stages, batches, decisions: pure, no I/O.
 //!
 //! ```text
-//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► stages ─► judge (the CRM)
-//!                                                                ─► batches ─► lanes
+//! operations ─► Window (merge) ─► plan (ledger, shelf) ─► brakes ─► stages ─► defer ─► judge (the CRM)
+//!                                                                 ─► batches ─► lanes
 //! ```
 //!
 //! A [`Window`] takes operations in commit order until it is full, and holds at most one a record.
 //! [`plan()`] compares each with what the ledger and the shelf say of its record, and decides: send,
-//! leave, shelve. What is sent is ordered into stages and cut into batches.
+//! leave, shelve; [`defer()`] takes out what may not be sent now. What is sent is ordered into stages and
+//! cut into batches.
 //!
 //! What holds, and is checked against a plain sequential model in `tests/planning.rs`:
 //!
@@ -30,6 +31,9 @@ mod brake_tests;
 mod conflict;
 #[cfg(test)]
 mod conflict_tests;
+mod defer;
+#[cfg(test)]
+mod defer_tests;
 #[cfg(test)]
 mod drift_tests;
 mod entry;
@@ -54,11 +58,12 @@ pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHA
 pub use conflict::{
     Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
 };
-pub use entry::{ADOPT_AMBIGUOUS, Course, Entry, Plan, States, is_drift, parents, passes};
+pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
+pub use entry::{ADOPT_AMBIGUOUS, Course, Entry, Plan, Sent, States, is_drift, parents, passes};
 pub use lanes::Lanes;
 pub use locks::Locks;
 pub use merge::merge;
-pub use objects::Objects;
+pub use objects::{High, Objects};
 pub use plan::{TRANSACTION_OPEN, decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
 pub use record::{

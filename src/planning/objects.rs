@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::mapping::{Mapping, ObjectId, Target};
+use crate::mapping::{Assigned, Mapping, ObjectId, Target};
 
 /// The objects of the mapping, and which of them refer to which.
 #[derive(Clone, Debug, Default)]
@@ -14,8 +14,19 @@ pub struct Objects {
     /// How deep an object stands below those it refers to: parents have less than their children.
     /// Objects that refer to each other (or themselves) share a depth.
     pub depth: HashMap<ObjectId, usize>,
+    /// What goes on while the rest is deferred, by object; objects without such are not here.
+    pub high: HashMap<ObjectId, High>,
     /// The objects that refer to an object, by it.
     pub children: HashMap<ObjectId, Vec<ObjectId>>,
+}
+
+/// What of an object has a high priority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum High {
+    /// All of it.
+    All,
+    /// Operations that change one of these fields, by slot.
+    Fields(HashSet<u16>),
 }
 
 impl Objects {
@@ -47,6 +58,16 @@ impl Objects {
                 }
             }
         }
+        let mut high = HashMap::new();
+        for table in mapping.all() {
+            let fields: HashSet<u16> = table.rules().filter(|r| r.high).map(|r| r.slot).collect();
+            let here = match (table.high, fields.is_empty()) {
+                (true, _) => High::All,
+                (false, false) => High::Fields(fields),
+                (false, true) => continue,
+            };
+            high.insert(table.target.id, here);
+        }
         let mut children: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
         for &(child, parent) in &references {
             children.entry(parent).or_default().push(child);
@@ -54,7 +75,17 @@ impl Objects {
         Objects {
             targets,
             depth,
+            high,
             children,
+        }
+    }
+
+    /// Whether what changes these fields of an object goes first.
+    pub fn is_high(&self, object: ObjectId, fields: &[Assigned]) -> bool {
+        match self.high.get(&object) {
+            None => false,
+            Some(High::All) => true,
+            Some(High::Fields(slots)) => fields.iter().any(|f| slots.contains(&f.slot)),
         }
     }
 

@@ -73,7 +73,10 @@ pub fn plan(window: Window, states: &States, objects: &Objects) -> Plan {
 
 /// Decides a window, record by record.
 pub fn decided(window: Window, states: &States, objects: &Objects) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        again: window.again,
+        ..Plan::default()
+    };
     let shelf: Vec<RecordId> = window
         .shelf
         .iter()
@@ -94,7 +97,7 @@ pub fn decided(window: Window, states: &States, objects: &Objects) -> Plan {
     plan
 }
 
-/// Orders what a decided plan sends. Nothing may be decided otherwise afterwards.
+/// Orders what a decided plan sends. Only [`super::defer()`] may decide otherwise afterwards.
 pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
     waits::decide(plan, states, objects);
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);

@@ -169,10 +169,14 @@ pub(super) fn re_key_base(
     };
     let state = states.get(&old);
     let ledger = state.and_then(|s| s.ledger.clone());
-    if !goes || !own.as_ref().is_some_and(LedgerEntry::exists) {
+    let removes = matches!(operation.target.removal, Removal::Delete { .. });
+    let in_the_way = own.as_ref().is_some_and(|own| {
+        own.exists() || removes && own.may_exist() && is_another(own, ledger.as_ref())
+    });
+    if !goes || !in_the_way {
         return (ledger, None);
     }
-    if matches!(operation.target.removal, Removal::Delete { .. }) {
+    if removes {
         // Its row is gone, or it would not share the key: it goes first, and the re-key is next.
         let own_id = operation.record();
         if let Some(entry) = removal(operation, own_id.clone(), own) {
@@ -188,6 +192,12 @@ pub(super) fn re_key_base(
         plan.add(entry);
     }
     (own, None)
+}
+
+/// A record under the new external id that may be there is another one, and not the one under the old
+/// external id that this re-key, sent before, has arrived at: that would stand where the old one does.
+fn is_another(own: &LedgerEntry, old: Option<&LedgerEntry>) -> bool {
+    old.is_some_and(|old| old.position != own.position)
 }
 
 /// What becomes of the record under the old key when a re-key is not possible.

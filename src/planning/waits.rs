@@ -76,7 +76,7 @@ fn is_awaited(record: &RecordId, plan: &Plan, states: &States) -> bool {
 
 /// A record whose parent is not in the CRM and will not be sent waits for it. Returns what each of
 /// them would have sent.
-fn block_orphans(plan: &mut Plan, states: &States) -> HashMap<usize, Fields> {
+pub(super) fn block_orphans(plan: &mut Plan, states: &States) -> HashMap<usize, Fields> {
     let mut all = HashMap::new();
     loop {
         let mut blocked: Vec<(usize, RecordId)> = Vec::new();

@@ -2,9 +2,9 @@
 //!
 //! The one engine for every sink: writes, reads and descriptions go through [`Delivery::attempt`],
 //! which waits for the circuit breaker, takes a token of the limiter, then a permit, and makes one
-//! attempt. A write first takes a place in its object's gate, and has as many records as the pace
-//! allows then; what is over follows. Between attempts nothing is held. What an attempt's result means for the records stands
-//! in `retry`.
+//! attempt. A write first takes a place at its object's door, and has as many records as the pace
+//! allows then; what is over follows. Between attempts nothing is held, and what waits is given up when
+//! the gate closes. What an attempt's result means for the records stands in `retry`.
 //!
 //! Invariants: one outcome a record, in the batch's order; `Err` only for what stops delivery.
 //! Dropping a future at any point leaves permits, breaker and counters sound (the records may have
@@ -19,22 +19,28 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::{Breaker, BreakerState, Pass};
+use super::budget::Budget;
 use super::bulk::{self, Jobs};
-use super::gate::{Gate, Gates, PaceReport};
+use super::gate::{Door, Gate, PaceReport, Place};
 use super::limiter::Limiter;
 use super::pace::Came;
 use super::retry::{Next, Part, Tries};
-use super::{CrmRecord, HistoryQuery, HistoryRow, Limits, Named, Outcome, Sink, Usage, is_load};
+use super::{Limits, Named, Outcome, Sink, Usage, is_load, is_used_up};
 use crate::backoff::Backoff;
-use crate::clock::Lead;
 use crate::config::Destination;
 use crate::fault::{Class, Fault};
-use crate::mapping::{FieldSpec, Key, ObjectDescription, Target};
-use crate::planning::{Batch, CrmId};
+use crate::mapping::Key;
+use crate::planning::Batch;
+
+/// Leave to make one attempt.
+struct Entered<'a> {
+    pass: Pass<'a>,
+    permit: SemaphorePermit<'a>,
+}
 
 /// How to deliver.
 #[derive(Clone, Debug)]
@@ -125,7 +131,7 @@ pub struct Delivery {
     tries: Tries,
     backoff: Backoff,
     lock_backoff: Backoff,
-    pub(super) gates: Gates,
+    pub(super) gate: Gate,
     permits: Semaphore,
     limiter: Limiter,
     breaker: Breaker,
@@ -149,7 +155,7 @@ impl Delivery {
     /// Delivery to `sink`. `seed`: of the delays' jitter.
     pub fn new(sink: Arc<dyn Sink>, settings: Settings, seed: u64) -> Self {
         Delivery {
-            gates: Gates::new(sink.limits().records, settings.concurrency),
+            gate: Gate::new(Budget::usual(), sink.limits().records, settings.concurrency),
             sink,
             lanes: settings.concurrency.max(1),
             per_second: settings.requests_per_second,
@@ -172,6 +178,32 @@ impl Delivery {
         }
     }
 
+    /// The same, within this budget.
+    #[must_use]
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.gate = self.gate.within(budget);
+        self
+    }
+
+    /// What may be sent now.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The budget of requests.
+    pub fn budget(&self) -> &Budget {
+        self.gate.budget()
+    }
+
+    /// Asks the CRM, in the cheapest way and once, whether it takes requests, and what is left of the
+    /// limit.
+    ///
+    /// # Errors
+    /// What it says instead.
+    pub async fn look(&self) -> Result<(), Fault> {
+        self.attempt(|| self.sink.look()).await.0
+    }
+
     /// What one request of this CRM can carry.
     pub fn limits(&self) -> Limits {
         self.sink.limits()
@@ -191,40 +223,58 @@ impl Delivery {
             last_fault: last_fault.unwrap_or_else(PoisonError::into_inner).clone(),
             attempts: self.attempts.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
-            pace: self.gates.report(),
+            pace: self.gate.paces(),
             usage: self.sink.usage(),
         }
     }
 
-    /// Writes a batch: one outcome a record, in the batch's order. Takes as long as it takes; drop
-    /// the future to give up.
+    /// Writes a batch: one outcome a record, in the batch's order. Takes as long as it takes, or until
+    /// nothing may be sent any more: what waits to be sent then is [`Outcome::Deferred`]. A request
+    /// under way is waited for. Re-keys whose answer was lost are not given up, and wait until they may
+    /// be sent.
     ///
     /// # Errors
     /// What stops delivery until a person acts: [`Class::Configuration`] and
     /// [`Class::Authentication`]. Some records may have been written.
     pub async fn deliver(&self, batch: Batch) -> Result<Vec<Outcome>, Fault> {
+        self.carry(batch, false, false).await
+    }
+
+    /// The same for a batch that an earlier process may have sent. `clings`: it is not given up.
+    ///
+    /// # Errors
+    /// As [`Delivery::deliver`].
+    pub async fn deliver_again(&self, batch: Batch, clings: bool) -> Result<Vec<Outcome>, Fault> {
+        self.carry(batch, true, clings).await
+    }
+
+    async fn carry(&self, batch: Batch, again: bool, clings: bool) -> Result<Vec<Outcome>, Fault> {
         let count = batch.writes.len();
-        let gate = self.gates.of(&batch.target.object, batch.action);
+        let door = self.gate.door(&batch.target.object, batch.action);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         // Parts, and until when they wait.
         let mut parts: VecDeque<(Option<Instant>, Part)> = VecDeque::new();
         if count > 0 {
-            parts.push_back((None, Part::whole(batch)));
+            parts.push_back((None, Part::whole(batch, again, clings)));
         }
         let mut first = true;
         while let Some((until, mut part)) = parts.pop_front() {
-            if let Some(until) = until {
-                sleep_until(until).await;
-            }
+            let Some((place, entered)) = self.turn(until, &part, &door).await else {
+                let doubt = part.doubt;
+                for place in part.places {
+                    put(&mut outcomes, place, Outcome::Deferred { doubt });
+                }
+                continue;
+            };
+            let entered = entered?;
             if !std::mem::take(&mut first) {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let place = gate.enter().await;
-            if let Some(rest) = part.keep_first(gate.records()) {
+            if let Some(rest) = part.keep_first(door.records()) {
                 parts.push_front((None, rest));
             }
-            let (answer, took) = self.attempt(|| self.sink.write(&part.batch)).await;
-            place.came(part.places.len(), judge(&gate, &answer, took));
+            let (answer, took) = self.attempted(entered, self.sink.write(&part.batch)).await;
+            place.came(part.places.len(), judge(&door, &answer, took));
             drop(place);
             // How long full requests take decides whether jobs are worth it.
             if answer.is_ok() && part.places.len() * 2 > self.limits().records {
@@ -270,194 +320,25 @@ impl Delivery {
             .collect())
     }
 
-    /// The named objects as our user sees them; see [`Sink::describe`].
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn describe(
-        &self,
-        objects: &[String],
-    ) -> Result<Vec<Option<ObjectDescription>>, Fault> {
-        self.persist(|| self.sink.describe(objects)).await
-    }
-
-    /// Makes fields that the CRM lacks; see [`Sink::create_fields`]. The faults inside are of class
-    /// [`Class::Configuration`] and concern their fields alone.
-    ///
-    /// # Errors
-    /// [`Class::Authentication`], and faults of the sink that repeating does not heal.
-    pub async fn create_fields(
-        &self,
-        object: &str,
-        specs: &[FieldSpec],
-    ) -> Result<Vec<Result<(), Fault>>, Fault> {
-        if specs.is_empty() {
-            return Ok(Vec::new());
-        }
-        match self
-            .persist(|| self.sink.create_fields(object, specs))
-            .await
-        {
-            Ok(answers) if answers.len() == specs.len() => Ok(answers),
-            Ok(_) => Err(miscounted()),
-            // It was tried often enough: no reason to stop anything but the fields.
-            Err(mut fault) if matches!(fault.class, Class::RecordTransient | Class::Locked) => {
-                fault.class = Class::Configuration;
-                Ok(vec![Err(fault); specs.len()])
+    /// Waits for a part's turn at its door; `None`: it is given up, because nothing may be sent.
+    async fn turn<'a>(
+        &'a self,
+        until: Option<Instant>,
+        part: &Part,
+        door: &'a Door,
+    ) -> Option<(Place<'a>, Result<Entered<'a>, Fault>)> {
+        let turn = async {
+            if let Some(until) = until {
+                sleep_until(until).await;
             }
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// Describes `object` until our user sees all of these fields and may write them: at once, then
-    /// after half a second, one, two, four, and every eight. `None` if they do not show within
-    /// `patience`.
-    ///
-    /// # Errors
-    /// As [`Delivery::describe`].
-    pub async fn wait_for_fields(
-        &self,
-        object: &str,
-        names: &[&str],
-        patience: Duration,
-    ) -> Result<Option<ObjectDescription>, Fault> {
-        let objects = [object.to_owned()];
-        let poll = async {
-            let mut pause = Duration::from_millis(500);
-            loop {
-                let described = self.describe(&objects).await?.pop().flatten();
-                let writable = |object: &ObjectDescription| {
-                    names.iter().all(|name| {
-                        let field = object.field(name);
-                        field.is_some_and(|f| f.createable && f.updateable)
-                    })
-                };
-                if let Some(object) = described.filter(writable) {
-                    return Ok(object);
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(8));
-            }
+            (door.enter().await, self.enter().await)
         };
-        match timeout(patience, poll).await {
-            Ok(seen) => seen.map(Some),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// These records; see [`Sink::read`]. Asks for fewer at a time where the
-    /// CRM wants that.
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn read(
-        &self,
-        target: &Target,
-        named: Named<'_>,
-        fields: &[u16],
-    ) -> Result<Vec<Option<CrmRecord>>, Fault> {
-        let mut records = Vec::with_capacity(named.len());
-        let mut parts = vec![named];
-        while let Some(part) = parts.pop() {
-            match self.persist(|| self.sink.read(target, part, fields)).await {
-                Ok(found) if found.len() == part.len() => records.extend(found),
-                Ok(_) => return Err(miscounted()),
-                Err(fault) if fault.class == Class::Split && part.len() > 1 => {
-                    let (front, back) = part.split_at(part.len() / 2);
-                    parts.push(back);
-                    parts.push(front);
-                }
-                Err(mut fault) => {
-                    if fault.class == Class::Split {
-                        fault.class = Class::Record;
-                    }
-                    return Err(fault);
-                }
+        match part.clings() {
+            true => {
+                self.gate.affordable().await;
+                Some(turn.await)
             }
-        }
-        Ok(records)
-    }
-
-    /// Records that have no external id; see [`Sink::unkeyed`].
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn unkeyed(
-        &self,
-        target: &Target,
-        slot: u16,
-        texts: &[String],
-    ) -> Result<Vec<(String, CrmId)>, Fault> {
-        self.persist(|| self.sink.unkeyed(target, slot, texts))
-            .await
-    }
-
-    /// Who changed fields, and when; see [`Sink::history`].
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn history(
-        &self,
-        target: &Target,
-        query: &HistoryQuery,
-    ) -> Result<Vec<HistoryRow>, Fault> {
-        self.persist(|| self.sink.history(target, query)).await
-    }
-
-    /// How far the CRM's clock is ahead of ours.
-    pub fn lead(&self) -> Option<Lead> {
-        self.sink.lead()
-    }
-
-    /// Takes records out of the recycle bin; see [`Sink::undelete`].
-    ///
-    /// # Errors
-    /// Any fault that repeating does not heal.
-    pub async fn undelete(&self, ids: &[CrmId]) -> Result<Vec<Outcome>, Fault> {
-        let mut outcomes = Vec::with_capacity(ids.len());
-        for part in ids.chunks(self.limits().records.max(1)) {
-            let mut tries = 0_u32;
-            loop {
-                let answers = self.persist(|| self.sink.undelete(part)).await?;
-                if answers.len() != part.len() {
-                    return Err(miscounted());
-                }
-                tries += 1;
-                let passing = |o: &Outcome| matches!(o, Outcome::Refused(f) if f.class == Class::RecordTransient);
-                // Those that are back already are not in the bin any more: the caller finds them.
-                if tries >= self.tries.record || !answers.iter().any(passing) {
-                    outcomes.extend(answers);
-                    break;
-                }
-                sleep(self.delay(tries)).await;
-            }
-        }
-        Ok(outcomes)
-    }
-
-    /// Attempts until there is an answer, or a fault that repeating does not heal.
-    pub(super) async fn persist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Fault>
-    where
-        F: Future<Output = Result<T, Fault>>,
-    {
-        let mut failures = 0_u32;
-        let mut transient = 0_u32;
-        loop {
-            let fault = match self.attempt(&mut call).await.0 {
-                Ok(answer) => return Ok(answer),
-                Err(fault) => fault,
-            };
-            match fault.class {
-                Class::Service | Class::Unknown => {}
-                Class::RecordTransient | Class::Locked if transient + 1 < self.tries.record => {
-                    transient += 1
-                }
-                _ => return Err(fault),
-            }
-            failures = failures.saturating_add(1);
-            self.retries.fetch_add(1, Ordering::Relaxed);
-            let at_least = fault.retry_after.unwrap_or_default();
-            sleep(self.delay(failures).max(at_least)).await;
+            false => self.gate.unless_closed(turn).await,
         }
     }
 
@@ -470,29 +351,56 @@ impl Delivery {
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let (pass, permit) = loop {
+        match self.enter().await {
+            Ok(entered) => self.attempted(entered, call()).await,
+            Err(fault) => (Err(fault), Duration::ZERO),
+        }
+    }
+
+    /// Waits until an attempt may be made.
+    async fn enter(&self) -> Result<Entered<'_>, Fault> {
+        loop {
             self.breaker.ready().await;
             self.limiter.take().await;
             let Ok(permit) = self.permits.acquire().await else {
                 // Only closed semaphores refuse, and nobody closes this one.
-                let fault = Fault::new(Class::Service, "closed", "delivery has ended");
-                return (Err(fault), Duration::ZERO);
+                return Err(Fault::new(Class::Service, "closed", "delivery has ended"));
             };
             // It may have opened while we waited.
             match self.breaker.enter() {
-                Some(pass) => break (pass, permit),
+                Some(pass) => return Ok(Entered { pass, permit }),
                 None => drop(permit),
             }
-        };
+        }
+    }
+
+    /// Makes it.
+    async fn attempted<T>(
+        &self,
+        entered: Entered<'_>,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> (Result<T, Fault>, Duration) {
+        let Entered { pass, permit } = entered;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
-        let result = call().await;
+        let mut result = call.await;
         let took = start.elapsed();
         drop(permit);
+        let usage = self.sink.usage();
+        self.budget().observe(usage.counted, usage.heard);
+        match &mut result {
+            Err(fault) if is_used_up(fault) => {
+                // The CRM is well; it only counts.
+                fault.retry_after = Some(self.budget().exhausted());
+            }
+            Err(_) => {}
+            Ok(_) => self.budget().accepted(),
+        }
         let fault = result.as_ref().err();
         match fault {
             // The CRM works, even if it does not like the request.
             None => pass.success(),
+            Some(fault) if is_used_up(fault) => pass.success(),
             Some(fault) if is_outage(fault.class) => {
                 let at_least = fault.retry_after.unwrap_or_default();
                 pass.failure(!at_least.is_zero(), |failures| {
@@ -559,7 +467,7 @@ impl Delivery {
 
 /// What an answer says of the pace. A few records that are locked, or that an automation has no time
 /// for, are their own matter; where they are a tenth of what a request may have, it is one of all.
-fn judge(gate: &Gate, answer: &Result<Vec<Outcome>, Fault>, took: Duration) -> Came {
+fn judge(door: &Door, answer: &Result<Vec<Outcome>, Fault>, took: Duration) -> Came {
     let outcomes = match answer {
         Ok(outcomes) => outcomes,
         Err(fault) if fault.class == Class::Unknown || is_pressure(fault) => return Came::Load,
@@ -575,9 +483,9 @@ fn judge(gate: &Gate, answer: &Result<Vec<Outcome>, Fault>, took: Duration) -> C
         locked += usize::from(class == Class::Locked);
     }
     if locked > 0 {
-        gate.locked(locked);
+        door.locked(locked);
     }
-    match all > 0 && all * 10 >= gate.records() {
+    match all > 0 && all * 10 >= door.records() {
         true => Came::Load,
         false => Came::Answer(took),
     }
@@ -613,5 +521,8 @@ fn miscounted() -> Fault {
     )
 }
 
+mod ask;
+#[cfg(test)]
+mod gate_tests;
 #[cfg(test)]
 mod tests;

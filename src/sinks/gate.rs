@@ -1,16 +1,22 @@
-//! The paces of all objects and kinds of requests, and who may go.
+//! The gate before the CRM: what may be sent now, and how much at once.
 //!
-//! Each has a gate: as many requests as its [`Pace`] allows are under way. A place is taken before
-//! the permit that all share, so that a slow object does not keep the others from theirs.
+//! Two things close it: the budget of requests, and the WAL that the database keeps while the CRM is
+//! slow or down. Whoever waits to send while it is closed gives up, and the records go to the shelf.
+//!
+//! While it is open, each object and kind of request has a door: as many requests as its [`Pace`]
+//! allows are under way. A place is taken before the permit that all share, so that a slow object does
+//! not keep the others from theirs.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use super::budget::{Budget, Degree};
 use super::pace::{Came, Made, Pace};
-use crate::planning::BatchAction;
+use crate::planning::{BatchAction, Leave};
 
 /// How an object's requests go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,46 +35,122 @@ pub struct PaceReport {
     pub locked: u64,
 }
 
-/// All gates.
+/// What may be sent, and how much of it at once.
 #[derive(Debug)]
-pub(super) struct Gates {
+pub struct Gate {
+    budget: Budget,
+    /// No more than this, whatever the budget says: nothing while the slot keeps too much WAL.
+    most: watch::Sender<Leave>,
     records: usize,
     requests: usize,
-    all: Mutex<BTreeMap<Name, Arc<Gate>>>,
+    doors: Mutex<BTreeMap<Name, Arc<Door>>>,
 }
 
 /// An object, and what its requests do.
 type Name = (Box<str>, &'static str);
 
-impl Gates {
-    /// With these as the most of each.
-    pub(super) fn new(records: usize, requests: usize) -> Self {
-        Gates {
+impl Gate {
+    /// With so many records a request and requests at once as the most of each door.
+    pub(super) fn new(budget: Budget, records: usize, requests: usize) -> Self {
+        Gate {
+            budget,
+            most: watch::Sender::new(Leave::All),
             records,
             requests: requests.clamp(1, Semaphore::MAX_PERMITS),
-            all: Mutex::default(),
+            doors: Mutex::default(),
         }
     }
 
-    pub(super) fn of(&self, object: &str, action: BatchAction) -> Arc<Gate> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The same, within another budget.
+    pub(super) fn within(self, budget: Budget) -> Self {
+        Gate { budget, ..self }
+    }
+
+    /// The budget of requests.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What may be sent now.
+    pub fn leave(&self) -> Leave {
+        match *self.most.borrow() {
+            Leave::Nothing => Leave::Nothing,
+            most => most.min(self.budget.leave()),
+        }
+    }
+
+    /// No more than this may be sent from now on.
+    pub fn hold(&self, most: Leave) {
+        self.most.send_replace(most);
+    }
+
+    /// What was said last.
+    pub fn held(&self) -> Leave {
+        *self.most.borrow()
+    }
+
+    /// Waits until nothing may be sent.
+    pub(super) async fn closed(&self) {
+        let mut most = self.most.subscribe();
+        let mut budget = self.budget.watch();
+        tokio::select! {
+            biased;
+            // The senders are ours: they do not go away.
+            _ = most.wait_for(|most| *most == Leave::Nothing) => {}
+            _ = budget.wait_for(|degree| *degree == Degree::Stop) => {}
+        }
+    }
+
+    /// Does something that can be dropped, unless nothing may be sent (any more).
+    pub async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        // Asked for first: as time goes by it closes without a word.
+        if self.leave() == Leave::Nothing {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = self.closed() => None,
+            done = work => Some(done),
+        }
+    }
+
+    /// Waits until the budget allows requests at all.
+    pub(super) async fn affordable(&self) {
+        loop {
+            if self.budget.degree() != Degree::Stop {
+                return;
+            }
+            // It opens as time goes by, too.
+            let mut budget = self.budget.watch();
+            tokio::select! {
+                biased;
+                _ = budget.wait_for(|degree| *degree != Degree::Stop) => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// The door of an object's requests of this kind.
+    pub(super) fn door(&self, object: &str, action: BatchAction) -> Arc<Door> {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
         let name = (object.into(), word(action));
-        let gate = all.entry(name);
-        Arc::clone(gate.or_insert_with(|| Arc::new(Gate::new(self.records, self.requests))))
+        let door = doors.entry(name);
+        Arc::clone(door.or_insert_with(|| Arc::new(Door::new(self.records, self.requests))))
     }
 
     /// Records that a request may have now, and requests that may be under way at once; `None` if there
     /// was none yet.
     pub(super) fn now(&self, object: &str, action: BatchAction) -> Option<(usize, usize)> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = all.get(&(object.into(), word(action)))?.lock();
-        Some((gate.pace.records(), gate.pace.requests()))
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let door = doors.get(&(object.into(), word(action)))?.lock();
+        Some((door.pace.records(), door.pace.requests()))
     }
 
-    pub(super) fn report(&self) -> Vec<PaceReport> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let reports = all.iter().map(|((object, kind), gate)| {
-            let inner = gate.lock();
+    /// How the requests of each door go.
+    pub(super) fn paces(&self) -> Vec<PaceReport> {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let reports = doors.iter().map(|((object, kind), door)| {
+            let inner = door.lock();
             PaceReport {
                 object: object.to_string(),
                 kind,
@@ -91,9 +173,9 @@ fn word(action: BatchAction) -> &'static str {
     }
 }
 
-/// The gate of one object and kind of request.
+/// The door of one object and kind of request.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Door {
     places: Semaphore,
     inner: Mutex<Inner>,
 }
@@ -107,18 +189,18 @@ struct Inner {
     locked: u64,
 }
 
-/// A place in the gate. Dropped, it is free again.
+/// A place at a door. Dropped, it is free again.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
-    gate: &'a Gate,
+    door: &'a Door,
     permit: Option<SemaphorePermit<'a>>,
     cut: u64,
     crowded: bool,
 }
 
-impl Gate {
+impl Door {
     fn new(records: usize, requests: usize) -> Self {
-        Gate {
+        Door {
             places: Semaphore::new(requests),
             inner: Mutex::new(Inner {
                 pace: Pace::new(records, requests),
@@ -146,7 +228,7 @@ impl Gate {
         let mut inner = self.lock();
         inner.taken += 1;
         Place {
-            gate: self,
+            door: self,
             permit,
             cut: inner.pace.cut(),
             crowded: inner.taken >= inner.pace.requests(),
@@ -177,15 +259,15 @@ impl Place<'_> {
             crowded: self.crowded,
             records,
         };
-        let mut inner = self.gate.lock();
+        let mut inner = self.door.lock();
         inner.pace.came(made, came);
-        self.gate.fit(&mut inner);
+        self.door.fit(&mut inner);
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut inner = self.gate.lock();
+        let mut inner = self.door.lock();
         inner.taken = inner.taken.saturating_sub(1);
         if inner.places > inner.pace.requests()
             && let Some(permit) = self.permit.take()

@@ -8,10 +8,15 @@
 //! supervisor ─► deliver ─► gate ─► breaker ─► limiter ─► permit ─► Sink::write ─► CRM
 //!                 ▲     (waits, holding nothing, between attempts)         │
 //!                 ├── retry: what to send again, how, and when ◄───────────┤
-//!                 └── pace: how much at once, for each object ◄────────────┘
+//!                 ├── pace: how much at once, for each object ◄────────────┤
+//!                 └── budget: the CRM's daily limit ◄──────────────────────┘
 //! ```
+//!
+//! While the gate is closed nothing is sent: what waits to be sent is given up, and the supervisor
+//! defers it.
 
 mod breaker;
+pub mod budget;
 pub mod bulk;
 mod deliver;
 mod discard;
@@ -33,7 +38,7 @@ use crate::planning::{Batch, CrmId};
 pub use breaker::BreakerState;
 pub use deliver::{Delivery, Health, Settings};
 pub use discard::Discard;
-pub use gate::PaceReport;
+pub use gate::{Gate, PaceReport};
 
 /// A future on the heap: sinks and stores are used as trait objects, once a batch.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -54,6 +59,11 @@ pub enum Outcome {
     Overtaken,
     /// It is not written.
     Refused(Fault),
+    /// It was given up for now: nothing may be sent (see [`Gate`]). A sink never says so.
+    Deferred {
+        /// It may have been written all the same.
+        doubt: bool,
+    },
 }
 
 /// What one request of this CRM can carry.
@@ -161,8 +171,12 @@ pub struct DailyUse {
 pub struct Usage {
     /// Requests sent since the start, by kind.
     pub calls: Vec<(&'static str, u64)>,
+    /// Requests sent since the start that count against the limit.
+    pub counted: u64,
     /// What the CRM last said of its daily limit, if it has one.
     pub daily: Option<DailyUse>,
+    /// The same, with what of ours it counts.
+    pub heard: Option<budget::Heard>,
 }
 
 /// A CRM.
@@ -236,6 +250,11 @@ pub trait Sink: Send + Sync + 'static {
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>>;
 
+    /// The cheapest request: whether the CRM answers, and what it says of its limit.
+    fn look(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Its jobs, if it takes any.
     fn bulk(&self) -> Option<&dyn bulk::Bulk> {
         None
@@ -262,4 +281,15 @@ fn is_load(fault: &Fault) -> bool {
 /// were described: a reason to describe them anew.
 pub fn hints_at_schema(fault: &Fault) -> bool {
     salesforce::hints_at_schema(fault)
+}
+
+/// Whether the fault says that the CRM's daily limit is used up.
+pub(crate) fn is_used_up(fault: &Fault) -> bool {
+    salesforce::is_used_up(fault)
+}
+
+/// Whether the fault says that another record is in the way, which may be gone once others have been
+/// written: a unique value, a child.
+pub fn is_in_the_way(fault: &Fault) -> bool {
+    salesforce::is_in_the_way(fault)
 }

@@ -47,6 +47,10 @@ pub(super) struct Part {
     pub(super) pause: Option<Pause>,
     /// Writes that the CRM had accepted when this part first failed, or was cut from a larger one.
     pub(super) accepted_before: Option<u64>,
+    /// Its records may have been written: an answer did not come.
+    pub(super) doubt: bool,
+    /// It is not given up, whatever happens.
+    pub(super) clings: bool,
 }
 
 /// A wait before the next attempt.
@@ -86,7 +90,7 @@ pub(super) enum Next {
 }
 
 impl Part {
-    pub(super) fn whole(batch: Batch) -> Self {
+    pub(super) fn whole(batch: Batch, doubt: bool, clings: bool) -> Self {
         Part {
             places: (0..batch.writes.len()).collect(),
             batch,
@@ -96,7 +100,14 @@ impl Part {
             services: 0,
             pause: None,
             accepted_before: None,
+            doubt,
+            clings,
         }
+    }
+
+    /// It must not be given up: its records could bear either of two external ids.
+    pub(super) fn clings(&self) -> bool {
+        self.clings || self.doubt && self.batch.writes.iter().any(|w| w.from.is_some())
     }
 
     /// A part of other records that shares this one's history.
@@ -115,6 +126,8 @@ impl Part {
             services: 0,
             pause: None,
             accepted_before: self.accepted_before,
+            doubt: self.doubt,
+            clings: self.clings,
         }
     }
 
@@ -186,7 +199,10 @@ impl Part {
         for ((place, write), outcome) in self.records().into_iter().zip(outcomes) {
             let mut fault = match outcome {
                 Outcome::Refused(fault) => fault,
-                Outcome::Written { .. } | Outcome::Absent | Outcome::Overtaken => {
+                Outcome::Written { .. }
+                | Outcome::Absent
+                | Outcome::Overtaken
+                | Outcome::Deferred { .. } => {
                     done.push((place, outcome));
                     continue;
                 }
@@ -207,6 +223,7 @@ impl Part {
                     done.push((place, Outcome::Refused(fault)));
                 }
                 Class::Service | Class::Unknown => {
+                    self.doubt |= fault.class == Class::Unknown;
                     service.push((place, write));
                     keep_longest(&mut longest, fault);
                 }
@@ -257,6 +274,7 @@ impl Part {
     pub(super) fn failed(mut self, mut fault: Fault, tries: Tries, accepted: u64) -> Next {
         let alone = self.places.len() <= 1;
         self.accepted_before.get_or_insert(accepted);
+        self.doubt |= fault.class == Class::Unknown;
         match fault.class {
             Class::Configuration | Class::Authentication => Next::Stop(fault),
             Class::Service => {

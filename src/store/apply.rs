@@ -9,6 +9,7 @@ use super::{
 use crate::change::{Identity, Verdict};
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
+use crate::sinks::budget::Account;
 
 const PROGRESS: &str = "the progress";
 
@@ -64,6 +65,11 @@ pub(super) fn settle<R: Rows>(rows: &R, settlement: &Settlement) -> Result<Chang
         changes.put_short(key, to_value(&(table.clone(), total)));
     }
     super::load::change(rows, settlement, &mut changes)?;
+    if let Some(spent) = &settlement.spent {
+        let old = rows.get(keys::SPENT)?;
+        let old = old.as_ref().map(AsRef::as_ref);
+        changes.put(keys::SPENT.into(), to_value(spent), old)?;
+    }
     super::bulk::change(rows, settlement, &mut changes)?;
     let mut latest = None;
     for version in &settlement.schemas {
@@ -155,6 +161,11 @@ pub(super) fn recover<R: Rows>(rows: &R) -> Result<Recovered> {
         progress: progress.unwrap_or_default(),
         intent: load(rows, keys::INTENT, "the intent")?,
     })
+}
+
+/// What was used of the CRM's limit, as last kept.
+pub(super) fn spent<R: Rows>(rows: &R) -> Result<Option<Account>> {
+    load(rows, keys::SPENT, "what was used of the limit")
 }
 
 /// Verdicts so far; totals of zero are left out.

@@ -39,6 +39,8 @@ pub(super) const PROGRESS: &[u8] = b"mprogress";
 pub(super) const INTENT: &[u8] = b"mintent";
 /// The fields that mappings have used.
 pub(super) const FIELDS: &[u8] = b"mfields";
+/// What was used of the CRM's daily limit.
+pub(super) const SPENT: &[u8] = b"mspent";
 /// The version of this list of keys.
 pub(super) const LAYOUT: &[u8] = b"mlayout";
 /// There while no process has the store open.

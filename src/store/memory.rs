@@ -23,6 +23,7 @@ use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::{Key, ObjectId, RecordId};
 use crate::sinks::BoxFuture;
+use crate::sinks::budget::Account;
 
 type Map = BTreeMap<RowKey, Box<[u8]>>;
 
@@ -231,6 +232,10 @@ impl Checkpoints for Memory {
             self.write(|rows| apply::bind(rows, &identity, progress))
                 .await
         })
+    }
+
+    fn spent(&self) -> BoxFuture<'_, Result<Option<Account>>> {
+        Box::pin(async { self.read(apply::spent) })
     }
 
     fn verdicts(&self) -> BoxFuture<'_, Result<Verdicts>> {

@@ -44,6 +44,7 @@ mod page;
 mod rows;
 mod shelf;
 mod sled;
+mod spent;
 mod values;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ use crate::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use crate::fault::Result;
 use crate::mapping::{Key, RecordId};
 use crate::sinks::BoxFuture;
+use crate::sinks::budget::Account;
 
 pub use self::sled::{Opening, Options, SledStore, Stats, is_running, open, open_with};
 pub use crate::planning::{
@@ -123,6 +125,8 @@ pub struct Settlement {
     pub loads: Vec<Load>,
     /// The fields that mappings have used so far, where that has changed: object and field.
     pub fields: Option<Vec<(String, String)>>,
+    /// What was used of the CRM's limit, where that has changed.
+    pub spent: Option<Account>,
     /// By how many the fields grow that hold what people wrote instead of what the database has.
     pub kept_fields: i64,
     /// The intent that stands from now on. `None`: no window is about to be sent.
@@ -164,6 +168,8 @@ pub trait Checkpoints {
     fn recover(&self) -> BoxFuture<'_, Result<Recovered>>;
     /// Binds an empty store to a source, with the progress it starts from. Refused when bound.
     fn bind(&self, identity: Identity, progress: Progress) -> BoxFuture<'_, Result<()>>;
+    /// What was used of the CRM's limit, as last kept.
+    fn spent(&self) -> BoxFuture<'_, Result<Option<Account>>>;
     /// All verdicts so far.
     fn verdicts(&self) -> BoxFuture<'_, Result<Verdicts>>;
 }

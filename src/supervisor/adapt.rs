@@ -165,6 +165,7 @@ impl Adapter {
         let mut versions = Vec::new();
         let mut changes = Vec::new();
         let mut types = Vec::new();
+        let merely = matches!(trigger, Trigger::Crm);
         let (mut looked, mut decided) = (false, false);
         match trigger {
             Trigger::News(news) => {
@@ -232,7 +233,16 @@ impl Adapter {
             tracing::info!(table, "{change}");
         }
         // Its fields may have changed together with the columns.
-        let drifted = self.look_at_crm(&mut world).await?;
+        let look = self.look_at_crm(&mut world);
+        let drifted = match merely {
+            false => look.await?,
+            // A look that can wait holds nothing up when nothing may be sent any more: a CRM that is
+            // down must not keep the slot.
+            true => match self.delivery.gate().unless_closed(look).await {
+                Some(drifted) => drifted?,
+                None => return Ok(None),
+            },
+        };
         if versions.is_empty() && !drifted && !looked {
             return Ok(None);
         }

@@ -40,10 +40,9 @@ struct Seekers {
 }
 
 impl Crew {
-    /// Finds records that have no external id for entries, from the one at `first` on, that would make
-    /// them anew.
-    pub(super) async fn adopt(&self, plan: &mut Plan, first: usize) -> Result<()> {
-        for seekers in seekers(&plan.entries, first).into_values() {
+    /// Finds records that have no external id for those of these entries that would make them anew.
+    pub(super) async fn adopt(&self, plan: &mut Plan, which: &[usize]) -> Result<()> {
+        for seekers in seekers(&plan.entries, which).into_values() {
             match self.find(plan, &seekers).await {
                 Ok(()) => {}
                 // The rules are about to be made anew: these wait for that.
@@ -122,14 +121,11 @@ impl Crew {
 }
 
 /// Who may find a record, by object.
-fn seekers(entries: &[Entry], first: usize) -> BTreeMap<ObjectId, Seekers> {
+fn seekers(entries: &[Entry], which: &[usize]) -> BTreeMap<ObjectId, Seekers> {
     let mut all: BTreeMap<ObjectId, Seekers> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate().skip(first) {
+    for (index, entry) in which.iter().filter_map(|i| Some((*i, entries.get(*i)?))) {
         let target = &entry.operation.target;
-        let Some(slot) = target.creation.adopt else {
-            continue;
-        };
-        let Some(text) = sought(entry, slot) else {
+        let Some((slot, text)) = sought(entry) else {
             continue;
         };
         let seekers = all.entry(target.id).or_insert_with(|| Seekers {
@@ -143,7 +139,8 @@ fn seekers(entries: &[Entry], first: usize) -> BTreeMap<ObjectId, Seekers> {
 }
 
 /// The text by which the record of an entry may be found, if it would be made.
-fn sought(entry: &Entry, slot: u16) -> Option<String> {
+pub(super) fn sought(entry: &Entry) -> Option<(u16, String)> {
+    let slot = entry.operation.target.creation.adopt?;
     let nothing_known = |e: &Entry| match &e.ledger {
         None => true,
         Some(ledger) => ledger.existence == Existence::Uncertain,
@@ -157,7 +154,9 @@ fn sought(entry: &Entry, slot: u16) -> Option<String> {
     }
     let field = entry.operation.fields.iter().find(|f| f.slot == slot)?;
     match &field.assignment {
-        Assignment::Set(FieldValue::Text(text)) => Some(folded(text)).filter(|t| !t.is_empty()),
+        Assignment::Set(FieldValue::Text(text)) => {
+            Some((slot, folded(text))).filter(|(_, text)| !text.is_empty())
+        }
         _ => None,
     }
 }

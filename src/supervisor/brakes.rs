@@ -70,15 +70,15 @@ impl Guard {
 }
 
 impl Crew {
-    /// Holds what is too much of a decided plan. `again`: it may have been sent before.
-    pub(super) async fn brake(&self, plan: &mut Plan, again: bool) -> Result<()> {
+    /// Holds what is too much of a decided plan.
+    pub(super) async fn brake(&self, plan: &mut Plan) -> Result<()> {
         let now = self.guard.now();
         let unknown = self.guard.brakes().unknown_sizes(plan, now);
         for object in unknown {
             let records = self.records(object).await?;
             self.guard.brakes().size(object, records, now);
         }
-        let alarms = self.guard.brakes().hold(plan, &self.objects, now, again);
+        let alarms = self.guard.brakes().hold(plan, &self.objects, now);
         for alarm in &alarms {
             tell(alarm);
         }

@@ -16,6 +16,9 @@
 //! - A window's records are in one job or in requests, one after the other, never in both at once.
 //! - What a job has done counts only as its results say it, row by row (P1): until then its records are
 //!   accepted, and have no verdict.
+//! - A job that has begun when nothing may be sent any more (the gate closes) is left at work: its records
+//!   are deferred with a doubt, and it is waited for before anything else is written, as if we had ended
+//!   and started again.
 //! - The results of a job of an earlier life answer for a job with the same content, as long as nothing
 //!   else has been written to its object since. Otherwise what it said is said again.
 
@@ -23,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::sleep;
 
-use super::flight::{Crew, stopped};
+use super::flight::{Crew, set, stopped};
 use super::settle::Fate;
 use crate::clock::Clock;
 use crate::config::Duplicates;
@@ -49,6 +52,10 @@ pub struct Journal {
     pub stage: u64,
     /// Jobs that have ended and are forgotten with its settlement.
     pub ended: Vec<String>,
+    /// The job that is on disk, and of which not all is known yet.
+    pub begun: Option<String>,
+    /// Nothing more is sent of the window: a job was left at work.
+    pub left: bool,
 }
 
 /// Jobs of an earlier life that have ended. Shared by the crew's clones.
@@ -61,6 +68,8 @@ struct Old {
     jobs: Vec<(BulkJob, Look)>,
     /// To be forgotten by the store.
     gone: Vec<String>,
+    /// Others were left at work since.
+    left: bool,
 }
 
 impl OldJobs {
@@ -75,7 +84,7 @@ impl OldJobs {
     /// what the store is to forget.
     fn forget(&self, object: &str) -> Vec<String> {
         let mut old = self.lock();
-        let Old { jobs, gone } = &mut *old;
+        let Old { jobs, gone, .. } = &mut *old;
         jobs.retain(|(job, _)| {
             let stays = job.object != object;
             if !stays {
@@ -84,6 +93,11 @@ impl OldJobs {
             stays
         });
         std::mem::take(gone)
+    }
+
+    /// Jobs were left at work, and have to end before anything is written.
+    pub(super) fn are_left(&self) -> bool {
+        self.lock().left
     }
 
     fn is_empty(&self) -> bool {
@@ -97,7 +111,8 @@ impl OldJobs {
 }
 
 impl Crew {
-    /// Waits until every job of an earlier life has ended. Before it returns, nothing may be written.
+    /// Waits until every job of an earlier life, or that was left at work, has ended. Before it returns,
+    /// nothing may be written.
     /// Returns the pages of existing rows that were on their way by jobs.
     pub async fn end_old_jobs(&self) -> Result<Vec<BulkPage>> {
         let jobs = self.store.bulk_jobs().await?;
@@ -122,7 +137,7 @@ impl Crew {
                         state = look.state.word(),
                         records = job.records,
                         processed = look.processed,
-                        "a bulk job of the last run has ended"
+                        "a bulk job that was left at work has ended"
                     );
                     match look.processed {
                         // It has nothing to say, and another one may do it.
@@ -134,7 +149,7 @@ impl Crew {
                     tracing::warn!(
                         job = job.id,
                         object = job.object,
-                        "the CRM does not know the bulk job of the last run any more: it counts as \
+                        "the CRM does not know a bulk job that was left at work any more: it counts as \
                          ended, and what it was to write is sent again"
                     );
                     old.gone.push(job.id);
@@ -161,7 +176,7 @@ impl Crew {
                     job = job.id,
                     object = job.object,
                     records = job.records,
-                    "a bulk job of the last run is still at work: nothing is written before it has ended"
+                    "a bulk job that was left is still at work: nothing is written before it has ended"
                 );
                 let rows = usize::try_from(job.records).unwrap_or(usize::MAX);
                 delivery.await_job(&job.id, &job.object, rows).await
@@ -190,11 +205,22 @@ impl Crew {
         };
         let (mut rest, free): (Vec<usize>, Vec<usize>) = stage.iter().copied().partition(guarded);
         for Cut { batch, places, .. } in self.cut_for_jobs(&plan.entries, &free) {
-            if self.way(&batch, places.len()) == Way::Requests {
+            if journal.left || self.way(&batch, places.len()) == Way::Requests {
                 rest.extend(places);
                 continue;
             }
-            let outcomes = self.by_job(&batch, journal).await?;
+            let work = self.by_job(&batch, journal);
+            let Some(outcomes) = self.delivery.gate().unless_closed(work).await else {
+                let doubt = self.leave_job(journal);
+                for index in places {
+                    let later = Outcome::Deferred {
+                        doubt: doubt || plan.again,
+                    };
+                    set(fates, index, Fate::Answered(later));
+                }
+                continue;
+            };
+            let outcomes = outcomes?;
             for (index, outcome) in places.into_iter().zip(outcomes) {
                 match (outcome, fates.get_mut(index)) {
                     (Some(outcome), Some(fate)) => *fate = Fate::Answered(outcome),
@@ -206,6 +232,21 @@ impl Crew {
         rest.sort_unstable();
         self.wrote(plan, &rest, journal);
         Ok(rest)
+    }
+
+    /// Nothing may be sent any more. Says whether a job may be at work all the same.
+    fn leave_job(&self, journal: &mut Journal) -> bool {
+        let Some(job) = journal.begun.take() else {
+            return false;
+        };
+        tracing::warn!(
+            job,
+            "a bulk job is left to itself, because nothing may be sent now: when that is over it is \
+             waited for first"
+        );
+        journal.left = true;
+        self.old_jobs.lock().left = true;
+        true
     }
 
     /// These are going to be written by requests.
@@ -238,6 +279,7 @@ impl Crew {
             };
             let results = self.delivery.job_results(&job, batch, &packed, &look);
             let results = results.await.map_err(stopped)?;
+            journal.ended.extend(journal.begun.take());
             let mut said = 0_usize;
             for (place, result) in packed.places.iter().zip(results) {
                 said += usize::from(result.is_some());
@@ -309,9 +351,9 @@ impl Crew {
             tracing::info!(
                 job = job.id,
                 object,
-                "it was done by a bulk job of the last run: its results are read"
+                "it was done by a bulk job that was left at work: its results are read"
             );
-            journal.ended.push(job.id.clone());
+            journal.begun = Some(job.id.clone());
             return Ok(Some((job.id, look)));
         }
         journal.ended.extend(self.old_jobs.forget(object));
@@ -332,6 +374,7 @@ impl Crew {
                             Some(look) => Ok(Some((job, look))),
                             None => {
                                 tracing::warn!(job, object, "the CRM has lost a bulk job");
+                                journal.ended.extend(journal.begun.take());
                                 self.delivery.jobs().avoid(object, batch.action);
                                 Ok(None)
                             }
@@ -347,6 +390,7 @@ impl Crew {
                 // It ran all the same.
                 return Ok(Some((job, look)));
             }
+            journal.ended.extend(journal.begun.take());
             match fault.class {
                 // Nothing has arrived, or nobody knows: with another job.
                 Class::Service | Class::Unknown | Class::RecordTransient => {
@@ -402,8 +446,8 @@ impl Crew {
             hash: packed.hash,
             since: Clock::System.now(),
         };
-        // It is forgotten with the settlement of the window, which has what it wrote.
-        journal.ended.push(job.id.clone());
+        // When it has ended it is forgotten with the settlement of the window, which has what it wrote.
+        journal.begun = Some(job.id.clone());
         let settlement = Settlement {
             progress: journal.progress,
             intent: journal.intent.clone(),

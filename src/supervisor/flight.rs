@@ -8,13 +8,14 @@ use super::apply::intent;
 use super::brakes::Guard;
 use super::bulk::{Journal, OldJobs};
 use super::clocks::Clocks;
-use super::lost::Lost;
+use super::look::contested;
+use super::lost::{LATER, Lost};
 use super::settle::{Delivered, Extent, Fate};
 use crate::fault::{Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    self, BatchAction, Course, Cut, Entry, Existence, Lanes, LedgerEntry, Objects, Origin, Pending,
-    Plan, Reason, Room, States, Window,
+    self, BatchAction, Course, Cut, Deferral, Entry, Existence, Lanes, Leave, LedgerEntry, Objects,
+    Origin, Pending, Plan, Reason, Room, Sent, States, Window,
 };
 use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
@@ -47,6 +48,7 @@ impl Crew {
         mut window: Window,
         progress: Progress,
         shelf_in_use: bool,
+        deferral: Deferral,
     ) -> Result<Delivered> {
         let intent = intent(&window, progress);
         let page = window.page.as_ref().map(|page| BulkPage {
@@ -64,15 +66,12 @@ impl Crew {
             .checkpoint
             .unwrap_or_default()
             .max(progress.checkpoint);
-        let again = window.again;
         let mut plan = planning::decided(window, &states, &self.objects);
         planning::wait_for_commit(&mut plan, &self.objects, through);
-        self.brake(&mut plan, again).await?;
-        self.look(&mut plan, 0).await?;
-        let looked = plan.entries.len();
+        self.brake(&mut plan).await?;
         planning::ordered(&mut plan, &states, &self.objects);
-        // What breaks a circle is taken from the shelf.
-        self.look(&mut plan, looked).await?;
+        planning::defer(&mut plan, &states, &self.objects, &deferral);
+        self.judge(&mut plan, &states, &deferral).await?;
         if page.is_some() {
             // Sent again a window is made of the same changes, but a page is read anew: a row may be
             // gone by then, and what referred to it waits. Until this window is settled, the ledger
@@ -95,6 +94,39 @@ impl Crew {
             ..Journal::default()
         };
         self.send(plan, extent, journal).await
+    }
+
+    /// Leaves people what is theirs, by what the CRM holds of the records that are to be sent, and
+    /// orders the rest anew. Where nothing may be sent any more, nothing is.
+    pub(super) async fn judge(
+        &self,
+        plan: &mut Plan,
+        states: &States,
+        deferral: &Deferral,
+    ) -> Result<()> {
+        let mut first = 0;
+        loop {
+            let all = plan.entries.len();
+            let which: Vec<usize> = contested(&plan.entries, (first..all).collect());
+            if which.is_empty() {
+                return Ok(());
+            }
+            if !self.look_while_open(plan, which).await? {
+                let nothing = Deferral {
+                    leave: Leave::Nothing,
+                    ..Deferral::default()
+                };
+                planning::defer(plan, states, &self.objects, &nothing);
+                return Ok(());
+            }
+            planning::ordered(plan, states, &self.objects);
+            // What breaks a circle is taken from the shelf.
+            if plan.entries.len() == all {
+                return Ok(());
+            }
+            planning::defer(plan, states, &self.objects, deferral);
+            first = all;
+        }
     }
 
     /// The state of every record that the window's plan can depend on.
@@ -121,6 +153,13 @@ impl Crew {
         fates.resize_with(plan.entries.len(), Fate::default);
         let mut lost = Vec::new();
         let mut renewed = Vec::new();
+        if self.old_jobs.are_left() && plan.entries.iter().any(Entry::is_sent) {
+            let ended = self.end_old_jobs();
+            match self.delivery.gate().unless_closed(ended).await {
+                Some(ended) => drop(ended?),
+                None => journal.left = true,
+            }
+        }
         for stage in std::mem::take(&mut plan.stages) {
             let mut ready = Vec::with_capacity(stage.len());
             for index in stage {
@@ -131,12 +170,31 @@ impl Crew {
             }
             let rest = self.by_jobs(&plan, &ready, &mut fates, &mut journal);
             let rest = rest.await?;
+            if journal.left {
+                let doubt = plan.again;
+                for index in rest {
+                    set(
+                        &mut fates,
+                        index,
+                        Fate::Answered(Outcome::Deferred { doubt }),
+                    );
+                }
+                continue;
+            }
             self.send_stage(&mut plan, &rest, &mut fates, &mut lost, &mut renewed)
                 .await?;
             journal.stage += 1;
         }
-        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed)
+        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed, journal.left)
             .await?;
+        let high = plan.entries.iter().zip(&fates).filter(|(entry, fate)| {
+            let Course::Send(fields) = &entry.course else {
+                return false;
+            };
+            let sent = !matches!(fate, Fate::Answered(Outcome::Deferred { .. }));
+            sent && self.objects.is_high(entry.operation.target.id, fields)
+        });
+        self.delivery.budget().sent_high(high.count());
         Ok(Delivered {
             extent,
             plan,
@@ -178,7 +236,7 @@ impl Crew {
         for round in 1..=ROUNDS {
             let mut overtaken = Vec::new();
             let cuts = self.cut(&plan.entries, &sending);
-            self.send_batches(cuts, |index, outcome| match outcome {
+            self.send_batches(cuts, plan.sent(), |index, outcome| match outcome {
                 Outcome::Overtaken if round < ROUNDS => overtaken.push(index),
                 outcome => answers.push((index, outcome)),
             })
@@ -187,7 +245,10 @@ impl Crew {
                 break;
             }
             overtaken.sort_unstable();
-            self.look_at(plan, overtaken.clone()).await?;
+            if !self.look_while_open(plan, overtaken.clone()).await? {
+                answers.extend(overtaken.into_iter().map(|index| (index, LATER)));
+                break;
+            }
             sending = overtaken;
         }
         Ok(answers)
@@ -230,10 +291,12 @@ impl Crew {
         cuts
     }
 
-    /// Sends batches at once, but for those that lock a record in common.
+    /// Sends batches at once, but for those that lock a record in common. `sent`: whether they may have
+    /// been sent before.
     pub(super) async fn send_batches(
         &self,
         mut cuts: Vec<Cut>,
+        sent: Sent,
         mut each: impl FnMut(usize, Outcome),
     ) -> Result<()> {
         let locks = cuts.iter_mut().map(|cut| std::mem::take(&mut cut.locks));
@@ -246,20 +309,21 @@ impl Crew {
                     continue;
                 };
                 requests.push(async move {
-                    let sent = cut.places.len();
-                    (
-                        self.delivery.deliver(cut.batch).await,
-                        cut.places,
-                        sent,
-                        lane,
-                    )
+                    let answer = match sent {
+                        Sent::Not => self.delivery.deliver(cut.batch).await,
+                        Sent::Maybe { clings } => {
+                            self.delivery.deliver_again(cut.batch, clings).await
+                        }
+                    };
+                    (answer, cut.places, lane)
                 });
             }
-            let Some((answer, places, sent, lane)) = requests.next().await else {
+            let Some((answer, places, lane)) = requests.next().await else {
                 return Ok(());
             };
             lanes.end(lane);
             let outcomes = answer.map_err(stopped)?;
+            let sent = places.len();
             if outcomes.len() != sent {
                 return Err(Error::new(
                     ErrorKind::DestinationUnreachable,
@@ -287,23 +351,19 @@ pub struct Due {
 /// Most times that a write is tried whose record people change again and again meanwhile.
 const ROUNDS: usize = 10;
 /// Most shelf records that are kept in memory as due.
-const MOST_DUE: usize = 10_000;
+pub(super) const MOST_DUE: usize = 10_000;
 /// Shelf entries looked at in one go.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 
 impl Crew {
-    /// All shelf records whose turn it is: deferred ones, those that wait for nothing that is still to
-    /// come, and, where a schema may have been `mended`, those that were held or refused for it.
+    /// All shelf records whose turn it is: those that wait for nothing that is still to come, and, where
+    /// a schema may have been `mended`, those that were held or refused for it. (Deferred ones are
+    /// drained: see [`super::drain`].)
     pub async fn due(&self, mended: bool) -> Result<Due> {
         let mut due = Due::default();
         let reasons: &[Reason] = match mended {
-            true => &[
-                Reason::Deferred,
-                Reason::Waiting,
-                Reason::Held,
-                Reason::DeadLetter,
-            ],
-            false => &[Reason::Deferred, Reason::Waiting],
+            true => &[Reason::Waiting, Reason::Held, Reason::DeadLetter],
+            false => &[Reason::Waiting],
         };
         for reason in reasons.iter().copied() {
             let mut after = None;
@@ -393,7 +453,9 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
             return None;
         }
         match fates.get(place)? {
-            Fate::Answered(Outcome::Refused(_)) | Fate::Waits(_) | Fate::Kept => Some(parent),
+            Fate::Answered(Outcome::Refused(_) | Outcome::Deferred { .. })
+            | Fate::Waits(_)
+            | Fate::Kept => Some(parent),
             _ => None,
         }
     })

@@ -26,6 +26,8 @@ pub struct Intake {
     decoder: Decoder,
     mapping: Arc<Mapping>,
     bounds: Bounds,
+    /// Operations that a window usually holds at most.
+    rows: usize,
     /// What the window may grow to instead, for now.
     roomy: Option<Bounds>,
     /// By table oid, as last described.
@@ -120,6 +122,7 @@ impl Intake {
             decoder,
             mapping,
             bounds,
+            rows: bounds.rows,
             roomy: None,
             tables: HashMap::new(),
             frames: VecDeque::new(),
@@ -161,6 +164,17 @@ impl Intake {
         self.full
     }
 
+    /// What the window may hold now.
+    fn bounds(&self) -> Bounds {
+        let Some(roomy) = self.roomy else {
+            return self.bounds;
+        };
+        Bounds {
+            rows: roomy.rows.max(self.bounds.rows),
+            bytes: roomy.bytes.max(self.bounds.bytes),
+        }
+    }
+
     /// It has all that a window holds while none is under way.
     pub fn would_be_full(&self, window: &Window) -> bool {
         window.items.len() >= self.bounds.rows || window.bytes() >= self.bounds.bytes
@@ -174,6 +188,11 @@ impl Intake {
     /// The window that fills (or is full) has been sent before, at least in part.
     pub fn is_again(&self) -> bool {
         self.replay.is_some()
+    }
+
+    /// Windows may hold so many times as many operations as they usually do (and no more bytes).
+    pub fn stretch(&mut self, times: usize) {
+        self.bounds.rows = self.rows.saturating_mul(times);
     }
 
     /// The last change taken.
@@ -544,7 +563,7 @@ impl Intake {
         let bounds = if self.replay.is_some() {
             None
         } else {
-            Some(self.roomy.unwrap_or(self.bounds))
+            Some(self.bounds())
         };
         match window.push(item, bounds) {
             Pushed::Taken => self.took(position, time),

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! The step that *finds* a record the ledger does not know ([`super::adopt`]) is the beginning of
-//! [`Crew::look`], before [`Crew::look_at`]: it puts the CRM's id into [`crate::planning::Aside::crm_id`]
+//! [`Crew::look_while_open`], before [`Crew::look_at`]: it puts the CRM's id into [`crate::planning::Aside::crm_id`]
 //! of the entry. From there on the record counts as one that is there: it is read by that id, its owners
 //! are asked, and it is changed by that id instead of made by its external id. It stands before
 //! `planning::ordered`, so what it decides (hold, wait, send) is ordered with the rest.
@@ -33,6 +33,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 
+use super::adopt::sought;
 use super::flight::{Crew, stopped};
 use crate::change::Timestamp;
 use crate::clock::Clock;
@@ -41,7 +42,7 @@ use crate::mapping::{
     Action, Assignment, FieldValue, Fields, Key, ObjectId, Operation, Owner, Target, history_tells,
 };
 use crate::planning::{
-    Answer, Base, Course, CrmId, Edit, Entry, Found, Plan, Question, Reason, aside, judge,
+    Answer, Base, Course, CrmId, Edit, Entry, Found, Plan, Question, Reason, Sent, aside, judge,
 };
 use crate::sinks::{CrmRecord, HistoryQuery, HistoryRow, Named, hints_at_schema};
 
@@ -82,16 +83,27 @@ type Histories = HashMap<(ObjectId, CrmId, u16), Vec<HistoryRow>>;
 type Seen = (Arc<[u16]>, CrmRecord);
 
 impl Crew {
-    /// Looks at the records on which people have a say, from the entry at `first` on, and takes out of
-    /// the plan what stays as it is.
-    pub async fn look(&self, plan: &mut Plan, first: usize) -> Result<()> {
-        self.adopt(plan, first).await?;
-        let which = (first..plan.entries.len()).collect();
+    /// Looks at the records of these entries, as far as people have a say in them, and takes out of the
+    /// plan what stays as it is. `false`: nothing may be sent any more, and it was not looked, or not at
+    /// all of them.
+    pub(super) async fn look_while_open(&self, plan: &mut Plan, which: Vec<usize>) -> Result<bool> {
+        if plan.sent() == (Sent::Maybe { clings: true }) {
+            self.find_and_look(plan, which).await?;
+            return Ok(true);
+        }
+        let look = self.find_and_look(plan, which);
+        match self.delivery.gate().unless_closed(look).await {
+            Some(looked) => looked.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    async fn find_and_look(&self, plan: &mut Plan, which: Vec<usize>) -> Result<()> {
+        self.adopt(plan, &which).await?;
         self.look_at(plan, which).await
     }
 
-    /// The same, of these entries.
-    pub(super) async fn look_at(&self, plan: &mut Plan, mut which: Vec<usize>) -> Result<()> {
+    async fn look_at(&self, plan: &mut Plan, mut which: Vec<usize>) -> Result<()> {
         for _ in 0..ROUNDS {
             let Some(over) = self.look_once(plan, &mut which).await? else {
                 return Ok(());
@@ -270,6 +282,17 @@ impl Crew {
         }
         Ok(newest)
     }
+}
+
+/// Those of these entries on which what the CRM holds has a say, or whose records it may have already.
+pub(super) fn contested(entries: &[Entry], which: Vec<usize>) -> Vec<usize> {
+    let groups = groups(entries, &which);
+    let mut places: Vec<usize> = groups.values().flat_map(Group::places).collect();
+    let seeks = |index: &usize| entries.get(*index).and_then(sought).is_some();
+    places.extend(which.into_iter().filter(seeks));
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 /// The entries to look at, by object.

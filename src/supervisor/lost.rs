@@ -22,7 +22,7 @@ use super::settle::Fate;
 use super::settle::ledger::edits;
 use crate::config::OnCrmDelete;
 use crate::fault::{Class, Result};
-use crate::mapping::{Action, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
+use crate::mapping::{Action, Assigned, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
 use crate::planning::{self, Aside, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
 use crate::sinks::{Named, Outcome};
 
@@ -38,6 +38,9 @@ pub struct Lost {
     /// Its row is to be read again.
     pub reread: bool,
 }
+
+/// It was not written, and nothing may be sent for now.
+pub(super) const LATER: Outcome = Outcome::Deferred { doubt: false };
 
 /// Rows of one filter.
 const MOST_IN_FILTER: usize = 500;
@@ -90,6 +93,8 @@ enum Back {
     Gone,
     /// The CRM does not let us.
     Refused(crate::fault::Fault),
+    /// Nothing may be sent for now.
+    Later,
 }
 
 impl Crew {
@@ -153,9 +158,16 @@ impl Crew {
             let Some(entry) = plan.entries.get_mut(index) else {
                 continue;
             };
-            if let Back::Refused(fault) = back {
-                set(fates, index, Fate::Answered(Outcome::Refused(fault)));
-                continue;
+            match back {
+                Back::Refused(fault) => {
+                    set(fates, index, Fate::Answered(Outcome::Refused(fault)));
+                    continue;
+                }
+                Back::Later => {
+                    set(fates, index, Fate::Answered(LATER));
+                    continue;
+                }
+                Back::Live | Back::Gone => {}
             }
             if matches!(back, Back::Live) {
                 tracing::warn!(
@@ -172,7 +184,12 @@ impl Crew {
             planning::leave_to_crm(entry);
             again.push(index);
         }
-        self.look_at(plan, again.clone()).await?;
+        if !self.look_while_open(plan, again.clone()).await? {
+            for &index in &again {
+                set(fates, index, Fate::Answered(LATER));
+            }
+            again.clear();
+        }
         for (index, outcome) in self.write(plan, &again).await? {
             match outcome {
                 // It has left the bin.
@@ -187,11 +204,16 @@ impl Crew {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = self.delivery.undelete(ids).await.map_err(stopped)?;
-        let backs = answers.into_iter().map(|answer| match answer {
+        let undelete = self.delivery.undelete(ids);
+        let Some(answers) = self.delivery.gate().unless_closed(undelete).await else {
+            return Ok(ids.iter().map(|_| Back::Later).collect());
+        };
+        let backs = answers.map_err(stopped)?.into_iter();
+        let backs = backs.map(|answer| match answer {
             Outcome::Written { .. } => Back::Live,
             Outcome::Absent => Back::Gone,
             Outcome::Refused(fault) => Back::Refused(fault),
+            Outcome::Deferred { .. } => Back::Later,
             // An undelete has no guard.
             Outcome::Overtaken => Back::Gone,
         });
@@ -210,19 +232,21 @@ impl Crew {
             }
         }
         let cuts = self.cut(&entries, anew);
-        self.send_batches(cuts, |index, outcome| {
+        self.send_batches(cuts, plan.sent(), |index, outcome| {
             set(fates, index, Fate::Answered(outcome));
         })
         .await
     }
 
-    /// Tells a parent that is yet to come from one that a person deleted in the CRM.
+    /// Tells a parent that is yet to come from one that a person deleted in the CRM. `left`: nothing may
+    /// be written any more.
     pub(super) async fn missing_parents(
         &self,
         plan: &mut Plan,
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
         renewed: &[usize],
+        left: bool,
     ) -> Result<()> {
         let mut children: BTreeMap<RecordId, Vec<usize>> = BTreeMap::new();
         for (index, entry) in plan.entries.iter().enumerate() {
@@ -234,6 +258,12 @@ impl Crew {
             }
         }
         if children.is_empty() {
+            return Ok(());
+        }
+        if left {
+            for parent in children.keys() {
+                later(&children, parent, fates);
+            }
             return Ok(());
         }
         let parents: Vec<RecordId> = children.keys().cloned().collect();
@@ -254,17 +284,24 @@ impl Crew {
                 continue;
             };
             let keys: Vec<Key> = known.iter().map(|(key, _)| key.clone()).collect();
-            let found = self
-                .delivery
-                .read(target, Named::Keys(&keys), &[])
-                .await
-                .map_err(stopped)?;
+            let read = self.delivery.read(target, Named::Keys(&keys), &[]);
+            let Some(found) = self.delivery.gate().unless_closed(read).await else {
+                for key in keys {
+                    later(&children, &RecordId { object, key }, fates);
+                }
+                continue;
+            };
+            let found = found.map_err(stopped)?;
             for ((key, ledger), found) in known.into_iter().zip(found) {
                 let parent = RecordId { object, key };
                 let back = match (&found, target.on_crm_delete, &ledger.crm_id) {
                     (Some(_), ..) => true,
                     (None, OnCrmDelete::Undelete, Some(id)) => {
                         let backs = self.undelete(std::slice::from_ref(id)).await?;
+                        if matches!(backs.first(), Some(Back::Later)) {
+                            later(&children, &parent, fates);
+                            continue;
+                        }
                         matches!(backs.first(), Some(Back::Live))
                     }
                     _ => false,
@@ -308,6 +345,13 @@ fn wait(children: &BTreeMap<RecordId, Vec<usize>>, parent: &RecordId, fates: &mu
     }
 }
 
+/// They were refused, and nothing may be sent that would tell why.
+fn later(children: &BTreeMap<RecordId, Vec<usize>>, parent: &RecordId, fates: &mut [Fate]) {
+    for index in children.get(parent).into_iter().flatten() {
+        set(fates, *index, Fate::Answered(LATER));
+    }
+}
+
 /// What the ledger says of a parent that is gone.
 fn gone(record: RecordId, known: &LedgerEntry, rule: OnCrmDelete) -> Lost {
     let kept = rule == OnCrmDelete::KeepDeleted;
@@ -344,12 +388,21 @@ fn named_parent(entry: &Entry, message: &str) -> Option<RecordId> {
     named.or(parents.first()).cloned()
 }
 
-/// All of an operation's fields, and what takes the mark of a deleted row away.
+/// All of an operation's fields, and what takes the mark of a deleted row away. Fields in which people
+/// have a say come back as they were: of these only what has changed.
 fn whole(entry: &Entry) -> Fields {
+    let operation = &entry.operation;
     let left_out = |slot| entry.completes.iter().any(|c| c.slot == slot);
-    let says = |slot| entry.operation.fields.iter().any(|f| f.slot == slot);
-    let mut fields = (*entry.operation.fields).clone();
-    fields.retain(|f| !left_out(f.slot));
+    let says = |slot| operation.fields.iter().any(|f| f.slot == slot);
+    let same = |f: &Assigned| {
+        let field = operation.field(f.slot).filter(|f| f.owner.is_contested());
+        let known = entry.ledger.as_ref();
+        let written = field.and_then(|field| known?.fingerprint(field.id));
+        let ours = field.map(|field| field.fingerprint(&f.assignment));
+        written.is_some() && written == ours && !operation.changed(f.slot).sure
+    };
+    let mut fields = (*operation.fields).clone();
+    fields.retain(|f| !left_out(f.slot) && !same(f));
     let marked = entry.ledger.as_ref().map(|l| l.existence) == Some(Existence::Archived);
     if marked && entry.operation.action == Action::Upsert {
         let restore = entry.operation.target.removal.restore().iter();

@@ -7,7 +7,7 @@
 //! it into one settlement, and is the only place where progress is made. [`backfill`] reads existing
 //! rows beside the stream; [`overlay`] knows which of them the stream has overtaken, [`rows`] makes them
 //! operations, [`cost`] says what they will cost. [`adapt`] makes new rules when a schema changes.
-//! [`status`] is how it goes, [`command`] what a person asks. `look` reads what the CRM holds where people
+//! [`drain`] brings back what was deferred. [`status`] is how it goes, [`command`] what a person asks. `look` reads what the CRM holds where people
 //! have a say in it, [`clocks`] compares the times of both sides, [`decide`] takes a person's decision.
 //!
 //! The seams at which a simulation takes the place of the world: [`crate::clock::Clock`],
@@ -25,11 +25,13 @@ pub mod command;
 pub mod contracts;
 pub mod cost;
 pub mod decide;
+pub mod drain;
 pub mod flight;
 pub mod intake;
 mod look;
 pub mod lost;
 pub mod overlay;
+pub mod pressure;
 pub mod rows;
 pub mod settle;
 pub mod start;

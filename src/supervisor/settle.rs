@@ -4,7 +4,7 @@ pub(super) mod ledger;
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::lost::Lost;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
@@ -12,7 +12,7 @@ use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
     Asked, CONFLICT, Conflict, Course, Entry, Objects, Pending, PendingOperation, Plan, Reason,
-    TRANSACTION_OPEN, WindowPage, is_drift, passes,
+    TRANSACTION_OPEN, WindowPage, doubtful, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
 use crate::store::{Progress, Rowcount, Settlement, Verdicts};
@@ -92,6 +92,12 @@ pub struct Settled {
     pub awaits_commit: bool,
     /// The CRM refused something in a way that makes one look at its schema again.
     pub schema_hint: bool,
+    /// Something went to the shelf because not everything may be sent.
+    pub deferred: bool,
+    /// Records with a high priority that went to the shelf because nothing could be sent.
+    pub urgent: Vec<RecordId>,
+    /// Records on the shelf that such wait for.
+    pub asked: Vec<RecordId>,
 }
 
 /// Turns what became of a window into a settlement.
@@ -109,16 +115,21 @@ pub fn settle(
         jobs,
     } = delivered;
     let mut desk = Desk {
+        again: plan.again,
         objects,
         now,
         shelf: HashMap::new(),
         bearers: Vec::new(),
         refused_removals: HashMap::new(),
+        deferred_removals: HashSet::new(),
         rows: Rowcount::default(),
         conflicts: Vec::new(),
         settled: Settled::default(),
     };
     let page = extent.page;
+    desk.settled.settlement.ledger.extend(plan.doubts);
+    desk.settled.urgent = plan.urgent;
+    desk.settled.asked = plan.asked;
     for (table, verdicts) in extent.verdicts {
         for (verdict, count) in verdicts {
             desk.count(&table, verdict, i64::try_from(count).unwrap_or(i64::MAX));
@@ -162,6 +173,8 @@ pub fn settle(
 }
 
 struct Desk<'a> {
+    /// What was not sent may have been before.
+    again: bool,
     objects: &'a Objects,
     now: Timestamp,
     /// What the shelf holds afterwards, for each record that is touched.
@@ -171,6 +184,8 @@ struct Desk<'a> {
     bearers: Vec<(RecordId, RecordId, Option<Pending>)>,
     /// Records that were to make room for a re-key, and why they are still there.
     refused_removals: HashMap<RecordId, Fault>,
+    /// Those of them that were given up for now.
+    deferred_removals: HashSet<RecordId>,
     /// What became of the rows of a backfill.
     rows: Rowcount,
     /// The other side of what is shelved next.
@@ -250,10 +265,14 @@ impl Desk<'_> {
                     .is_some_and(|f| reason == Reason::Deferred && hints_at_schema(f));
                 // It waited for the record in its place to go, and that did not.
                 let stuck = self.refused_removals.remove(&record);
-                let reason = match stuck {
-                    Some(_) => Reason::DeadLetter,
-                    None => reason,
+                let deferred = self.deferred_removals.remove(&record);
+                let (reason, waits_for) = match stuck {
+                    Some(_) => (Reason::DeadLetter, waits_for),
+                    // Planned again, it goes again.
+                    None if deferred => (Reason::Deferred, None),
+                    None => (reason, waits_for),
                 };
+                self.settled.deferred |= reason == Reason::Deferred && fault.is_none();
                 self.shelve(entry, reason, waits_for, fault.or(stuck), false);
             }
             (Course::Send(fields), Fate::Answered(Outcome::Written { crm_id, .. })) => {
@@ -288,18 +307,44 @@ impl Desk<'_> {
                 let fault = Fault::new(Class::RecordTransient, "overtaken", what);
                 self.shelve(entry, Reason::DeadLetter, None, Some(fault), true);
             }
-            (Course::Send(_), Fate::Answered(Outcome::Refused(fault))) => {
+            (Course::Send(fields), Fate::Answered(Outcome::Refused(fault))) => {
                 self.settled.schema_hint |= hints_at_schema(&fault);
-                if !entry.change && !entry.row && entry.pending.is_none() {
+                if entry.is_removal() {
                     self.refused_removals.insert(record, fault.clone());
                 }
-                let reason = match is_drift(&fault) {
+                let entry = entry.sending(fields);
+                let drift = is_drift(&fault);
+                if is_silence(&fault) && !drift {
+                    // It failed without an answer that says that it was not written.
+                    self.settled.settlement.ledger.extend(doubtful(&entry));
+                }
+                let reason = match drift {
                     true => Reason::Held,
                     false => Reason::DeadLetter,
                 };
                 self.shelve(entry, reason, None, Some(fault), true);
             }
-            (Course::Send(_), Fate::Waits(parent)) => {
+            (Course::Send(fields), Fate::Answered(Outcome::Deferred { doubt })) => {
+                let object = entry.operation.target.id;
+                if self.objects.is_high(object, &fields) {
+                    self.settled.urgent.push(record.clone());
+                }
+                self.settled.deferred = true;
+                let entry = entry.sending(fields);
+                if doubt {
+                    self.settled.settlement.ledger.extend(doubtful(&entry));
+                }
+                if entry.is_removal() {
+                    // What wanted its place brings it along again.
+                    self.deferred_removals.insert(record);
+                }
+                self.shelve(entry, Reason::Deferred, None, None, false);
+            }
+            (Course::Send(fields), Fate::Waits(parent)) => {
+                let entry = entry.sending(fields);
+                if self.again {
+                    self.settled.settlement.ledger.extend(doubtful(&entry));
+                }
                 let fault = Fault::new(
                     Class::MissingParent,
                     "parent_missing",
@@ -494,6 +539,11 @@ fn conflict(entry: &Entry, asked: &[Asked]) -> Fault {
     let mut fault = Fault::new(Class::Record, CONFLICT, what);
     fault.fields = names;
     fault
+}
+
+/// The CRM never said what became of the record: the code is ours.
+fn is_silence(fault: &Fault) -> bool {
+    !fault.code.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn parent_of(entry: &Entry, field: &Assigned) -> Option<RecordId> {

@@ -22,6 +22,7 @@ use super::contracts;
 use super::cost::{Bounds as CostBounds, FirstLoad};
 use super::flight::Crew;
 use super::intake::Intake;
+use super::pressure::{watch_crm, watch_wal};
 use super::status::Status;
 use crate::backoff::Backoff;
 use crate::capture::{
@@ -29,12 +30,13 @@ use crate::capture::{
 };
 use crate::change::Position;
 use crate::clock::Clock;
-use crate::config::{self, Config, DestinationKind};
+use crate::config::{Config, DestinationKind};
 use crate::decode::{Decoder, Types, compare};
 use crate::fault::{Class, Error, ErrorKind, Fault, Finding, Result, Severity};
 use crate::mapping::contract::Contracts;
 use crate::mapping::{Compiled, ObjectDescription, Remembered, compile};
 use crate::planning::{Bounds, Origin};
+use crate::sinks::budget::Budget;
 use crate::sinks::salesforce::{Salesforce, advice};
 use crate::sinks::{Delivery, Discard, Settings, Sink, bulk};
 use crate::store::{Progress, SchemaVersion, ShelfQuery, Store};
@@ -44,9 +46,6 @@ const COMMANDS: usize = 64;
 
 /// How often a wait for the CRM is explained at the start.
 const EXPLAIN: Duration = Duration::from_secs(3);
-
-/// How often the WAL kept by the slot is looked at.
-const WAL_WATCH: Duration = Duration::from_secs(30);
 
 /// Schemas are not looked at more often than this.
 const LEAST_WATCH: Duration = Duration::from_millis(200);
@@ -97,7 +96,8 @@ pub async fn run(
 ) -> Result<()> {
     let recovered = store.recover().await?;
     let contracts = contracts::configured(config)?;
-    let delivery = Arc::new(connect(config)?);
+    let budget = Budget::new(config.budget, Clock::System, store.spent().await?);
+    let delivery = Arc::new(connect(config)?.within(budget));
     let survey = tokio::select! {
         survey = survey_patiently(config, &delivery) => survey?,
         _ = stop.wait_for(|stop| *stop) => return store.close().await,
@@ -264,10 +264,14 @@ pub async fn run(
         }
     }
     // Alarms are told by the log; the loop does not wait for them.
-    let wal = tokio::spawn(watch_wal(survey.sql, config.source.clone(), clocks));
+    let source_config = config.source.clone();
+    let watched = Arc::clone(&delivery);
+    let wal = tokio::spawn(watch_wal(survey.sql, source_config, watched, clocks));
+    let crm = tokio::spawn(watch_crm(Arc::clone(&delivery), Clock::System));
     let schemas = tokio::spawn(watch_schemas(config, reader, adapter, commands));
-    let ended = apply.run(&mut source, &mut receiver, stop).await;
+    let ended = Box::pin(apply.run(&mut source, &mut receiver, stop)).await;
     wal.abort();
+    crm.abort();
     schemas.abort();
     source.stop().await;
     // After an error of the store there is nothing left to close.
@@ -392,32 +396,6 @@ async fn watch_schemas(
         };
         if commands.send(command).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Says so while the slot keeps more WAL than it may.
-async fn watch_wal(mut sql: Sql, source: config::Source, clocks: Arc<Clocks>) {
-    loop {
-        // What is wrong with the source the replication connection tells.
-        let _ = clocks.read(&sql).await;
-        tokio::time::sleep(WAL_WATCH).await;
-        if sql.is_closed() {
-            match Sql::connect(sql.conninfo()).await {
-                Ok(again) => sql = again,
-                // The replication connection tells what is wrong with the source.
-                Err(_) => continue,
-            }
-        }
-        let Ok(Some(slot)) = sql.slot(&source.slot).await else {
-            continue;
-        };
-        if let Some(kept) = slot.retained.filter(|kept| *kept > source.wal_budget.0) {
-            tracing::error!(
-                slot = %slot.name, kept_mib = kept >> 20, budget_mib = source.wal_budget.0 >> 20,
-                "the slot keeps more WAL than source.wal_budget: see why delivery is behind \
-                 (`syncline status`) before the database's disk is full"
-            );
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::change::Verdict;
 use crate::clock::Clock;
 use crate::fault::Result;
 use crate::mapping::{Action, Key, Operation};
-use crate::planning::{self, Item, Window};
+use crate::planning::{self, Deferral, Item, Window};
 use crate::store::{Progress, ShelfQuery};
 
 const PAGE: usize = 1_000;
@@ -106,14 +106,15 @@ async fn remove(
     }
     let states = crew.states(&window, true).await?;
     let mut plan = planning::decided(window, &states, &crew.objects);
-    crew.brake(&mut plan, false).await?;
-    crew.look(&mut plan, 0).await?;
+    crew.brake(&mut plan).await?;
     planning::ordered(&mut plan, &states, &crew.objects);
     for entry in &mut plan.entries {
         // The truncate is the change, not each of its removals.
         entry.change = false;
     }
     // Nothing else is under way, so there is no intent: the truncate itself comes again.
+    plan.again = true;
+    crew.judge(&mut plan, &states, &Deferral::default()).await?;
     let journal = Journal {
         progress,
         ..Journal::default()

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::shelf::{mark, unmark};
 use super::{Refusal, Seen};
-use crate::mapping::{FieldId, ObjectId};
-use crate::store::{Ledger as _, Shelf as _};
+use crate::config::{Column, Config};
+use crate::fault::Result as OurResult;
+use crate::mapping::{FieldId, ObjectId, RecordId};
+use crate::store::Store;
 use crate::supervisor::settle::NEVER;
 
 /// Records of the ledger looked at in one go.
@@ -40,7 +42,7 @@ pub struct KeptFieldReport {
 }
 
 /// A page of them, in the order of their records.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct KeptFields {
     /// All there are.
     pub total: u64,
@@ -61,15 +63,28 @@ pub(super) async fn list(
         let bad = "after is the `next` of the page before";
         unmark(&a).ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, bad))
     });
-    let mut after = after.transpose()?;
-    let names = names(&seen);
-    let mut objects: Vec<(ObjectId, &str)> = seen
-        .objects
+    let after = after.transpose()?;
+    let found = page(&*seen.store, &seen.objects, &names(&seen), after, limit).await?;
+    Ok(Json(found))
+}
+
+/// Kept fields, found by looking through the ledger. `names`: of fields, by their numbers.
+///
+/// # Errors
+/// When the store fails.
+pub async fn page(
+    store: &dyn Store,
+    objects: &[(String, String)],
+    names: &HashMap<FieldId, String>,
+    mut after: Option<RecordId>,
+    limit: usize,
+) -> OurResult<KeptFields> {
+    let mut objects: Vec<(ObjectId, &str)> = objects
         .iter()
         .map(|(object, field)| (ObjectId::new(object, field), object.as_str()))
         .collect();
     objects.sort_unstable();
-    let total = seen.store.kept_fields().await?;
+    let total = store.kept_fields().await?;
     let mut listing = KeptFields {
         total,
         kept_fields: Vec::new(),
@@ -77,7 +92,7 @@ pub(super) async fn list(
     };
     let mut looked = 0;
     if total == 0 {
-        return Ok(Json(listing));
+        return Ok(listing);
     }
     for (object, name) in objects {
         if after.as_ref().is_some_and(|a| a.object > object) {
@@ -85,7 +100,7 @@ pub(super) async fn list(
         }
         let mut key = after.take_if(|a| a.object == object).map(|a| a.key);
         loop {
-            let page = seen.store.ledger_page(object, key.take(), PAGE).await?;
+            let page = store.ledger_page(object, key.take(), PAGE).await?;
             let Some((last, _)) = page.last() else { break };
             key = Some(last.key.clone());
             looked += page.len();
@@ -104,16 +119,16 @@ pub(super) async fn list(
                 }));
                 if listing.kept_fields.len() >= limit {
                     listing.next = Some(mark(&record));
-                    return Ok(Json(listing));
+                    return Ok(listing);
                 }
                 if looked >= MOST && key.as_ref() == Some(&record.key) {
                     listing.next = Some(mark(&record));
-                    return Ok(Json(listing));
+                    return Ok(listing);
                 }
             }
         }
     }
-    Ok(Json(listing))
+    Ok(listing)
 }
 
 /// Names of fields by their numbers, as far as the rules in force know them.
@@ -125,4 +140,16 @@ fn names(seen: &Seen) -> HashMap<FieldId, String> {
         names.extend(fields.map(|f| (f.id, f.name.to_string())));
     }
     names
+}
+
+/// The same, as far as the configuration alone names them.
+pub fn configured(config: &Config) -> HashMap<FieldId, String> {
+    let columns = config.tables.values().flat_map(|t| t.columns.values());
+    let fields = columns.filter_map(|column| match column {
+        Column::Field(name) => Some(name),
+        Column::Rule(rule) => rule.field.as_ref(),
+    });
+    fields
+        .map(|name| (FieldId::new(name), name.clone()))
+        .collect()
 }

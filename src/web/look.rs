@@ -17,6 +17,7 @@ use crate::change::Verdict;
 use crate::fault::Severity;
 use crate::mapping::RecordId;
 use crate::metrics::{self as names, Page, label};
+use crate::sinks::budget::Degree;
 use crate::supervisor::status::Reading;
 
 /// Age in seconds of the oldest change without a verdict from which there is no progress, unless the
@@ -286,4 +287,17 @@ fn calls(crm: &CrmReport, page: &mut Page) {
         page.one(names::DAILY_USED, daily.used as f64);
         page.one(names::DAILY_MAX, daily.limit as f64);
     }
+    if let Some(budget) = &crm.budget {
+        let degrees = Degree::ALL.map(|degree| {
+            let here = f64::from(u8::from(degree == budget.degree));
+            (label("degree", degree.word()), here)
+        });
+        page.all(names::BUDGET_DEGREE, degrees);
+        page.one(names::BUDGET_OURS, budget.ours as f64);
+        page.one(names::BUDGET_OTHERS, budget.others as f64);
+        page.one(names::BUDGET_ROOM, budget.room as f64);
+        page.one(names::BUDGET_FORECAST, budget.used_in_12_hours as f64);
+    }
+    let deferring = f64::from(u8::from(crm.deferring_for_wal));
+    page.one(names::WAL_DEFERRING, deferring);
 }

@@ -9,8 +9,9 @@ use super::kept_fields::KeptFieldReport;
 use crate::change::{Timestamp, Verdict};
 use crate::clock::Clock;
 use crate::fault::{Finding, Result};
-use crate::planning::{Alarm, Reason};
+use crate::planning::{Alarm, Leave, Reason};
 use crate::sinks::BreakerState;
+use crate::sinks::budget::BudgetReport;
 use crate::store::{
     BulkJobs as _, Checkpoints as _, Loads as _, Progress, Shelf as _, ShelfCounts, SledStore,
     Stats, Verdicts,
@@ -176,6 +177,10 @@ pub struct CrmReport {
     pub operations: u64,
     /// Requests of the day by all clients of the org, and their limit.
     pub daily: Option<Daily>,
+    /// What of them we may use, and for how long that lasts; null while no limit is known.
+    pub budget: Option<BudgetReport>,
+    /// Everything goes to the shelf, because the database would keep too much WAL otherwise.
+    pub deferring_for_wal: bool,
     /// Bulk jobs that ended since the start.
     #[serde(default)]
     pub bulk_jobs: u64,
@@ -352,6 +357,8 @@ impl Basics {
                 used: d.used,
                 limit: d.max,
             }),
+            budget: handle.delivery.budget().report(),
+            deferring_for_wal: handle.delivery.gate().held() == Leave::Nothing,
             pace: health
                 .pace
                 .into_iter()

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{COLUMNS, World, next_second, until};
+use crate::world::{COLUMNS, PATIENCE, World, next_second, until};
 
 /// Stops the connector while both sides change, so that it finds both.
 fn meanwhile(world: &mut World, change: impl FnOnce(&World)) {
@@ -75,6 +75,10 @@ fn p5_a_change_of_which_nothing_is_written_is_kept_and_listed() {
     assert!(!listed.to_string().contains("theirs"), "{listed}");
     let shown = String::from_utf8(world.sidecar.cli(&["status"]).stdout).unwrap();
     assert!(shown.contains("kept: Contact 1 Phone, edited"), "{shown}");
+    let fields = ["pending", "kept", "--fields", "--json"];
+    let output = world.sidecar.cli(&fields).stdout;
+    let told: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(told, listed);
     // The same again is unchanged, and costs nothing.
     let calls = world.calls("query");
     world.change("UPDATE customer SET phone = 'ours 1'");
@@ -83,6 +87,15 @@ fn p5_a_change_of_which_nothing_is_written_is_kept_and_listed() {
         (1, calls)
     );
     assert_eq!(world.shows(1, "Phone"), "theirs 1");
+    // The store alone tells, too.
+    world.sidecar.stop();
+    let output = world.sidecar.cli(&fields).stdout;
+    let told: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(told, listed);
+    world.sidecar.start();
+    world
+        .sidecar
+        .wait_until("it runs", PATIENCE, |s| s["state"] == "running");
     world.end();
 }
 

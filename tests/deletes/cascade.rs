@@ -7,7 +7,7 @@ use crate::driver::{Rules, World};
 #[test]
 fn p4_a_parent_goes_behind_what_its_transaction_does_to_its_children() {
     let rules = Rules {
-        more: "[delivery]\nmax_rows = 100\nlinger = \"1ms\"\n[brake]\ndeletes = 0\n",
+        more: "[delivery]\nmax_rows = 100\nlinger = \"1ms\"\n[brake]\ndeletes = 0\n[bulk]\nmode = \"never\"\n",
         ..Rules::default()
     };
     let mut world = World::start(&rules);
@@ -37,7 +37,8 @@ fn p4_a_parent_goes_behind_what_its_transaction_does_to_its_children() {
 #[test]
 fn p4_through_a_kill() {
     let rules = Rules {
-        more: "[delivery]\nmax_rows = 50\nlinger = \"1ms\"\n",
+        // Windows that may become bulk jobs grow beyond `max_rows`.
+        more: "[delivery]\nmax_rows = 50\nlinger = \"1ms\"\n[bulk]\nmode = \"never\"\n",
         ..Rules::default()
     };
     let mut world = World::start(&rules);

@@ -191,10 +191,17 @@ impl Oracle {
             self.edits, self.changes, self.overwritten
         );
         let first: Vec<&String> = self.violations.iter().take(20).collect();
+        let of = |kind: &str| {
+            self.violations
+                .iter()
+                .filter(|v| v.starts_with(kind))
+                .count()
+        };
         assert!(
             self.violations.is_empty(),
-            "{when}: {told}: {} violations: {first:#?}",
-            self.violations.len()
+            "{when}: {told}: violations: {} edits lost, {} changes lost: {first:#?}",
+            of("edit lost"),
+            of("change lost")
         );
         told
     }

@@ -12,6 +12,7 @@ use syncline::mapping::{Assignment, FieldSpec, FieldValue, ObjectDescription, Ta
 use syncline::planning::{Batch, BatchAction, CrmId, Write};
 use syncline::sinks::bulk::Bulk;
 use syncline::sinks::{BoxFuture, CrmRecord, Limits, Named, Outcome, Sink};
+use tokio::time::Instant;
 
 use crate::jobs::Jobs;
 
@@ -32,6 +33,8 @@ pub struct Troubles {
     pub lost_before: u32,
     pub lost_after: u32,
     pub locked: u32,
+    /// Now and then the day's limit is used up for some minutes.
+    pub limited: bool,
     /// Of a hundred versions, so many are refused for good.
     pub refused: u32,
     /// A person deletes a record beside a request.
@@ -55,6 +58,8 @@ pub struct Inner {
     /// Contacts that an account which we deleted took along.
     cascaded: u64,
     under_way: BTreeSet<(String, String)>,
+    /// Until when the day's limit is used up.
+    used_up: Option<Instant>,
     pub jobs: Jobs,
     jobs_seen: u64,
 }
@@ -190,6 +195,31 @@ impl Crm {
             ((record.object.clone(), record.key.clone()), fields)
         });
         shown.collect()
+    }
+
+    /// The day's limit may be used up at times.
+    pub fn is_limited(&self) -> bool {
+        self.troubles.lock().expect("unpoisoned").limited
+    }
+
+    /// The refusal of a request beyond the day's limit.
+    fn over_limit(&self) -> Option<Fault> {
+        if !self.is_limited() {
+            return None;
+        }
+        let now = Instant::now();
+        if self.chance(30) {
+            let until = now + Duration::from_secs(if self.chance(100) { 2_000 } else { 90 });
+            self.inner.lock().expect("unpoisoned").used_up = Some(until);
+        }
+        let used_up = self.inner.lock().expect("unpoisoned").used_up;
+        used_up.filter(|until| now < *until)?;
+        let message = "TotalRequests Limit exceeded.";
+        Some(Fault::new(
+            Class::Service,
+            "REQUEST_LIMIT_EXCEEDED",
+            message,
+        ))
     }
 
     pub fn chance(&self, of: u32) -> bool {
@@ -492,6 +522,10 @@ impl Sink for Crm {
         Box::pin(async move { Ok(vec![Ok(()); specs.len()]) })
     }
 
+    fn look(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { self.over_limit().map_or(Ok(()), Err) })
+    }
+
     fn bulk(&self) -> Option<&dyn Bulk> {
         Some(self)
     }
@@ -524,6 +558,9 @@ impl Sink for Crm {
             };
             let troubles = *self.troubles.lock().expect("unpoisoned");
             tokio::time::sleep(self.latency()).await;
+            if let Some(fault) = self.over_limit() {
+                return Err(fault);
+            }
             if self.chance(troubles.down) {
                 return Err(Fault::new(
                     Class::Service,

@@ -283,7 +283,9 @@ impl Bulk for Crm {
                     Outcome::Refused(f) => f.class == Class::Locked,
                     // An id that is not good any more: a request looks for the record.
                     Outcome::Absent => true,
-                    Outcome::Written { .. } | Outcome::Overtaken => false,
+                    Outcome::Written { .. } | Outcome::Overtaken | Outcome::Deferred { .. } => {
+                        false
+                    }
                 };
                 (!again && !unsaid).then(|| outcome.clone())
             });

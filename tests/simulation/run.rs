@@ -8,16 +8,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use syncline::backoff::Backoff;
 use syncline::capture::Reader;
 use syncline::change::{Identity, Lsn, Position, Timestamp, Verdict};
 use syncline::clock::Clock;
-use syncline::config::{Brake, BulkMode, DeleteLimit};
+use syncline::config::{self, Brake, BulkMode, DeleteLimit};
 use syncline::decode::{Decoder, Types};
 use syncline::fault::Result;
 use syncline::mapping::Remembered;
-use syncline::planning::{Bounds, Origin};
+use syncline::planning::{Bounds, Leave, Origin};
+use syncline::sinks::budget::Budget;
 use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Settings};
 use syncline::store::{Checkpoints, Loads, Memory, Progress, Shelf, ShelfQuery};
@@ -29,14 +31,15 @@ use syncline::supervisor::bulk::OldJobs;
 use syncline::supervisor::command::{Command, Held};
 use syncline::supervisor::flight::Crew;
 use syncline::supervisor::intake::Intake;
+use syncline::supervisor::pressure::watch_crm;
 use syncline::supervisor::status::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::crm::{Crm, Troubles};
 use crate::database::Database;
+use crate::schema::{self, High, Table};
 use crate::script::{Script, Slot};
 use crate::world::{self, History};
-use crate::{schema, schema::Table};
 
 /// What a run (or many) came to.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +81,9 @@ struct Simulation {
     slot: Arc<Slot>,
     crm: Crm,
     losses: u32,
+    high: High,
+    /// The gate to the CRM opens and closes.
+    gated: bool,
     brake: Brake,
 }
 
@@ -99,6 +105,7 @@ pub fn simulate(seed: u64) -> Outcome {
             down: if kind > 0 { 30 } else { 0 },
             lost_before: if kind > 0 { 20 } else { 0 },
             lost_after: if kind > 0 { 40 } else { 0 },
+            limited: kind > 0 && random.random_bool(0.2),
             locked: if kind > 0 { 30 } else { 0 },
             refused: if kind > 1 {
                 random.random_range(1..15)
@@ -120,7 +127,10 @@ pub fn simulate(seed: u64) -> Outcome {
             ..Brake::default()
         };
         let crm = Crm::new(random.random(), troubles);
+        let highs = [High::Nothing, High::Company, High::Contact, High::Note];
         let simulation = Simulation {
+            high: *highs.choose(&mut random).expect("one of them"),
+            gated: random.random_bool(0.6),
             losses: random.random_range(0..40),
             database: Database::new(
                 Arc::clone(&history),
@@ -178,15 +188,18 @@ impl Simulation {
             self.check_watchers();
         }
         // A last life, long enough for everything; refusals end, and the dead letters are retried.
-        self.life(&store, Some(false))
+        Box::pin(self.life(&store, Some(false)))
             .await
             .expect("nothing final happens");
         outcome.shelved = store.shelf_counts().await.expect("readable").values().sum();
         if no_refusals {
             self.expect_shelf_empty(&store).await;
         }
-        if undisturbed && self.history.before == 0 {
-            // (A row that was there before may be referred to before its table is loaded.)
+        let deferring = self.gated || self.crm.is_limited();
+        if undisturbed && self.history.before == 0 && !deferring {
+            // (A row that was there before may be referred to before its table is loaded. What was
+            // deferred may refer to a record that has come and gone in the meantime, until the change
+            // that says otherwise is merged in: the CRM refuses it, and it waits.)
             assert_eq!(
                 self.crm.missing_parents(),
                 0,
@@ -195,7 +208,7 @@ impl Simulation {
             outcome.cascaded = self.crm.cascaded();
         }
         self.crm.heal();
-        self.life(&store, Some(true))
+        Box::pin(self.life(&store, Some(true)))
             .await
             .expect("nothing final happens");
         self.expect_shelf_empty(&store).await;
@@ -246,7 +259,10 @@ impl Simulation {
             ..Settings::default()
         };
         let delivery = Delivery::new(Arc::new(self.crm.clone()), settings, self.random.random());
-        let delivery = Arc::new(delivery);
+        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
+        let spent = store.spent().await?;
+        let budget = Budget::new(config::Budget::default(), clock.clone(), spent);
+        let delivery = Arc::new(delivery.within(budget));
         let reader: Arc<dyn Reader> = Arc::new(self.database.clone());
         let world = World {
             tables: schema::catalog(),
@@ -258,7 +274,7 @@ impl Simulation {
             unmade: BTreeMap::new(),
         };
         let adapter = Adapter::new(
-            Arc::new(schema::config()),
+            Arc::new(schema::config(self.high)),
             Arc::clone(&reader),
             Arc::clone(&delivery),
             world,
@@ -307,8 +323,37 @@ impl Simulation {
             .is_empty();
         let verdicts = store.verdicts().await?;
         let status = Arc::new(Status::new(recovered.progress, verdicts, shelf, any));
-        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
-        let guard = Guard::new(&self.brake, clock, store).await?;
+        // The gate: left as it is for a while, then something else; open in the end.
+        let keeper = Arc::clone(&delivery);
+        let mut dice = SmallRng::seed_from_u64(self.random.random());
+        let (gated, ends) = (self.gated, until_done.is_some());
+        let gatekeeper = async move {
+            let mut left = dice.random_range(1..40);
+            while gated && left > 0 {
+                let most = match dice.random_range(0..5) {
+                    0 | 1 => Leave::Nothing,
+                    2 => Leave::High,
+                    _ => Leave::All,
+                };
+                keeper.gate().hold(most);
+                let most = if dice.random_bool(0.1) { 30_000 } else { 800 };
+                let pause = dice.random_range(0..most);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                if ends {
+                    left -= 1;
+                }
+            }
+            keeper.gate().hold(Leave::All);
+        };
+        let prober = watch_crm(Arc::clone(&delivery), clock.clone());
+        let limited = self.crm.is_limited();
+        let prober = async move {
+            match limited {
+                true => prober.await,
+                false => std::future::pending().await,
+            }
+        };
+        let guard = Guard::new(&self.brake, clock.clone(), store).await?;
         let crew = Crew {
             store: Arc::new(store.clone()),
             delivery,
@@ -327,7 +372,6 @@ impl Simulation {
             }),
             beside: self.random.random_bool(0.2),
         };
-        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000));
         let aside = Aside { backfill, adapter };
         let apply = Apply::new(intake, crew, clock, pace, status, aside, &recovered);
         let (commands, mut receiver) = mpsc::channel(4);
@@ -388,12 +432,21 @@ impl Simulation {
         };
         let life = async {
             let run = apply.run(&mut source, &mut receiver, stopped);
-            let (watched, ran) = tokio::join!(watcher, run);
+            let beside = async {
+                tokio::join!(gatekeeper, prober);
+            };
+            let lives = async { tokio::join!(watcher, run) };
+            tokio::pin!(beside, lives);
+            let (watched, ran) = tokio::select! {
+                biased;
+                ended = &mut lives => ended,
+                () = &mut beside => lives.await,
+            };
             watched?;
             ran
         };
         // Far more time than any run needs: what takes longer is stuck.
-        match tokio::time::timeout(Duration::from_secs(40_000), life).await {
+        match Box::pin(tokio::time::timeout(Duration::from_secs(40_000), life)).await {
             Ok(result) => result,
             Err(_) => {
                 let recovered = kept.recover().await?;

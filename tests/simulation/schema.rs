@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use syncline::capture::{CatalogColumn, CatalogTable};
 use syncline::change::{Column, Relation, ReplicaIdentity};
-use syncline::config::Config;
+use syncline::config::{self, ColumnRule, Config, Priority};
 use syncline::decode::Types;
 use syncline::mapping::{FieldDescription, FieldKind, ObjectDescription};
 
@@ -165,9 +165,41 @@ fn object(table: Table) -> ObjectDescription {
     }
 }
 
+/// What goes on while the rest is deferred.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum High {
+    Nothing,
+    /// A table.
+    Company,
+    Contact,
+    /// Contacts whose note changes.
+    Note,
+}
+
 /// The configuration.
-pub fn config() -> Config {
-    toml::from_str(CONFIG).expect("the configuration is valid")
+pub fn config(high: High) -> Config {
+    let mut config: Config = toml::from_str(CONFIG).expect("the configuration is valid");
+    let table = match high {
+        High::Nothing => return config,
+        High::Company => Table::Company,
+        High::Contact | High::Note => Table::Contact,
+    };
+    let mut tables = config.tables.values_mut();
+    let table = tables.find(|t| t.object == table.object());
+    let table = table.expect("it is configured");
+    match high {
+        High::Note => {
+            let rule = ColumnRule {
+                field: Some("Note__c".into()),
+                priority: Priority::High,
+                ..ColumnRule::default()
+            };
+            let rule = config::Column::Rule(rule);
+            table.columns.insert("note".into(), rule);
+        }
+        _ => table.priority = Priority::High,
+    }
+    config
 }
 
 /// What the CRM says of itself.

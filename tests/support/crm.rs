@@ -52,11 +52,16 @@ impl Crm {
 
     /// `PUT /sandbox/{path}`.
     pub fn put(&self, path: &str, body: &str) {
+        self.tell(reqwest::Method::PUT, path, body);
+    }
+
+    /// `POST` or `DELETE`, too.
+    pub fn tell(&self, method: reqwest::Method, path: &str, body: &str) {
         let url = format!("{}/sandbox/{path}", self.url);
         self.runtime.block_on(async {
             let request = self
                 .http
-                .put(url)
+                .request(method, url)
                 .header("content-type", "application/json");
             let reply = request.body(body.to_owned()).send().await.unwrap();
             let status = reply.status();

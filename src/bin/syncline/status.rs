@@ -10,6 +10,7 @@ use syncline::capture::{Conninfo, Sql};
 use syncline::change::Verdict;
 use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Finding, Result, Severity};
+use syncline::sinks::budget::{BudgetReport, Degree};
 use syncline::store::Store as _;
 use syncline::supervisor::cost::{span, thousands};
 use syncline::supervisor::status::Reading;
@@ -155,6 +156,13 @@ fn attention(report: &Report, slot: &Slot) -> Vec<String> {
         0 => {}
         n => all.push(format!("{n} held: `syncline pending list --reason held`")),
     }
+    let budget = report.crm.as_ref().and_then(|crm| crm.budget.as_ref());
+    if let Some(budget) = budget.filter(|b| b.degree >= Degree::Defer) {
+        all.push(format!(
+            "the budget of API requests: {}",
+            budget.degree.words()
+        ));
+    }
     for backfill in report
         .backfills
         .iter()
@@ -238,6 +246,13 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
                 format!("{} of {} requests of the day used", daily.used, daily.limit),
             ));
         }
+        if let Some(budget) = &crm.budget {
+            rows.push(("budget", budget_text(budget)));
+        }
+        if crm.deferring_for_wal {
+            let why = "changes go to the shelf: the database would keep too much WAL for them";
+            rows.push(("WAL", why.to_owned()));
+        }
     }
     for job in &report.bulk_jobs {
         rows.push(("bulk", job.to_string()));
@@ -264,7 +279,7 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
         let fields = thousands(report.kept_fields.count);
         rows.push((
             "kept",
-            format!("{fields} fields hold what people wrote in the CRM"),
+            format!("{fields} fields hold what people wrote in the CRM: `syncline pending kept --fields`"),
         ));
     }
     let apart = report.clock_difference_seconds.unwrap_or(0.0);
@@ -302,6 +317,39 @@ fn text(report: &Report, slot: &Slot, attention: &[String]) -> String {
         }
     }
     out
+}
+
+fn budget_text(budget: &BudgetReport) -> String {
+    let mut text = match budget.exhausted {
+        true => "used up, says the CRM: everything waits until it answers again".to_owned(),
+        false => format!("{}: {}", budget.degree.word(), budget.degree.words()),
+    };
+    let kept = match budget.kept_for_high {
+        0 => String::new(),
+        n => format!(
+            ", {} of them kept for what has a high priority",
+            thousands(n)
+        ),
+    };
+    text.push_str(&format!(
+        "\n{:<10} in 24 h {} requests of ours and {} of others; room for {} more{kept} (our share is {}, {} are left for others)",
+        "",
+        thousands(budget.ours),
+        thousands(budget.others),
+        thousands(budget.room),
+        thousands(budget.share),
+        thousands(budget.floor),
+    ));
+    let out = match &budget.runs_out {
+        None => "does not run out within a day".to_owned(),
+        Some(at) => format!("runs out about {}", short(at)),
+    };
+    text.push_str(&format!(
+        "\n{:<10} forecast: {} used in 12 h; our room {out}",
+        "",
+        thousands(budget.used_in_12_hours),
+    ));
+    text
 }
 
 fn slot_text(name: &str, slot: &Slot) -> String {

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::super::load::{Layers, dotted};
 use super::super::schema::{
-    ON_CRM_DELETE, ON_REPEAT, OUTBOX_KEY_KEYS, OUTBOX_KEYS, UNKNOWN_MEMBERS, choice,
+    ON_CRM_DELETE, ON_REPEAT, OUTBOX_KEY_KEYS, OUTBOX_KEYS, PRIORITY, UNKNOWN_MEMBERS, choice,
 };
 use super::{column, kind, scalars, text, unknown};
 
@@ -63,6 +63,7 @@ fn one(layers: &mut Layers, at: &str, section: &Table) {
     for (name, words) in [
         ("on_repeat", &ON_REPEAT[..]),
         ("on_crm_delete", &ON_CRM_DELETE[..]),
+        ("priority", &PRIORITY[..]),
         ("unknown", &UNKNOWN_MEMBERS[..]),
     ] {
         let given = section.get(name);

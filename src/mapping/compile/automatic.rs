@@ -232,6 +232,7 @@ impl<'a> Compiler<'a> {
             value_type: wanted.value_type,
             automatic: true,
             backfill: wanted.rule.is_some_and(|r| r.backfill),
+            high: false,
             on_invalid: OnInvalid::default(),
             adjusted: Adjusted::default(),
         };
@@ -297,6 +298,7 @@ impl<'a> Compiler<'a> {
                 value_type,
                 automatic: true,
                 backfill: false,
+                high: false,
                 on_invalid: OnInvalid::default(),
                 adjusted: Adjusted::default(),
             });

@@ -10,7 +10,7 @@ use super::keys::longest;
 use super::normal::zoned;
 use super::{Compiler, Prepared};
 use crate::capture::{CatalogColumn, CatalogTable};
-use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop, OnInvalid};
+use crate::config::{Column, ColumnRule, MissingField, NullRule, OnDrop, OnInvalid, Priority};
 use crate::fault::Severity;
 use crate::mapping::bind::null_by_default;
 use crate::mapping::coerce::{Fit, fit};
@@ -207,6 +207,7 @@ impl<'a> Compiler<'a> {
             value_type,
             automatic: false,
             backfill: false,
+            high: rule.priority == Priority::High,
             on_invalid,
             adjusted: Adjusted::default(),
         })

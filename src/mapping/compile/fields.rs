@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::drift::Loss;
 use super::{Compiler, Prepared, near};
-use crate::config::{Routing, Unmapped as Route};
+use crate::config::{Priority, Routing, Unmapped as Route};
 use crate::fault::Fault;
 use crate::mapping::Removal;
 use crate::mapping::coerce::{coerce, trim};
@@ -154,6 +154,7 @@ impl Draft {
             dropped: self.dropped,
             constants: self.constants,
             on_truncate: table.table.on_truncate,
+            high: table.table.priority == Priority::High,
             routing,
             unmapped: self.unmapped,
             reserve: self.reserve,

@@ -76,6 +76,7 @@ impl<'a> Compiler<'a> {
                 on_delete: OnDelete::Plain(Deletion::Ignore),
                 on_truncate: OnTruncate::Ignore,
                 on_crm_delete: rules.on_crm_delete,
+                priority: rules.priority,
                 version_field: None,
                 duplicates: config::Duplicates::default(),
                 adopt: None,

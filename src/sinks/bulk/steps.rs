@@ -1,7 +1,7 @@
 //! The steps of a job, through the one engine of delivery.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +47,6 @@ pub struct JobProgress {
 pub struct Jobs {
     pub(in crate::sinks) settings: Settings,
     pub(in crate::sinks) measured: Measured,
-    scarce: AtomicBool,
     avoid: Mutex<HashMap<(Box<str>, BatchAction), Instant>>,
     under_way: Mutex<Option<JobProgress>>,
     finished: AtomicU64,
@@ -59,17 +58,11 @@ impl Jobs {
         Jobs {
             settings,
             measured: Measured::default(),
-            scarce: AtomicBool::new(false),
             avoid: Mutex::default(),
             under_way: Mutex::default(),
             finished: AtomicU64::new(0),
             rows: AtomicU64::new(0),
         }
-    }
-
-    /// Calls of the day's limit are running short (or no longer): jobs are preferred.
-    pub fn set_scarce(&self, scarce: bool) {
-        self.scarce.store(scarce, Ordering::Relaxed);
     }
 
     /// Most bytes of values in a job.
@@ -149,10 +142,10 @@ impl Delivery {
             rows,
             mode: settings.mode,
             min_rows: settings.min_rows,
-            scarce: self.jobs.scarce.load(Ordering::Relaxed),
+            scarce: self.budget().prefers_bulk(),
         };
         let mut pace = self.pace();
-        if let Some(now) = self.gates.now(object, action) {
+        if let Some(now) = self.gate.now(object, action) {
             (pace.records, pace.lanes) = now;
         }
         choose(case, pace)

@@ -5,18 +5,19 @@ use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
+use tokio::time::sleep;
 
 use super::*;
-use crate::mapping::ObjectId;
+use crate::mapping::{FieldSpec, ObjectDescription, ObjectId, Target};
 use crate::planning::{BatchAction, Write};
-use crate::sinks::BoxFuture;
+use crate::sinks::{BoxFuture, CrmRecord};
 
-type Answer = Box<dyn Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync>;
+pub(super) type Answer = Box<dyn Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync>;
 
 /// A CRM of one function; keeps what was sent.
-struct Fake {
+pub(super) struct Fake {
     answer: Answer,
-    takes: Duration,
+    pub(super) takes: Duration,
     sent: Mutex<Vec<(Duration, Vec<String>)>>,
     start: Instant,
     under_way: AtomicUsize,
@@ -25,7 +26,9 @@ struct Fake {
 }
 
 impl Fake {
-    fn new(answer: impl Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync + 'static) -> Fake {
+    pub(super) fn new(
+        answer: impl Fn(&Batch) -> Result<Vec<Outcome>, Fault> + Send + Sync + 'static,
+    ) -> Fake {
         Fake {
             answer: Box::new(answer),
             takes: Duration::from_millis(100),
@@ -38,7 +41,7 @@ impl Fake {
     }
 
     /// Answers from a list, then accepts everything.
-    fn script(answers: Vec<Result<Vec<Outcome>, Fault>>) -> Fake {
+    pub(super) fn script(answers: Vec<Result<Vec<Outcome>, Fault>>) -> Fake {
         let answers = Mutex::new(VecDeque::from(answers));
         Fake::new(move |batch| match answers.lock().unwrap().pop_front() {
             Some(answer) => answer,
@@ -46,11 +49,13 @@ impl Fake {
         })
     }
 
-    fn sent(&self) -> Vec<Vec<String>> {
+    pub(super) fn sent(&self) -> Vec<Vec<String>> {
         let sent = self.sent.lock().unwrap();
         sent.iter().map(|(_, keys)| keys.clone()).collect()
     }
 }
+
+impl Fake {}
 
 impl Sink for Fake {
     fn limits(&self) -> Limits {
@@ -104,18 +109,18 @@ impl Sink for Fake {
     }
 }
 
-fn written(key: &str) -> Outcome {
+pub(super) fn written(key: &str) -> Outcome {
     Outcome::Written {
         crm_id: Some(key.into()),
         created: true,
     }
 }
 
-fn all_written(batch: &Batch) -> Vec<Outcome> {
+pub(super) fn all_written(batch: &Batch) -> Vec<Outcome> {
     batch.writes.iter().map(|w| written(&w.key)).collect()
 }
 
-fn fault(class: Class, code: &'static str) -> Fault {
+pub(super) fn fault(class: Class, code: &'static str) -> Fault {
     Fault::new(class, code, "words")
 }
 
@@ -123,7 +128,7 @@ fn refused(class: Class) -> Outcome {
     Outcome::Refused(fault(class, "code"))
 }
 
-fn batch(keys: &[&str]) -> Batch {
+pub(super) fn batch(keys: &[&str]) -> Batch {
     let write = |key: &&str| Write {
         guard: None,
         key: Key::from(*key),
@@ -149,7 +154,7 @@ fn batch(keys: &[&str]) -> Batch {
     }
 }
 
-fn delivery(fake: Fake) -> (Arc<Fake>, Delivery) {
+pub(super) fn delivery(fake: Fake) -> (Arc<Fake>, Delivery) {
     delivery_with(fake, |_| {})
 }
 
@@ -166,7 +171,10 @@ fn delivery_with(fake: Fake, change: impl FnOnce(&mut Settings)) -> (Arc<Fake>, 
 fn class_of(outcome: &Outcome) -> Option<Class> {
     match outcome {
         Outcome::Refused(fault) => Some(fault.class),
-        Outcome::Written { .. } | Outcome::Absent | Outcome::Overtaken => None,
+        Outcome::Written { .. }
+        | Outcome::Absent
+        | Outcome::Overtaken
+        | Outcome::Deferred { .. } => None,
     }
 }
 
@@ -677,7 +685,9 @@ proptest! {
                     prop_assert!(f.code == *key || f.code == "whole", "{} for {}", f.code, key);
                     prop_assert!(matches!(f.class, Class::Record | Class::MissingParent));
                 }
-                Outcome::Absent | Outcome::Overtaken => prop_assert!(false),
+                Outcome::Absent | Outcome::Overtaken | Outcome::Deferred { .. } => {
+                    prop_assert!(false)
+                }
             }
         }
     }

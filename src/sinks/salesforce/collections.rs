@@ -162,7 +162,7 @@ impl Salesforce {
         let known = |(place, outcome): (usize, &Option<Outcome>)| match outcome {
             Some(Outcome::Written { crm_id, .. }) => Some((place, crm_id.clone()?)),
             None | Some(Outcome::Absent) => Some((place, batch.writes.get(place)?.crm_id.clone()?)),
-            Some(Outcome::Refused(_) | Outcome::Overtaken) => None,
+            Some(Outcome::Refused(_) | Outcome::Overtaken | Outcome::Deferred { .. }) => None,
         };
         let (places, ids): (Vec<usize>, Vec<CrmId>) =
             outcomes.iter().enumerate().filter_map(known).unzip();
@@ -407,7 +407,10 @@ impl Rights {
                         *fault = refusal::closed(&batch.target.object, fault);
                     }
                 }
-                Outcome::Refused(_) | Outcome::Absent | Outcome::Overtaken => {}
+                Outcome::Refused(_)
+                | Outcome::Absent
+                | Outcome::Overtaken
+                | Outcome::Deferred { .. } => {}
             }
         }
     }

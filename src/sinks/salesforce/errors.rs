@@ -62,6 +62,19 @@ pub(crate) fn hints_at_schema(fault: &Fault) -> bool {
     codes::find(&fault.code, &fault.message).is_some_and(|rule| rule.schema)
 }
 
+/// Whether the fault says that the day's requests are used up.
+pub(crate) fn is_used_up(fault: &Fault) -> bool {
+    fault.code == "REQUEST_LIMIT_EXCEEDED" && fault.message.contains("TotalRequests")
+}
+
+/// Whether another record is in the way, which may be gone once others have been written.
+pub(crate) fn is_in_the_way(fault: &Fault) -> bool {
+    matches!(
+        fault.code.as_ref(),
+        "DUPLICATE_VALUE" | "DELETE_FAILED" | "DELETE_REQUIRED_ON_CASCADE"
+    )
+}
+
 /// Whether the org has more to do than it can.
 pub(crate) fn is_load(fault: &Fault) -> bool {
     fault.code == "http_429"

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +20,7 @@ use super::limits;
 use crate::change::Timestamp;
 use crate::clock::{Clock, Comparison, Lead};
 use crate::fault::{Class, Error, ErrorKind, Fault, Result};
+use crate::sinks::budget::Heard;
 use crate::sinks::{DailyUse, Usage};
 
 /// Most bytes of an answer, unpacked. The largest descriptions have some 5 MiB; a read whose answer
@@ -47,6 +48,8 @@ pub(super) enum Call {
     Field,
     /// Giving our user rights.
     Grant,
+    /// What the org says of its limits.
+    Limits,
     /// Making a bulk job.
     BulkOpen,
     /// Bringing its content.
@@ -62,7 +65,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    const ALL: [(Call, &'static str); 17] = [
+    const ALL: [(Call, &'static str); 18] = [
         (Call::Token, "token"),
         (Call::Versions, "versions"),
         (Call::Describe, "describe"),
@@ -74,6 +77,7 @@ impl Call {
         (Call::Check, "check"),
         (Call::Field, "field"),
         (Call::Grant, "grant"),
+        (Call::Limits, "limits"),
         (Call::BulkOpen, "bulk_open"),
         (Call::BulkUpload, "bulk_upload"),
         (Call::BulkStart, "bulk_start"),
@@ -81,6 +85,11 @@ impl Call {
         (Call::BulkLook, "bulk_look"),
         (Call::BulkResults, "bulk_results"),
     ];
+
+    /// The org counts it against its daily limit.
+    fn counts(self) -> bool {
+        !matches!(self, Call::Token | Call::Versions)
+    }
 
     pub(super) fn writes(self) -> bool {
         matches!(
@@ -159,9 +168,17 @@ pub(super) type Pieces<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
 pub(super) struct Http {
     client: reqwest::Client,
     calls: [AtomicU64; Call::ALL.len()],
-    daily: Mutex<Option<DailyUse>>,
+    meter: Mutex<Meter>,
     /// Salesforce's clock, by the dates of its answers.
     clock: Mutex<Comparison>,
+}
+
+/// Requests that count against the daily limit, and what was last said of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    sent: u64,
+    answered: u64,
+    heard: Option<Heard>,
 }
 
 impl Http {
@@ -188,7 +205,7 @@ impl Http {
         Ok(Http {
             client,
             calls: Default::default(),
-            daily: Mutex::new(None),
+            meter: Mutex::default(),
             clock: Mutex::default(),
         })
     }
@@ -203,10 +220,20 @@ impl Http {
             .iter()
             .zip(&self.calls)
             .map(|((_, word), count)| (*word, count.load(Ordering::Relaxed)));
+        let meter = *self.meter();
         Usage {
             calls: calls.collect(),
-            daily: *self.daily.lock().unwrap_or_else(PoisonError::into_inner),
+            counted: meter.sent,
+            daily: meter.heard.map(|heard| DailyUse {
+                used: heard.used,
+                max: heard.max,
+            }),
+            heard: meter.heard,
         }
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far Salesforce's clock is ahead of ours.
@@ -235,8 +262,16 @@ impl Http {
         if let Some(count) = place.and_then(|i| self.calls.get(i)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if call.counts() {
+            self.meter().sent += 1;
+        }
         let sent = Clock::System.now();
-        let mut response = request.send().await.map_err(|e| network_fault(call, &e))?;
+        let answer = request.send().await;
+        // One without an answer may have been counted; it is taken to have been.
+        if call.counts() {
+            self.meter().answered += 1;
+        }
+        let mut response = answer.map_err(|e| network_fault(call, &e))?;
         let received = Clock::System.now();
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
@@ -250,12 +285,15 @@ impl Http {
             let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
             clock.read(date, end, sent, received);
         }
-        if let Some(daily) = headers
-            .get("sforce-limit-info")
-            .and_then(|v| v.to_str().ok())
-            .and_then(limits::parse)
-        {
-            *self.daily.lock().unwrap_or_else(PoisonError::into_inner) = Some(daily);
+        let daily = headers.get("sforce-limit-info");
+        if let Some(daily) = daily.and_then(|v| v.to_str().ok()).and_then(limits::parse) {
+            let mut meter = self.meter();
+            meter.heard = Some(Heard {
+                used: daily.used,
+                max: daily.max,
+                answered: meter.answered,
+                sent: meter.sent,
+            });
         }
         let mut answer = Answer {
             status: response.status().as_u16(),

@@ -82,7 +82,7 @@ use crate::mapping::{FieldDescription, FieldKind, FieldSpec, ObjectDescription, 
 use crate::planning::{Batch, CrmId};
 
 pub use self::errors::advice;
-pub(crate) use self::errors::{hints_at_schema, is_load};
+pub(crate) use self::errors::{hints_at_schema, is_in_the_way, is_load, is_used_up};
 
 /// Bytes of one request's body, unpacked, that we cut to. Salesforce documents no cap for REST.
 const MAX_BYTES: usize = 4 << 20;
@@ -469,6 +469,16 @@ impl Sink for Salesforce {
         specs: &'a [FieldSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<(), Fault>>, Fault>> {
         Box::pin(self.make_fields(object, specs))
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            // Its headers say all that we want; the body needs a right that we may not have.
+            match self.get(Call::Limits, "/limits").await {
+                Err(fault) if fault.class != Class::Configuration => Err(fault),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Owners are not locked by what they own.

@@ -35,6 +35,7 @@ use crate::change::Identity;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::{Key, ObjectId, RecordId};
 use crate::sinks::BoxFuture;
+use crate::sinks::budget::Account;
 
 /// A request that is served for longer means a disk that hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -243,6 +244,10 @@ impl Checkpoints for SledStore {
 
     fn bind(&self, identity: Identity, progress: Progress) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.call(move |reply| Request::Bind(Box::new(identity), progress, reply)))
+    }
+
+    fn spent(&self) -> BoxFuture<'_, Result<Option<Account>>> {
+        Box::pin(self.ask(apply::spent))
     }
 
     fn verdicts(&self) -> BoxFuture<'_, Result<Verdicts>> {

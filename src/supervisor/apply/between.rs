@@ -17,6 +17,7 @@ use super::{Apply, Landed, TELL, only_progress};
 use crate::change::Timestamp;
 use crate::fault::Result;
 use crate::mapping::{Key, Owner};
+use crate::planning::Leave;
 use crate::sinks::BoxFuture;
 use crate::store::{Job, JobKind};
 
@@ -47,6 +48,8 @@ impl Apply {
     pub(super) fn follow(&mut self) {
         let (mapping, objects) = (self.adapter.mapping(), self.adapter.objects());
         self.crew.objects = Arc::clone(objects);
+        let high = objects.high.len();
+        self.crew.delivery.budget().high_objects(high);
         if self.backfill.follow(mapping, objects, self.clock.now()) {
             self.intake.untrack();
         }
@@ -56,7 +59,8 @@ impl Apply {
 
     /// Live changes are not late: existing rows may be read.
     pub(super) fn is_calm(&self) -> bool {
-        if !self.intake.is_hungry() || self.intake.is_again() {
+        let free = self.deferring.leave == Leave::All;
+        if !self.intake.is_hungry() || self.intake.is_again() || !free {
             return false;
         }
         let now = self.clock.now();
@@ -82,7 +86,9 @@ impl Apply {
     pub(super) fn is_due(&self, trigger: &Trigger) -> bool {
         match trigger {
             Trigger::Catalog(catalog) => self.progress.checkpoint >= catalog.lsn,
-            Trigger::News(_) | Trigger::Crm | Trigger::Owners(..) => true,
+            Trigger::News(_) | Trigger::Owners(..) => true,
+            // While nothing may be sent, nothing is asked either.
+            Trigger::Crm => self.deferring.leave == Leave::All,
         }
     }
 
@@ -118,6 +124,7 @@ impl Apply {
                 None => Landed::Settled {
                     progress,
                     due: Due::default(),
+                    piece: None,
                     next: None,
                 },
             })
@@ -159,9 +166,9 @@ impl Apply {
             self.tell();
         }
         self.read_again(std::mem::take(&mut settled.reread));
-        self.awaits_commit |= settled.awaits_commit;
         self.status.alarms(self.crew.guard.alarms());
         settled.settlement.loads.extend(self.backfill.unsaved());
+        self.defer(settled);
         if settled.schema_hint {
             self.look_at_crm();
         }
@@ -187,6 +194,7 @@ impl Apply {
             Ok(Landed::Settled {
                 progress,
                 due: Due::default(),
+                piece: None,
                 next: None,
             })
         })
@@ -201,6 +209,7 @@ impl Apply {
             Ok(Landed::Settled {
                 progress,
                 due: crew.due(mended).await?,
+                piece: None,
                 next: None,
             })
         })
@@ -238,6 +247,7 @@ impl Apply {
             Ok(Landed::Settled {
                 progress,
                 due,
+                piece: None,
                 next: None,
             })
         })

@@ -17,7 +17,9 @@
 //! - The durable LSN is confirmed only after the settlement that carries it has returned.
 //! - One window is under way at a time; the next one's plan is made from the ledger after it.
 
+mod asked;
 mod between;
+mod deferring;
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -28,20 +30,23 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::deferring::Deferring;
 use super::adapt::{Adapted, Adapter, Trigger};
-use super::backfill::{Answer, Backfill, job};
+use super::backfill::{Answer, Backfill};
 use super::command::Command;
+use super::drain::Piece;
 use super::flight::{Crew, Due};
 use super::intake::Intake;
 use super::settle::{Delivered, Extent, Settled, settle};
 use super::status::Status;
 use crate::capture::{Event, Source};
+use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
 use crate::planning::{Bounds, Window};
 use crate::sinks::BoxFuture;
-use crate::store::{Intent, Job, JobKind, Progress, Recovered, Settlement, ShelfQuery};
+use crate::store::{Intent, Progress, Recovered, Settlement, ShelfQuery};
 
 /// How often an idle position is made durable.
 const IDLE: Duration = Duration::from_secs(1);
@@ -71,6 +76,8 @@ enum Landed {
     Settled {
         progress: Progress,
         due: Due,
+        /// More of what was deferred, if it was looked for.
+        piece: Option<Piece>,
         next: Option<Window>,
     },
     /// A window has been delivered; this is what it comes to.
@@ -130,7 +137,7 @@ pub struct Apply {
     adapting: bool,
     window: Window,
     /// When the first change of the window arrived.
-    filling_since: Option<Instant>,
+    filling_since: Option<Timestamp>,
     /// When progress was last made durable.
     settled_at: Instant,
     /// Postgres waits for an answer.
@@ -141,9 +148,8 @@ pub struct Apply {
     rescan: bool,
     /// What was held for a schema may go by now.
     mended: bool,
-    /// Deletes on the shelf wait for a Commit.
-    awaits_commit: bool,
     discards: Vec<Command>,
+    deferring: Deferring,
     /// What was seen of either side's schema, to be looked at when its place in the stream has come.
     triggers: VecDeque<Trigger>,
     /// Those who asked for a backfill, until it is stored.
@@ -187,8 +193,8 @@ impl Apply {
             due: VecDeque::new(),
             rescan: false,
             mended: false,
-            awaits_commit: false,
             discards: Vec::new(),
+            deferring: Deferring::default(),
             triggers: VecDeque::new(),
             askers: Vec::new(),
             told: Instant::now(),
@@ -213,6 +219,8 @@ impl Apply {
             self.backfill.resume(&page);
         }
         self.receive(self.crew.due(true).await?);
+        let urgent = self.crew.urgent().await?;
+        self.deferring.begin(urgent);
         let mut flight: Option<BoxFuture<'static, Result<Landed>>> = None;
         let mut reading: Option<BoxFuture<'static, Result<Answer>>> = None;
         self.follow();
@@ -226,11 +234,12 @@ impl Apply {
                 }
             }
             if !self.window.is_quiet() {
-                self.filling_since.get_or_insert_with(Instant::now);
+                self.filling_since.get_or_insert_with(|| self.clock.now());
             }
             if *stop.borrow() {
                 return self.drain(source, flight).await;
             }
+            self.look_at_gate();
             if flight.is_none() {
                 flight = self.launch(None).map(|work| self.begin(work));
             }
@@ -244,6 +253,8 @@ impl Apply {
                 reading = step.map(|step| self.begin(step));
             }
             let wake = self.wake(flight.is_some(), reading.is_some());
+            let later = self.later(flight.is_some());
+            let clock = self.clock.clone();
             let hungry = self.intake.is_hungry();
             tokio::select! {
                 biased;
@@ -270,6 +281,10 @@ impl Apply {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 } } => {}
+                () = async { match later {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                } } => {}
             }
         }
     }
@@ -292,49 +307,6 @@ impl Apply {
         self.read_again(due.reread);
     }
 
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Retry { records, reply } => {
-                let count = records.len();
-                self.due.extend(records);
-                // The asker may have gone; the work is done all the same.
-                let _ = reply.send(Ok(count));
-            }
-            Command::Backfill {
-                table,
-                column,
-                filter,
-                reply,
-            } => {
-                let job = Job {
-                    column,
-                    filter,
-                    ..job(JobKind::Asked, self.clock.now())
-                };
-                self.backfill.ask(&table, job);
-                self.tell();
-                self.askers.push((reply, 1));
-            }
-            Command::CancelBackfill { table, reply } => {
-                let cancelled = self.backfill.cancel(&table);
-                self.tell();
-                self.askers.push((reply, usize::from(cancelled)));
-            }
-            Command::Catalog(catalog) => {
-                // One waits for its place in the stream at a time: the next look brings the rest.
-                let waits = |t: &Trigger| matches!(t, Trigger::Catalog(_));
-                if !self.triggers.iter().any(waits) {
-                    self.triggers.push_back(Trigger::Catalog(catalog));
-                }
-            }
-            Command::LookAtCrm => self.look_at_crm(),
-            asked @ (Command::Discard { .. }
-            | Command::Release { .. }
-            | Command::Recreate { .. }) => self.discards.push(asked),
-            decision @ Command::Decide { .. } => self.decide(decision),
-        }
-    }
-
     /// When the loop has to look again although nothing came in.
     fn wake(&self, flying: bool, reading: bool) -> Option<Instant> {
         let page = match reading {
@@ -344,9 +316,9 @@ impl Apply {
         if flying || self.intake.is_replaying() {
             return page;
         }
-        let linger = self.filling_since.map(|since| since + self.pace.linger);
-        let idle = (!self.window.is_empty()).then(|| self.settled_at + IDLE);
-        [linger, idle, page].into_iter().flatten().min()
+        let idles = self.window.is_quiet() && !self.window.is_empty();
+        let idle = idles.then(|| self.settled_at + IDLE);
+        [idle, page].into_iter().flatten().min()
     }
 
     /// The window has to go, or may.
@@ -360,14 +332,11 @@ impl Apply {
         if self.intake.is_replaying() {
             return false;
         }
-        let now = Instant::now();
-        if !self.window.is_quiet() || !self.due.is_empty() {
-            let lingered = self
-                .filling_since
-                .is_some_and(|s| now >= s + self.pace.linger);
-            return lingered || !self.due.is_empty();
+        if self.has_lingered() || self.takes_from_shelf() {
+            return true;
         }
-        !self.window.is_empty() && (self.urgent || now >= self.settled_at + IDLE)
+        let idle = Instant::now() >= self.settled_at + IDLE;
+        self.window.is_quiet() && !self.window.is_empty() && (self.urgent || idle)
     }
 
     /// Starts what can be started: settles what came in, together with the intent of the window that
@@ -403,7 +372,7 @@ impl Apply {
                 if self.rescan && self.due.is_empty() {
                     return Some(self.run_rescan());
                 }
-                return None;
+                return self.run_round();
             }
         }
         let mut settled = came_in.unwrap_or_else(|| Settled {
@@ -455,11 +424,9 @@ impl Apply {
     fn rotate(&mut self) -> Window {
         let mut window = std::mem::take(&mut self.window);
         // A window that is sent again has nothing more in it than the first time.
-        let again = self.intake.is_again();
-        window.again |= again;
-        let room = if again { 0 } else { self.pace.shelf_rows };
-        let taken = self.due.len().min(room.saturating_sub(window.shelf.len()));
-        window.shelf.extend(self.due.drain(..taken));
+        window.again |= self.intake.is_again();
+        self.deferring.next = self.deferral();
+        self.take_from_shelf(&mut window);
         window.shelf.sort();
         window.shelf.dedup();
         self.status.window(&window, self.intake.oldest);
@@ -469,7 +436,7 @@ impl Apply {
         self.filling_since = None;
         self.intake.begin(&mut self.window);
         if !self.window.is_quiet() {
-            self.filling_since = Some(Instant::now());
+            self.filling_since = Some(self.clock.now());
         }
         window
     }
@@ -483,13 +450,15 @@ impl Apply {
         let askers = std::mem::take(&mut self.askers);
         let crew = self.crew.clone();
         let status = Arc::clone(&self.status);
+        let round = self.next_piece();
         Box::pin(async move {
             let Settled {
-                settlement,
+                mut settlement,
                 released,
                 kept_fields,
                 ..
             } = settled;
+            settlement.spent = crew.delivery.budget().unsaved();
             let progress = settlement.progress;
             status.kept_fields(kept_fields);
             let touched = !settlement.shelved.is_empty() || !settlement.unshelved.is_empty();
@@ -511,9 +480,14 @@ impl Apply {
                 true => crew.released_by(&released).await?,
                 false => Due::default(),
             };
+            let piece = match round {
+                Some(round) => Some(crew.deferred(round).await?),
+                None => None,
+            };
             Ok(Landed::Settled {
                 progress,
                 due,
+                piece,
                 next,
             })
         })
@@ -541,18 +515,22 @@ impl Apply {
             Landed::Settled {
                 progress,
                 due,
+                piece,
                 next,
             } => {
                 self.confirm(progress, source);
+                self.released(&due);
                 self.receive(due);
+                self.drained(piece);
                 let window = next?;
+                let deferral = std::mem::take(&mut self.deferring.next);
                 let crew = self.crew.clone();
                 let shelf_in_use = self.status.shelf_in_use();
                 // Nothing else is under way: it stays what it is until this comes in.
                 let progress = self.progress;
                 let clock = self.clock.clone();
                 Some(Box::pin(async move {
-                    let delivered = crew.fly(window, progress, shelf_in_use).await?;
+                    let delivered = crew.fly(window, progress, shelf_in_use, deferral).await?;
                     let settled = settle(delivered, progress, &crew.objects, clock.now());
                     Ok(Landed::Delivered(settled))
                 }))
@@ -565,7 +543,7 @@ impl Apply {
     fn confirm<S: Source>(&mut self, progress: Progress, source: &mut S) {
         if progress.checkpoint > self.progress.checkpoint {
             source.confirm(progress.checkpoint);
-            self.rescan |= std::mem::take(&mut self.awaits_commit);
+            self.deferring.committed();
         }
         self.progress = progress;
     }

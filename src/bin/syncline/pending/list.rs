@@ -7,6 +7,7 @@ use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::mapping::RecordId;
 use syncline::store::{SledStore, Store};
+use syncline::web::kept_fields::{self, KeptFields};
 use syncline::web::shelf::{self, Filter, KeptListing, Listed, Listing, PAGE, Shown};
 
 use super::ReasonArg;
@@ -159,6 +160,57 @@ pub(super) async fn kept(
     for kept in &listing.kept {
         let id = printable(&kept.external_id);
         table.add_row([kept.object.clone(), id, kept.position.clone()]);
+    }
+    let mut text = out::lines(table);
+    text.push('\n');
+    if let Some(next) = &listing.next {
+        text.push_str(&format!(
+            "\nmore: --after '{}'\n",
+            next.replace('\'', "'\\''")
+        ));
+    }
+    out::text(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fields that hold what people wrote.
+pub(super) async fn kept_fields(
+    config: &Config,
+    limit: usize,
+    after: Option<String>,
+    json: bool,
+) -> Result<ExitCode> {
+    let begin = mark(after.as_deref())?;
+    let listing: KeptFields = match reach(config).await? {
+        Reach::Running(client) => {
+            let limit = limit.to_string();
+            let mut asked = vec![("limit", limit.as_str())];
+            asked.extend(after.as_deref().map(|a| ("after", a)));
+            client.get("kept/fields", &asked).await?
+        }
+        Reach::Stored(store) => {
+            let names = kept_fields::configured(config);
+            let objects = shelf::objects(config);
+            let found = kept_fields::page(&*store, &objects, &names, begin, limit).await;
+            store.close().await?;
+            found?
+        }
+        Reach::Nothing => KeptFields::default(),
+    };
+    if json {
+        out::json(&listing)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if listing.kept_fields.is_empty() && listing.next.is_none() {
+        out::text("No field is kept as people have it.\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = out::table();
+    table.set_header(["object", "external id", "field", "edited, at the latest"]);
+    for kept in &listing.kept_fields {
+        let id = printable(&kept.external_id);
+        let edited = status::short(&kept.edited);
+        table.add_row([kept.object.clone(), id, kept.field.clone(), edited]);
     }
     let mut text = out::lines(table);
     text.push('\n');

@@ -274,13 +274,17 @@ the configuration is printed; until it is there, `syncline status` reminds of it
     Kept {
         #[command(flatten)]
         config: ConfigArgs,
+        /// Fields, of records that are there, that hold what people wrote instead of what the database
+        /// has (owner = "newest" or "ask")
+        #[arg(long)]
+        fields: bool,
         /// At most so many; the last line says how to go on
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
         /// Go on after this mark, as the last list said
         #[arg(long, value_name = "MARK")]
         after: Option<String>,
-        /// As JSON: {"kept": […], "next": mark or null}
+        /// As JSON: {"kept": […], "next": mark or null}; of fields {"kept_fields": […], "total", "next"}
         #[arg(long)]
         json: bool,
     },
@@ -379,12 +383,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         Command::Kept {
             config,
+            fields,
             limit,
             after,
             json,
         } => {
             let config = config.load()?.config;
-            list::kept(&config, limit, after, json).await
+            match fields {
+                true => list::kept_fields(&config, limit, after, json).await,
+                false => list::kept(&config, limit, after, json).await,
+            }
         }
         Command::Recreate {
             config,
