@@ -17,6 +17,7 @@
 //!  GET  /kept             ?after=&limit=             records that people deleted and that stay so
 //!  POST /kept/recreate    {"records": […]}           makes them again
 //!  GET  /kept/fields      ?after=&limit=             fields that hold what people wrote; no values
+//!  GET  /explain          ?object=&external_id=      what is known of a record; no values
 //!  POST /backfill         {"table", "column"?, "where"?, "estimate"?}    reads existing rows
 //!  POST /backfill/cancel  {"table"}
 //! ```
@@ -39,6 +40,7 @@ pub mod token;
 
 pub mod ask;
 pub mod backfill;
+pub mod explain;
 mod jobs;
 pub mod kept_fields;
 mod look;
@@ -174,6 +176,7 @@ pub async fn serve(listen: &str, seen: Arc<Seen>) -> Result<Admin> {
 fn router(seen: Arc<Seen>) -> Router {
     let guarded = Router::new()
         .route("/status", get(look::status))
+        .route("/explain", get(explain::explain))
         .route("/kept/fields", get(kept_fields::list))
         .route("/pending/decide", post(ask::decide))
         .route("/pending", get(look::pending))

@@ -79,6 +79,30 @@ fn p5_a_change_of_which_nothing_is_written_is_kept_and_listed() {
     let output = world.sidecar.cli(&fields).stdout;
     let told: serde_json::Value = serde_json::from_slice(&output).unwrap();
     assert_eq!(told, listed);
+    // And the record explains itself, from the process and from the command line.
+    let explain = |more: &[&str]| {
+        let words = [&["explain", "contact", "1"], more].concat();
+        String::from_utf8(world.sidecar.cli(&words).stdout).unwrap()
+    };
+    let told: serde_json::Value = serde_json::from_str(&explain(&["phone", "--json"])).unwrap();
+    assert_eq!(told["state"], "live");
+    assert_eq!(told["fields"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["fields"][0]["field"], "Phone");
+    assert_eq!(told["fields"][0]["from"], "phone");
+    assert_eq!(told["fields"][0]["state"], "kept");
+    assert_eq!(
+        told["fields"][0]["edited"],
+        listed["kept_fields"][0]["edited"]
+    );
+    let shown = explain(&[]);
+    assert!(shown.contains("kept as a person has it"), "{shown}");
+    assert!(shown.contains("as the database had it"), "{shown}");
+    assert!(
+        !shown.contains("ours") && !shown.contains("theirs"),
+        "{shown}"
+    );
+    let none = world.sidecar.cli(&["explain", "Nothing__c", "1"]);
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
     // The same again is unchanged, and costs nothing.
     let calls = world.calls("query");
     world.change("UPDATE customer SET phone = 'ours 1'");

@@ -11,6 +11,7 @@ mod config;
 mod contract;
 mod demo;
 mod exit;
+mod explain;
 mod logging;
 mod options;
 mod out;
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Status(status::Args),
+    Explain(explain::Args),
     Backfill(backfill::Args),
     Pending(pending::Args),
     #[command(name = "dead-letters")]
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
             Command::Run(args) => Box::pin(run::run(args)).await,
             Command::Check(args) => Box::pin(check::run(args)).await,
             Command::Status(args) => Box::pin(status::run(args)).await,
+            Command::Explain(args) => Box::pin(explain::run(args)).await,
             Command::Backfill(args) => Box::pin(backfill::run(args)).await,
             Command::Pending(args) => Box::pin(pending::run(args)).await,
             Command::DeadLetters(args) => Box::pin(pending::run(args.into())).await,

@@ -8,7 +8,7 @@
 //!
 //! A [`Bulk`] knows how a CRM spells each step and makes *one attempt*, as a sink does; the steps go
 //! through the engine of [`super::Delivery`] like every other request (breaker, limiter, retry). What
-//! stands where: which way a batch goes is decided by [`choose`], from what was [`measure`]d; the
+//! stands where: which way a batch goes is decided by [`choose`], from what was measured; the
 //! sequence of the steps, and what has to be durable between them, is the supervisor's.
 //!
 //! Invariants

@@ -116,7 +116,7 @@ fn code(entry: &Listed) -> String {
 }
 
 /// A key comes from the database and goes to a terminal: no control characters.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c.is_control() {
             true => c.escape_default().collect::<Vec<char>>(),

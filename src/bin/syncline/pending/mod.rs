@@ -14,6 +14,7 @@ use syncline::web::report::word;
 use syncline::web::shelf::{Filter, Name};
 use tracing_subscriber::filter::LevelFilter;
 
+pub(crate) use self::list::printable;
 use crate::logging;
 use crate::options::ConfigArgs;
 

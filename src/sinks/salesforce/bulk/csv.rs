@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The columns are those of all its records together. What a cell cannot say in exactly the sense of
-//! the JSON is left to a request, record by record ([`Columns::says`]): an empty text (an empty cell
+//! the JSON is left to a request, record by record ([`says`]): an empty text (an empty cell
 //! means *absent*), the text `#N/A` (it would clear), white space at the ends (a request trims it, a job
 //! keeps it), carriage returns (the line endings of a job are one kind), control characters, what is no
 //! plain number in a number, what is longer than a cell or a row may be.
