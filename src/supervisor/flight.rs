@@ -22,6 +22,9 @@ use crate::sinks::salesforce::advice;
 use crate::sinks::{Delivery, Outcome, hints_at_schema};
 use crate::store::{BulkPage, Progress, Settlement, ShelfQuery, Store};
 
+/// Most looks at parents that the CRM said are missing, while people delete what was just found.
+const PARENT_ROUNDS: usize = 4;
+
 /// What a flight works with.
 #[derive(Clone)]
 pub struct Crew {
@@ -187,8 +190,13 @@ impl Crew {
                 .await?;
             journal.stage += 1;
         }
-        self.missing_parents(&mut plan, &mut fates, &mut lost, &renewed, journal.left)
-            .await?;
+        for _ in 0..PARENT_ROUNDS {
+            let again =
+                self.missing_parents(&mut plan, &mut fates, &mut lost, &mut renewed, journal.left);
+            if !again.await? {
+                break;
+            }
+        }
         let high = plan.entries.iter().zip(&fates).filter(|(entry, fate)| {
             let Course::Send(fields) = &entry.course else {
                 return false;

@@ -239,15 +239,16 @@ impl Crew {
     }
 
     /// Tells a parent that is yet to come from one that a person deleted in the CRM. `left`: nothing may
-    /// be written any more.
+    /// be written any more. Returns whether children of parents that are there were sent again: a person
+    /// may have deleted one meanwhile.
     pub(super) async fn missing_parents(
         &self,
         plan: &mut Plan,
         fates: &mut [Fate],
         lost: &mut Vec<Lost>,
-        renewed: &[usize],
+        renewed: &mut Vec<usize>,
         left: bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut children: BTreeMap<RecordId, Vec<usize>> = BTreeMap::new();
         for (index, entry) in plan.entries.iter().enumerate() {
             if let Some(Fate::Answered(Outcome::Refused(fault))) = fates.get(index)
@@ -258,13 +259,13 @@ impl Crew {
             }
         }
         if children.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if left {
             for parent in children.keys() {
                 later(&children, parent, fates);
             }
-            return Ok(());
+            return Ok(false);
         }
         let parents: Vec<RecordId> = children.keys().cloned().collect();
         let states = self.store.records(&parents).await?;
@@ -319,6 +320,7 @@ impl Crew {
                 lost.push(gone(parent, &ledger, target.on_crm_delete));
             }
         }
+        let sent = !again.is_empty();
         again.sort_unstable();
         let (mut anew, again): (Vec<usize>, Vec<usize>) =
             again.into_iter().partition(|index| renewed.contains(index));
@@ -334,8 +336,10 @@ impl Crew {
                 lost.extend(renew(entry));
             }
         }
+        renewed.extend(&absent);
         anew.extend(absent);
-        self.write_anew(plan, &anew, fates).await
+        self.write_anew(plan, &anew, fates).await?;
+        Ok(sent)
     }
 }
 
