@@ -176,22 +176,25 @@ fn cold() {
     world.end();
 }
 
-/// (b) 1,000 hot rows, each changed ten times a minute, for a minute.
-fn hot() {
+/// (b) 1,000 hot rows, each changed ten times a minute, for so many seconds.
+fn hot(seconds: u32) {
+    let ticks = seconds * 10;
     let mut world = World::new(1_000, r#""Name""#);
     let cost = world.measure("(b) hot rows, 10 changes a record a minute", |db| {
         // The server keeps the pace itself.
         let begin = Instant::now();
-        db.psql(
+        db.psql(&format!(
             "DO $$ DECLARE began timestamptz := clock_timestamp(); BEGIN \
-             FOR tick IN 0..599 LOOP \
+             FOR tick IN 0..{} LOOP \
                PERFORM pg_sleep(GREATEST(0, extract(epoch FROM \
                  began + tick * interval '100 ms' - clock_timestamp()))); \
                UPDATE company SET size = size + 1 WHERE id % 60 = tick % 60; \
                COMMIT; \
              END LOOP; END $$",
-        );
-        let late = begin.elapsed().saturating_sub(Duration::from_secs(60));
+            ticks - 1
+        ));
+        let all = Duration::from_secs(u64::from(seconds));
+        let late = begin.elapsed().saturating_sub(all);
         assert!(
             late < Duration::from_secs(6),
             "the machine is too slow: {late:?}"
@@ -200,7 +203,7 @@ fn hot() {
         let mut stretch: HashSet<u64> = HashSet::new();
         let mut stretch_ends = LINGER;
         // A row's turn comes every 60th tick of a tenth of a second.
-        for tick in 0..600_u32 {
+        for tick in 0..ticks {
             let due = Duration::from_millis(100) * tick;
             if due >= stretch_ends {
                 bound += stretch.len() as f64 / FULL;
@@ -312,10 +315,17 @@ fn what_nobody_maps_costs_nothing() {
 }
 
 #[test]
+fn changes_of_hot_rows_merge() {
+    if wanted("b") {
+        hot(20);
+    }
+}
+
+#[test]
 #[ignore = "takes minutes: a measurement"]
 fn hot_rows_and_mixtures() {
     if wanted("b") {
-        hot();
+        hot(60);
     }
     if wanted("d") {
         mixed("(d) 60 % updates, 35 % inserts, 5 % deletes", r#""Name""#);
