@@ -111,7 +111,7 @@ fn target(object: &str, fields: Vec<TargetField>) -> Arc<Target> {
         halted: None,
         version: None,
         on_crm_delete: OnCrmDelete::default(),
-        once: false,
+        creation: syncline::mapping::Creation::default(),
         fields,
     })
 }

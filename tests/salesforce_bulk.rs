@@ -59,7 +59,7 @@ fn target(object: &str, removal: Removal, fields: Vec<TargetField>) -> Arc<Targe
         key_field: "Ext_Id__c".into(),
         removal,
         on_crm_delete: OnCrmDelete::default(),
-        once: false,
+        creation: syncline::mapping::Creation::default(),
         halted: None,
         version: None,
         fields,

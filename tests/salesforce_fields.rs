@@ -99,7 +99,7 @@ fn target(object: &str, fields: &[&str]) -> Arc<Target> {
         key_field: "Ext_Id__c".into(),
         removal: Removal::Ignore,
         on_crm_delete: syncline::config::OnCrmDelete::default(),
-        once: false,
+        creation: syncline::mapping::Creation::default(),
         halted: None,
         version: None,
         fields: fields.iter().map(plain).collect(),

@@ -41,7 +41,7 @@ fn accounts(key_field: &str) -> Arc<Target> {
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
         on_crm_delete: syncline::config::OnCrmDelete::default(),
-        once: false,
+        creation: syncline::mapping::Creation::default(),
         halted: None,
         version: None,
         fields: vec![plain("Name"), plain("Phone")],
@@ -63,7 +63,7 @@ fn contacts(key_field: &str) -> Arc<Target> {
         key_field: key_field.into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
         on_crm_delete: syncline::config::OnCrmDelete::default(),
-        once: false,
+        creation: syncline::mapping::Creation::default(),
         halted: None,
         version: None,
         fields: vec![

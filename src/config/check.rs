@@ -5,8 +5,8 @@ use toml::{Table, Value};
 use super::load::{Layers, dotted};
 use super::nearest::nearest;
 use super::schema::{
-    COLUMN_KEYS, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, OWNER, PRIORITY,
-    SECTIONS, Shape, TABLE_KEYS, choice, names,
+    COLUMN_KEYS, DUPLICATES, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, OWNER,
+    PRIORITY, SECTIONS, Shape, TABLE_KEYS, choice, names,
 };
 use super::units;
 
@@ -180,14 +180,18 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
         Some(value) => on_delete(layers, &dotted(at, "on_delete"), value),
     }
     for (name, words) in [
-        ("on_truncate", ON_TRUNCATE),
-        ("on_crm_delete", ON_CRM_DELETE),
+        ("on_truncate", &ON_TRUNCATE[..]),
+        ("on_crm_delete", &ON_CRM_DELETE[..]),
+        ("duplicates", &DUPLICATES[..]),
     ] {
         let given = table.get(name);
         if given.is_some_and(|v| !v.as_str().is_some_and(|s| words.contains(&s))) {
             let at = dotted(at, name);
-            layers.mistake(&at, format!("{at} is {}", choice(&words)));
+            layers.mistake(&at, format!("{at} is {}", choice(words)));
         }
+    }
+    if let Some(value) = table.get("adopt") {
+        adopt(layers, &dotted(at, "adopt"), value);
     }
     if let Some(value) = table.get("priority") {
         priority(layers, &dotted(at, "priority"), value);
@@ -280,6 +284,19 @@ fn key(layers: &mut Layers, at: &str, value: &Value) {
     }
     if let Some(value) = table.get("separator") {
         text(layers, &dotted(at, "separator"), value);
+    }
+}
+
+fn adopt(layers: &mut Layers, at: &str, value: &Value) {
+    let field = value.as_table().filter(|t| t.len() == 1);
+    match field.and_then(|t| t.get("match")) {
+        Some(field) => text(layers, &dotted(at, "match"), field),
+        None => layers.mistake(
+            at,
+            format!(
+                "{at} is {{ match = \"Email\" }}: the field by which records without an external id are found"
+            ),
+        ),
     }
 }
 

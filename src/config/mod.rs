@@ -418,6 +418,12 @@ pub struct Table {
     /// What becomes of a record that a person deleted in the CRM.
     #[serde(default)]
     pub on_crm_delete: OnCrmDelete,
+    /// What becomes of a record that a duplicate rule of the CRM takes for a double.
+    #[serde(default)]
+    pub duplicates: Duplicates,
+    /// Records that are there without an external id are taken over.
+    #[serde(default)]
+    pub adopt: Option<Adopt>,
     /// The columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Column>,
@@ -575,6 +581,7 @@ fn key_separator() -> String {
     ":".into()
 }
 
+mod adopt;
 mod budget;
 mod bulk;
 mod check;
@@ -591,6 +598,7 @@ mod show;
 mod tests;
 mod units;
 
+pub use adopt::{Adopt, Duplicates};
 pub use budget::{Budget, Portion, Priority};
 pub use bulk::{Bulk, BulkMode};
 pub use column::{

@@ -181,7 +181,7 @@ pub(super) const SECTIONS: [&str; 14] = [
     "outbox",
 ];
 
-pub(super) const TABLE_KEYS: [&str; 9] = [
+pub(super) const TABLE_KEYS: [&str; 11] = [
     "object",
     "key",
     "on_delete",
@@ -189,6 +189,8 @@ pub(super) const TABLE_KEYS: [&str; 9] = [
     "priority",
     "version_field",
     "on_crm_delete",
+    "duplicates",
+    "adopt",
     "columns",
     "constants",
 ];
@@ -224,6 +226,7 @@ pub(super) const COLUMN_KEYS: [&str; 14] = [
 ];
 pub(super) const PRIORITY: [&str; 2] = ["normal", "high"];
 pub(super) const OWNER: [&str; 4] = ["source", "crm", "newest", "ask"];
+pub(super) const DUPLICATES: [&str; 2] = ["reject", "allow"];
 pub(super) const ON_TRUNCATE: [&str; 3] = ["halt", "delete_all", "ignore"];
 pub(super) const ON_CRM_DELETE: [&str; 3] = ["undelete", "recreate", "keep_deleted"];
 

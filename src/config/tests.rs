@@ -7,6 +7,7 @@ use std::path::Path;
 use super::schema::{COLUMN_KEYS, KEYS, OUTBOX_KEYS, RULE_KEYS, TABLE_KEYS};
 use super::*;
 
+mod doubles;
 mod outbox;
 
 const EXAMPLE: &str = include_str!("../../config.toml");

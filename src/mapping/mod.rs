@@ -77,8 +77,8 @@ pub use map::{Mapped, Rejected};
 pub use naming::candidates;
 pub use normalize::{Normal, ValueMap, Written, Zone};
 pub use operation::{
-    Action, Assigned, Assignment, Changed, FieldId, FieldValue, Fields, Fingerprint, Key, ObjectId,
-    Operation, RecordId, Reference, Removal, Target, TargetField,
+    Action, Assigned, Assignment, Changed, Creation, FieldId, FieldValue, Fields, Fingerprint, Key,
+    ObjectId, Operation, RecordId, Reference, Removal, Target, TargetField,
 };
 pub use outbox::{Outbox, is_section};
 pub use stamp::{DELETE_INCOMPLETE, Part, Stamp, StampSource, without_row};

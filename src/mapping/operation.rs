@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::FieldKind;
 use super::stamp::{Stamp, without_row};
 use crate::change::{Position, Timestamp};
-use crate::config::{OnCrmDelete, Owner};
+use crate::config::{Duplicates, OnCrmDelete, Owner};
 use crate::fault::Fault;
 
 /// A record's external id, as the CRM holds it. Compared byte for byte.
@@ -73,8 +73,8 @@ pub struct Target {
     pub removal: Removal,
     /// What becomes of a record that a person deleted in the CRM.
     pub on_crm_delete: OnCrmDelete,
-    /// Records are only made: once one is there, further operations on it are left out.
-    pub once: bool,
+    /// What holds when a record is made.
+    pub creation: Creation,
     /// The fields we write. An operation names a field by its place in this list, its slot.
     pub fields: Vec<TargetField>,
     /// The field, by its slot, that holds the position last written (`version_field`). No operation
@@ -82,6 +82,18 @@ pub struct Target {
     pub version: Option<u16>,
     /// Nothing may be sent there until a person has acted; see [`super::TableMapping::halted`].
     pub halted: Option<Fault>,
+}
+
+/// What holds when a record is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Creation {
+    /// Records are only made: once one is there, further operations on it are left out.
+    pub once: bool,
+    /// Records that the CRM takes for doubles of others.
+    pub duplicates: Duplicates,
+    /// A record without an external id that has the same value in this field is taken over, instead
+    /// of making another: the field's slot.
+    pub adopt: Option<u16>,
 }
 
 /// What a deleted row does to its record.

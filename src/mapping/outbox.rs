@@ -139,7 +139,7 @@ impl Outbox {
 
     /// What of it is not in its rules as a table, as text.
     pub(super) fn words(&self) -> String {
-        let (members, once) = (&self.members, self.table.target.once);
+        let (members, once) = (&self.members, self.table.target.creation.once);
         format!("{members:?} {:?} {once}", self.unknown)
     }
 

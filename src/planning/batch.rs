@@ -35,7 +35,8 @@ pub enum BatchAction {
 pub struct Write {
     /// Its external id (for a re-key: the new one, which is written).
     pub key: Key,
-    /// For a re-key: the external id it has so far.
+    /// Its external id is written, too: for a re-key the one that it has so far, for a record that has
+    /// none the one that it gets.
     pub from: Option<Key>,
     /// Its id in the CRM, where the ledger knows it.
     pub crm_id: Option<CrmId>,
@@ -75,6 +76,7 @@ impl Entry {
     fn write(&self, fields: &Fields) -> Write {
         let from = match &self.operation.action {
             Action::ReKey { from } => Some(from.clone()),
+            _ if self.aside.adopted => Some(self.operation.key.clone()),
             _ => None,
         };
         Write {

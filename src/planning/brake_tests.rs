@@ -17,7 +17,7 @@ fn target(object: &str) -> Arc<Target> {
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
         on_crm_delete: OnCrmDelete::default(),
-        once: false,
+        creation: crate::mapping::Creation::default(),
         fields: Vec::new(),
         halted: None,
         version: None,

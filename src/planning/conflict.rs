@@ -194,6 +194,8 @@ pub struct Aside {
     pub asked: Vec<Asked>,
     /// The record's id, as it was found.
     pub crm_id: Option<CrmId>,
+    /// It had no external id: it gets ours.
+    pub adopted: bool,
     /// So many fields that people had changed went with the record: it is made anew.
     pub forgotten: i64,
     /// What people have a say in is written all the same: only if nobody has changed the record after
@@ -264,7 +266,7 @@ pub fn aside(entry: &mut Entry, found: Vec<(u16, Found)>, crm_id: Option<CrmId>)
         .filter(|f| !out.contains(&f.slot))
         .cloned()
         .collect();
-    let renames = matches!(entry.operation.action, Action::ReKey { .. });
+    let renames = matches!(entry.operation.action, Action::ReKey { .. }) || left.adopted;
     entry.course = if !rest.is_empty() || renames || !entry.completes.is_empty() {
         Course::Send(Arc::new(rest))
     } else if !left.asked.is_empty() {

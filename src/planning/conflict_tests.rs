@@ -35,7 +35,7 @@ fn target() -> Arc<Target> {
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
         on_crm_delete: Default::default(),
-        once: false,
+        creation: crate::mapping::Creation::default(),
         fields: vec![
             field("Phone", Owner::Newest),
             field("Title", Owner::Source),

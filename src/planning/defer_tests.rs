@@ -47,7 +47,7 @@ fn target(id: ObjectId) -> Arc<Target> {
         halted: None,
         on_crm_delete: OnCrmDelete::Undelete,
         version: None,
-        once: false,
+        creation: crate::mapping::Creation::default(),
         fields: vec![plain("Name"), plain("Stage"), parent],
     })
 }

@@ -38,7 +38,7 @@ fn target(halted: Option<Fault>, broken: Option<Fault>) -> Arc<Target> {
         key_field: "Id__c".into(),
         removal: Removal::Delete { hard: false },
         on_crm_delete: crate::config::OnCrmDelete::default(),
-        once: false,
+        creation: crate::mapping::Creation::default(),
         fields: vec![field("Name", None), field("City", broken)],
         version: None,
         halted,

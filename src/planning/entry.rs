@@ -29,7 +29,7 @@ pub enum Course {
     Unchanged,
     /// People have changed all of its fields since, and keep them.
     KeepFields,
-    /// All of it belongs to the CRM: by its owners, or as records are only made ([`Target::once`]).
+    /// All of it belongs to the CRM: by its owners, or as records are only made ([`crate::mapping::Creation::once`]).
     Ignore,
     /// A person has to decide on all of it.
     Ask,
@@ -235,9 +235,12 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
     is_own(fault).then(|| fault.clone())
 }
 
+/// The code of an operation that would make a record, where several could be taken over.
+pub const ADOPT_AMBIGUOUS: &str = "adopt_ambiguous";
+
 /// A fault that says why an operation was not sent then, and nothing of the operation.
 pub fn passes(fault: &Fault) -> bool {
-    is_braked(fault) || fault.code == TRANSACTION_OPEN
+    is_braked(fault) || fault.code == TRANSACTION_OPEN || fault.code == ADOPT_AMBIGUOUS
 }
 
 /// The mapping, not the CRM, refused the record: our own codes are in lower case.
@@ -309,7 +312,7 @@ fn differing(operation: &Operation, ledger: Option<&LedgerEntry>, origin: Origin
     if stale {
         return Course::Stale;
     }
-    if operation.target.once && matches!(origin, Origin::Change { .. }) {
+    if operation.target.creation.once && matches!(origin, Origin::Change { .. }) {
         return Course::Ignore;
     }
     if ledger.existence == Existence::Kept {

@@ -131,7 +131,7 @@ mod tests {
             halted: None,
             version: None,
             on_crm_delete: crate::config::OnCrmDelete::default(),
-            once: false,
+            creation: crate::mapping::Creation::default(),
             fields: vec![
                 field("LastName", None),
                 field("AccountId", Some("Account")),

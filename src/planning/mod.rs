@@ -59,7 +59,7 @@ pub use conflict::{
     Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
 };
 pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
-pub use entry::{Course, Entry, Plan, Sent, States, is_drift, parents, passes};
+pub use entry::{ADOPT_AMBIGUOUS, Course, Entry, Plan, Sent, States, is_drift, parents, passes};
 pub use lanes::Lanes;
 pub use locks::Locks;
 pub use merge::merge;

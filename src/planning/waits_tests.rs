@@ -44,7 +44,7 @@ impl Shelf {
             halted: None,
             version: None,
             on_crm_delete: crate::config::OnCrmDelete::default(),
-            once: false,
+            creation: crate::mapping::Creation::default(),
         };
         let mut shelf = Shelf {
             target: Arc::new(target),

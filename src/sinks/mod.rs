@@ -199,6 +199,18 @@ pub trait Sink: Send + Sync + 'static {
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>>;
 
+    /// The records that have no external id and one of these texts in a field, whatever their case: what
+    /// the field holds, and the record's id.
+    fn unkeyed<'a>(
+        &'a self,
+        target: &'a Target,
+        slot: u16,
+        texts: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<(String, CrmId)>, Fault>> {
+        let _ = (target, slot, texts);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Who changed these fields, and when: the newest change of a field first, at least down to the
     /// newest one by somebody else and to the time asked for. Empty where the CRM keeps no history.
     fn history<'a>(

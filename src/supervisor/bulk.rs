@@ -29,6 +29,7 @@ use tokio::time::sleep;
 use super::flight::{Crew, set, stopped};
 use super::settle::Fate;
 use crate::clock::Clock;
+use crate::config::Duplicates;
 use crate::fault::{Class, Fault, Result};
 use crate::planning::{self, Batch, BatchAction, Cut, Entry, Plan, Room};
 use crate::sinks::Outcome;
@@ -196,10 +197,11 @@ impl Crew {
             self.wrote(plan, stage, journal);
             return Ok(stage.to_vec());
         }
-        // What must not overtake a person goes by requests: a job takes no conditions.
+        // What must not overtake a person goes by requests: a job takes no conditions. Nor does it give a
+        // record its external id.
         let guarded = |index: &usize| {
             let entry = plan.entries.get(*index);
-            entry.is_some_and(|e| e.aside.guard.is_some())
+            entry.is_some_and(|e| e.aside.guard.is_some() || e.aside.adopted)
         };
         let (mut rest, free): (Vec<usize>, Vec<usize>) = stage.iter().copied().partition(guarded);
         for Cut { batch, places, .. } in self.cut_for_jobs(&plan.entries, &free) {
@@ -327,6 +329,11 @@ impl Crew {
     }
 
     fn way(&self, batch: &Batch, records: usize) -> Way {
+        // A job cannot say that duplicate rules are to be passed.
+        let allow = batch.target.creation.duplicates == Duplicates::Allow;
+        if allow && !matches!(batch.action, BatchAction::Delete { .. }) {
+            return Way::Requests;
+        }
         let object = &batch.target.object;
         self.delivery.way(object, batch.action, records)
     }

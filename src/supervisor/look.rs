@@ -17,11 +17,11 @@
 //! of the look, that cannot be told, and one looks again when the second is over.
 //!
 //! ```text
-//!  brake ─► [find] ─► look ─► ordered ─► send ─► write ◄──► look again (overtaken, out of the bin)
+//!  brake ─► find ─► look ─► ordered ─► send ─► write ◄──► look again (overtaken, out of the bin)
 //! ```
 //!
-//! A step that *finds* a record the ledger does not know (adoption by a match field) goes into
-//! [`Crew::look`], before [`Crew::look_at`]: it puts the CRM's id into [`crate::planning::Aside::crm_id`]
+//! The step that *finds* a record the ledger does not know ([`super::adopt`]) is the beginning of
+//! [`Crew::look_while_open`], before [`Crew::look_at`]: it puts the CRM's id into [`crate::planning::Aside::crm_id`]
 //! of the entry. From there on the record counts as one that is there: it is read by that id, its owners
 //! are asked, and it is changed by that id instead of made by its external id. It stands before
 //! `planning::ordered`, so what it decides (hold, wait, send) is ordered with the rest.
@@ -33,6 +33,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 
+use super::adopt::sought;
 use super::flight::{Crew, stopped};
 use crate::change::Timestamp;
 use crate::clock::Clock;
@@ -87,14 +88,19 @@ impl Crew {
     /// all of them.
     pub(super) async fn look_while_open(&self, plan: &mut Plan, which: Vec<usize>) -> Result<bool> {
         if plan.sent() == (Sent::Maybe { clings: true }) {
-            self.look_at(plan, which).await?;
+            self.find_and_look(plan, which).await?;
             return Ok(true);
         }
-        let look = self.look_at(plan, which);
+        let look = self.find_and_look(plan, which);
         match self.delivery.gate().unless_closed(look).await {
             Some(looked) => looked.map(|()| true),
             None => Ok(false),
         }
+    }
+
+    async fn find_and_look(&self, plan: &mut Plan, which: Vec<usize>) -> Result<()> {
+        self.adopt(plan, &which).await?;
+        self.look_at(plan, which).await
     }
 
     async fn look_at(&self, plan: &mut Plan, mut which: Vec<usize>) -> Result<()> {
@@ -278,11 +284,14 @@ impl Crew {
     }
 }
 
-/// Those of these entries on which what the CRM holds has a say.
+/// Those of these entries on which what the CRM holds has a say, or whose records it may have already.
 pub(super) fn contested(entries: &[Entry], which: Vec<usize>) -> Vec<usize> {
     let groups = groups(entries, &which);
     let mut places: Vec<usize> = groups.values().flat_map(Group::places).collect();
+    let seeks = |index: &usize| entries.get(*index).and_then(sought).is_some();
+    places.extend(which.into_iter().filter(seeks));
     places.sort_unstable();
+    places.dedup();
     places
 }
 

@@ -15,6 +15,7 @@
 //! [`crate::store::Store`].
 
 pub mod adapt;
+mod adopt;
 pub mod apply;
 pub mod backfill;
 pub mod brakes;

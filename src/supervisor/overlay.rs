@@ -168,7 +168,7 @@ mod tests {
             key_field: "K".into(),
             removal: Removal::Ignore,
             on_crm_delete: crate::config::OnCrmDelete::default(),
-            once: false,
+            creation: crate::mapping::Creation::default(),
             halted: None,
             fields: Vec::new(),
             version: None,

@@ -12,7 +12,7 @@ use crate::fault::Result;
 use crate::mapping::{
     Action, Assignment, DELETE_INCOMPLETE, FieldValue, ObjectId, RecordId, is_section,
 };
-use crate::planning::{CONFLICT, Existence, Pending, Reason, is_braked};
+use crate::planning::{ADOPT_AMBIGUOUS, CONFLICT, Existence, Pending, Reason, is_braked};
 use crate::store::{ShelfQuery, Store};
 
 /// Most entries of a page.
@@ -220,6 +220,11 @@ fn advice(pending: &Pending) -> String {
         {
             "emit a correct message in its place: one with the same key replaces this one, and where \
              the key is the message's place in the stream, `syncline pending discard` gives this one up"
+                .into()
+        }
+        Reason::DeadLetter if fault.is_some_and(|f| f.code == ADOPT_AMBIGUOUS) => {
+            "nobody can tell which of them is meant: merge the records in the CRM, or give the right one \
+             the external id, then `syncline pending retry`"
                 .into()
         }
         Reason::DeadLetter if fault.is_some_and(|f| is_ours(&f.code)) => {

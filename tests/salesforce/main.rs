@@ -65,7 +65,7 @@ fn target() -> Arc<Target> {
         key_field: "Ext_Id__c".into(),
         removal: syncline::mapping::Removal::Delete { hard: false },
         on_crm_delete: syncline::config::OnCrmDelete::default(),
-        once: false,
+        creation: syncline::mapping::Creation::default(),
         halted: None,
         version: None,
         fields: vec![

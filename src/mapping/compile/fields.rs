@@ -12,7 +12,7 @@ use crate::mapping::coerce::{coerce, trim};
 use crate::mapping::naming;
 use crate::mapping::table::{ColumnMapping, DroppedColumn, TableMapping, Unmapped};
 use crate::mapping::{
-    Assigned, Assignment, FieldDescription, FieldId, FieldKind, ObjectDescription, Owner,
+    Assigned, Assignment, Creation, FieldDescription, FieldId, FieldKind, ObjectDescription, Owner,
     Reference, Target, TargetField,
 };
 use crate::value::{Value, ValueType};
@@ -31,6 +31,7 @@ pub(super) struct Draft {
     pub(super) unmapped: Vec<Unmapped>,
     pub(super) dropped: Vec<DroppedColumn>,
     pub(super) removal: Removal,
+    pub(super) creation: Creation,
     /// Attribute numbers of the columns that the configuration names.
     pub(super) explicit: BTreeSet<i16>,
     reserve: HashMap<Box<str>, (u16, Arc<FieldDescription>)>,
@@ -49,6 +50,7 @@ impl Draft {
             unmapped: Vec::new(),
             dropped: Vec::new(),
             removal: Removal::Ignore,
+            creation: Creation::default(),
             explicit: BTreeSet::new(),
             reserve: HashMap::new(),
             key_field: table.key.field.clone(),
@@ -140,7 +142,7 @@ impl Draft {
                 key_field: table.key.field.clone(),
                 removal: self.removal,
                 on_crm_delete: table.table.on_crm_delete,
-                once: table.once,
+                creation: self.creation,
                 fields: self.fields,
                 version: self.version,
                 halted: halted.clone(),

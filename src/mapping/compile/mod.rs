@@ -8,6 +8,7 @@
 //! others from running. Its changes are held ([`TableMapping::halted`]), or those that touch the one
 //! field that is broken ([`super::TargetField::broken`]); see `drift.rs`.
 
+mod adopt;
 mod automatic;
 mod columns;
 mod create;
@@ -253,8 +254,6 @@ struct Prepared<'a> {
     lost: bool,
     /// Its rows are messages.
     outbox: bool,
-    /// Its records are only made.
-    once: bool,
     object_name: &'a str,
     id: ObjectId,
     key: Arc<KeyRule>,
@@ -357,7 +356,6 @@ impl<'a> Compiler<'a> {
             object,
             lost,
             outbox,
-            once: false,
             object_name,
             id: ObjectId::new(object_name, &key.rule.field),
             key: Arc::new(key.rule),
@@ -515,6 +513,7 @@ impl<'a> Compiler<'a> {
         self.constants(table, &mut draft);
         self.columns(table, all, &mut draft);
         draft.removal = self.on_delete(table, &mut draft);
+        draft.creation = self.creation(table, &draft);
         self.version_field(table, &mut draft);
         self.on_truncate(table);
         self.required(table, &draft);
@@ -557,8 +556,9 @@ fn hash(
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{name} {} {:?} {:?} {:?} {:?} {:?}",
+            "{name} {} {:?} {:?} {:?} {:?} {:?} {:?}",
             target.object,
+            target.creation,
             table.key,
             table.target.removal,
             table.on_truncate,

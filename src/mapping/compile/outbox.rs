@@ -78,6 +78,8 @@ impl<'a> Compiler<'a> {
                 on_crm_delete: rules.on_crm_delete,
                 priority: rules.priority,
                 version_field: None,
+                duplicates: config::Duplicates::default(),
+                adopt: None,
                 columns: rules.members.clone(),
                 constants: rules.constants.clone(),
             },
@@ -134,11 +136,7 @@ impl<'a> Compiler<'a> {
         };
         let object = self.object(&section.name, table, &history)?;
         let source = &section.source;
-        let prepared = self.prepared(&section.name, table, source, history, object, true)?;
-        Some(Prepared {
-            once: section.rules.on_repeat == OnRepeat::Ignore,
-            ..prepared
-        })
+        self.prepared(&section.name, table, source, history, object, true)
     }
 
     /// The rules of one section.
@@ -152,6 +150,7 @@ impl<'a> Compiler<'a> {
         self.constants(table, &mut draft);
         self.columns(table, tables, &mut draft);
         draft.removal = Removal::Ignore;
+        draft.creation.once = section.rules.on_repeat == OnRepeat::Ignore;
         self.required(table, &draft);
         self.numbers(table, &draft);
         if let Some(member) = &section.rules.key.member

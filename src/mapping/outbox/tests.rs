@@ -315,5 +315,5 @@ fn what_a_section_says_changes_the_hash() {
     assert_ne!(with, once.mapping().hash());
     let outbox = once.mapping();
     let outbox = Arc::clone(outbox.of_prefix("crm.note").unwrap());
-    assert!(outbox.table().target.once);
+    assert!(outbox.table().target.creation.once);
 }

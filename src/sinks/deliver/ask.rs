@@ -122,6 +122,20 @@ impl Delivery {
         Ok(records)
     }
 
+    /// Records that have no external id; see [`Sink::unkeyed`](crate::sinks::Sink::unkeyed).
+    ///
+    /// # Errors
+    /// Any fault that repeating does not heal.
+    pub async fn unkeyed(
+        &self,
+        target: &Target,
+        slot: u16,
+        texts: &[String],
+    ) -> Result<Vec<(String, CrmId)>, Fault> {
+        self.persist(|| self.sink.unkeyed(target, slot, texts))
+            .await
+    }
+
     /// Who changed fields, and when; see [`Sink::history`](crate::sinks::Sink::history).
     ///
     /// # Errors

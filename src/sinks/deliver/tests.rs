@@ -144,7 +144,7 @@ pub(super) fn batch(keys: &[&str]) -> Batch {
             key_field: "Ext__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
             on_crm_delete: crate::config::OnCrmDelete::default(),
-            once: false,
+            creation: crate::mapping::Creation::default(),
             halted: None,
             fields: Vec::new(),
             version: None,

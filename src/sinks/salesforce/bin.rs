@@ -128,6 +128,7 @@ fn outcome(result: &str, id: &CrmId) -> Outcome {
         code,
         message,
         fields: None,
+        ..ApiError::default()
     };
     Outcome::Refused(errors::record_fault(vec![error], None))
 }

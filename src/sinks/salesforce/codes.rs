@@ -178,7 +178,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("INVALID_TYPE_ON_FIELD_IN_RECORD", R, Split, "A value has not the type of its field. Check the mapping of the column.").schema(),
     rule("MALFORMED_ID", R, Split, "A value is not the id of a record of the right object."),
     rule("INVALID_ID_FIELD", R, Split, "A value is not the id of a record of the right object."),
-    rule("DUPLICATES_DETECTED", R, Split, "A duplicate rule of the org blocked the record. Merge or change the record it names, or exempt the integration user from the rule."),
+    rule("DUPLICATES_DETECTED", R, Split, "A duplicate rule of the org takes the record for a double of one that is there. Merge the two, or change one of them; let rules that only warn pass (duplicates = \"allow\"), take over records that nobody has (adopt = { match = … }), or exempt the integration user from the rule."),
     rule("DUPLICATE_EXTERNAL_ID", R, Split, "Several records bear this external id. Merge them, and make the field unique.").schema(),
     rule("DUPLICATE_VALUE", R, Split, "Two rows have external ids that Salesforce takes for the same one. Make the field case-sensitive.").when(&["Duplicate external id specified"]),
     rule("DUPLICATE_VALUE", T, Split, "Two rows lead to one Salesforce record. They are sent apart.").when(&["Duplicate id specified"]),

@@ -22,12 +22,12 @@ use super::Salesforce;
 use super::bin::Binned;
 use super::codes::{EMPTY_KEY, OUT_OF_REACH, PADDED_KEY};
 use super::errors::{self, ApiError};
-use super::http::{Call, unreadable};
+use super::http::{Answer, Call, unreadable};
 use super::refusal;
 use super::soql::encode;
 use super::write::{self, Identified};
 use crate::fault::{Class, Fault};
-use crate::mapping::Key;
+use crate::mapping::{Key, Target};
 use crate::planning::{Batch, BatchAction, CrmId, Write};
 use crate::sinks::Outcome;
 
@@ -105,7 +105,7 @@ impl Salesforce {
             encode(&target.key_field)
         );
         let saved = self
-            .save(Call::Upsert, Method::PATCH, &path, Some(body), places.len())
+            .save(Call::Upsert, &path, body, target, places.len())
             .await?;
         for (place, saved) in places.into_iter().zip(saved) {
             put(outcomes, place, outcome(saved, Some(&target.key_field)));
@@ -257,13 +257,13 @@ impl Salesforce {
             let kinds = |object: &str, field: &str| self.key_kind(object, field);
             let body = write::encode(&batch.target, kinds, records)?;
             let path = "/composite/sobjects";
-            self.save(Call::Update, Method::PATCH, path, Some(body), count)
+            self.save(Call::Update, path, body, &batch.target, count)
                 .await?
         } else {
             let ids: Vec<String> = addressed.iter().map(|(_, id)| encode(id)).collect();
             let path = format!("/composite/sobjects?ids={}&allOrNone=false", ids.join(","));
-            self.save(Call::Delete, Method::DELETE, &path, None, count)
-                .await?
+            let answer = self.call(Call::Delete, Method::DELETE, &path, None).await?;
+            saved(Call::Delete, answer, count)?
         };
         let mut stale = Vec::new();
         for ((place, id), saved) in addressed.into_iter().zip(saved) {
@@ -288,30 +288,32 @@ impl Salesforce {
         Ok(stale)
     }
 
-    /// One collections request; exactly `count` results.
+    /// One collections request that makes or changes records; exactly `count` results.
     async fn save(
         &self,
         call: Call,
-        method: Method,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Vec<u8>,
+        target: &Target,
         count: usize,
     ) -> Result<Vec<Saved>, Fault> {
-        let answer = self
-            .call(call, method, path, body.map(Bytes::from))
-            .await?
-            .accepted()?;
-        let saved: Vec<Saved> = serde_json::from_slice(&answer)
-            .map_err(|_| unreadable(call, "the results of a write cannot be read"))?;
-        if saved.len() != count {
-            return Err(Fault::new(
-                Class::Unknown,
-                "miscounted_answer",
-                format!("{count} records were sent, {} results came", saved.len()),
-            ));
-        }
-        Ok(saved)
+        let body = Bytes::from(body);
+        let answer = self.call_to_save(call, Method::PATCH, path, body, target);
+        saved(call, answer.await?, count)
     }
+}
+
+fn saved(call: Call, answer: Answer, count: usize) -> Result<Vec<Saved>, Fault> {
+    let saved: Vec<Saved> = serde_json::from_slice(&answer.accepted()?)
+        .map_err(|_| unreadable(call, "the results of a write cannot be read"))?;
+    if saved.len() != count {
+        return Err(Fault::new(
+            Class::Unknown,
+            "miscounted_answer",
+            format!("{count} records were sent, {} results came", saved.len()),
+        ));
+    }
+    Ok(saved)
 }
 
 /// Places that have no outcome yet.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::codes;
+use super::{codes, duplicates};
 use crate::fault::{Class, Fault};
 
 /// How long to leave an org alone whose daily requests are used up. The limit is a rolling one:
@@ -31,6 +31,9 @@ pub(super) struct ApiError {
     pub(super) message: Option<String>,
     #[serde(default)]
     pub(super) fields: Option<Vec<String>>,
+    /// What a duplicate rule found. (The key is misspelt on the wire.)
+    #[serde(default, rename = "duplicateResut", alias = "duplicateResult")]
+    pub(super) duplicates: serde_json::Value,
 }
 
 /// What was refused as a whole.
@@ -221,6 +224,15 @@ fn fault(errors: Vec<ApiError>, class: impl Fn(&ApiError) -> Class) -> Option<Fa
                 message.push_str("; ");
             }
             message.push_str(text);
+        }
+        if let Some(text) = duplicates::sentence(&error.duplicates) {
+            let parted = message.is_empty() || message.ends_with(['.', '?', '!']);
+            message.push_str(match (message.is_empty(), parted) {
+                (true, _) => "",
+                (_, true) => " ",
+                (_, false) => "; ",
+            });
+            message.push_str(&text);
         }
         fields.extend(error.fields.iter().flatten().cloned());
     }

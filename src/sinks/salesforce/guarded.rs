@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::Salesforce;
 use super::collections::{is_stale, open, put};
+use super::duplicates;
 use super::errors::{self, Refusal};
 use super::http::{Call, unreadable};
 use super::soql::encode;
@@ -79,6 +80,7 @@ impl Salesforce {
         let version = self.version(&session).await?;
         let object = encode(&batch.target.object);
         let kinds = |object: &str, field: &str| self.key_kind(object, field);
+        let (name, value) = duplicates::header(&batch.target);
         let mut places = Vec::new();
         let mut requests = Vec::new();
         for place in open(outcomes) {
@@ -96,7 +98,11 @@ impl Salesforce {
                 method: "PATCH",
                 url: format!("/services/data/v{version}/sobjects/{object}/{}", encode(id)),
                 reference_id: format!("r{place}"),
-                http_headers: [("If-Unmodified-Since", http_date(guard))].into(),
+                http_headers: [
+                    ("If-Unmodified-Since", http_date(guard)),
+                    (name, value.to_owned()),
+                ]
+                .into(),
                 body: fields(&encoded)?,
             });
             places.push(place);

@@ -42,6 +42,7 @@ mod check;
 mod codes;
 mod collections;
 mod describe;
+mod duplicates;
 mod errors;
 mod fields;
 mod guarded;
@@ -162,6 +163,22 @@ impl Salesforce {
             .await
     }
 
+    /// The same, for what makes or changes records of `target`.
+    async fn call_to_save(
+        &self,
+        call: Call,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        target: &Target,
+    ) -> Result<Answer, Fault> {
+        let body = Body::json(body, !self.plain.load(Ordering::Relaxed)).await;
+        let (name, value) = duplicates::header(target);
+        let place = Place::ApiWith(path, name, value);
+        self.with_session(call, method, place, Some(body), None)
+            .await
+    }
+
     async fn get(&self, call: Call, path: &str) -> Result<Bytes, Fault> {
         self.call(call, Method::GET, path, None).await?.accepted()
     }
@@ -232,7 +249,7 @@ impl Salesforce {
     ) -> Result<Answer, Fault> {
         let url = match place {
             Place::Host(path) => at(&session.instance, path)?,
-            Place::Api(path) | Place::ApiSince(path, _) => {
+            Place::Api(path) | Place::ApiWith(path, ..) => {
                 let version = self.version(session).await?;
                 at(
                     &session.instance,
@@ -252,8 +269,8 @@ impl Salesforce {
             )
             .header("sforce-auto-assign", "FALSE")
             .header("sforce-mru", "updateMru=false");
-        if let Place::ApiSince(_, time) = place {
-            request = request.header("if-modified-since", time);
+        if let Place::ApiWith(_, name, value) = place {
+            request = request.header(name, value);
         }
         if let Some(body) = body {
             request = body.send(request);
@@ -318,7 +335,7 @@ impl Salesforce {
         let path = format!("/sobjects/{}/describe", soql::encode(object));
         let known = self.descriptions.known(object, Instant::now());
         let place = match &known {
-            Some(known) => Place::ApiSince(&path, &known.last_modified),
+            Some(known) => Place::ApiWith(&path, "if-modified-since", &known.last_modified),
             None => Place::Api(&path),
         };
         let answer = self
@@ -361,8 +378,8 @@ impl Salesforce {
 enum Place<'a> {
     /// After the version's root.
     Api(&'a str),
-    /// After the version's root, if it has changed since a time that Salesforce told.
-    ApiSince(&'a str, &'a str),
+    /// After the version's root, with a header: its name and what it says.
+    ApiWith(&'a str, &'static str, &'a str),
     /// After the host.
     Host(&'a str),
 }
@@ -415,6 +432,15 @@ impl Sink for Salesforce {
         fields: &'a [u16],
     ) -> BoxFuture<'a, Result<Vec<Option<CrmRecord>>, Fault>> {
         Box::pin(self.read_records(target, records, fields))
+    }
+
+    fn unkeyed<'a>(
+        &'a self,
+        target: &'a Target,
+        slot: u16,
+        texts: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<(String, CrmId)>, Fault>> {
+        Box::pin(self.unkeyed_records(target, slot, texts))
     }
 
     fn history<'a>(

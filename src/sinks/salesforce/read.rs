@@ -99,6 +99,29 @@ impl Salesforce {
         Ok(found)
     }
 
+    /// See [`crate::sinks::Sink::unkeyed`].
+    pub(super) async fn unkeyed_records(
+        &self,
+        target: &Target,
+        slot: u16,
+        texts: &[String],
+    ) -> Result<Vec<(String, CrmId)>, Fault> {
+        let columns = columns(target, &[slot])?;
+        let field = columns.first().map_or("Id", |c| c.select.as_str());
+        let select = select(target, &[field], &["Id"]);
+        let literals: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+        let free = format!(" AND {} = null", target.key_field);
+        let mut found = Vec::new();
+        for query in soql::by_key(&select, field, &literals, &free) {
+            for row in self.rows(&format!("/query?q={query}")).await? {
+                if let (Some(id), Some(text)) = (row.text("Id"), row.text(field)) {
+                    found.push((text, CrmId::from(id)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     async fn rows_by_key(
         &self,
         target: &Target,

@@ -218,7 +218,7 @@ mod tests {
             key_field: "Ext_Id__c".into(),
             removal: crate::mapping::Removal::Delete { hard: false },
             on_crm_delete: crate::config::OnCrmDelete::default(),
-            once: false,
+            creation: crate::mapping::Creation::default(),
             halted: None,
             version: None,
             fields: vec![

@@ -141,6 +141,7 @@ pub(super) fn error(text: &str) -> ApiError {
             code: code_of(text),
             message: Some(text.to_owned()),
             fields: None,
+            ..ApiError::default()
         };
     };
     let rest = rest.trim_end();
@@ -167,6 +168,7 @@ pub(super) fn error(text: &str) -> ApiError {
         code: code_of(code),
         message: Some(message.trim().to_owned()),
         fields: Some(fields),
+        ..ApiError::default()
     }
 }
 

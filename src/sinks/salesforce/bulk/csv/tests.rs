@@ -39,7 +39,7 @@ fn lookup(name: &str, relationship: &str, object: &str, polymorphic: bool) -> Ta
 fn target() -> Target {
     Target {
         on_crm_delete: crate::config::OnCrmDelete::default(),
-        once: false,
+        creation: crate::mapping::Creation::default(),
         id: ObjectId::new("Contact", "Ext_Id__c"),
         table: "public.customer".into(),
         object: "Contact".into(),
