@@ -25,7 +25,7 @@
 mod org;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,26 +109,15 @@ fn days_of_a_busy_org() {
         .try_init();
     let seeds = match std::env::var("SYNCLINE_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => vec![1, 2, 3, 4],
+        Err(_) => vec![1, 2, 3],
     };
-    // They wait for each other's requests more than they reckon.
-    std::thread::scope(|scope| {
-        let days: Vec<_> = seeds
-            .into_iter()
-            .map(|seed| {
-                scope.spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_multi_thread()
-                        .worker_threads(2)
-                        .enable_all()
-                        .build();
-                    runtime.unwrap().block_on(day(seed));
-                })
-            })
-            .collect();
-        for day in days {
-            day.join().unwrap();
-        }
-    });
+    for seed in seeds {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(Box::pin(day(seed)));
+    }
 }
 
 async fn day(seed: u64) {
@@ -255,6 +244,7 @@ async fn day(seed: u64) {
     let mut forecast: Option<BudgetReport> = None;
     let mut degrees: BTreeMap<Degree, u64> = BTreeMap::new();
     let mut happened = 0;
+    let mut ends = VecDeque::new();
     let mut step = 0;
     let mut next_burst = 0;
     loop {
@@ -285,7 +275,14 @@ async fn day(seed: u64) {
             }
             database.commit(now);
         }
-        org.rest(&seen, &database).await;
+        // What came two moves ago has lingered long enough.
+        ends.push_back(database.end());
+        let until = if ends.len() > 2 {
+            ends.pop_front()
+        } else {
+            None
+        };
+        org.rest(&seen, &database, until.unwrap_or(0)).await;
         *degrees.entry(delivery.budget().degree()).or_default() += 1;
         if step == DAY / 2 {
             forecast = delivery.budget().report();
