@@ -195,9 +195,9 @@ fn is_deferred(entry: &Entry) -> bool {
     )
 }
 
-/// A record that was to make room for a re-key stays while the re-key is deferred: planned again, it
-/// goes again.
-fn let_go_of_removals(plan: &mut Plan) {
+/// A record that was to make room for a re-key and has to wait stays where it is, and the re-key waits in
+/// its stead: planned again, it goes again.
+pub(super) fn let_go_of_removals(plan: &mut Plan) {
     for index in 0..plan.entries.len() {
         let Some(entry) = plan.entries.get(index).filter(|e| is_deferred(e)) else {
             continue;
@@ -206,15 +206,12 @@ fn let_go_of_removals(plan: &mut Plan) {
         let Some(&place) = plan.places.get(&record).filter(|place| **place != index) else {
             continue;
         };
+        let course = match plan.entries.get_mut(index) {
+            Some(removal) => std::mem::replace(&mut removal.course, Course::Drop),
+            None => continue,
+        };
         if let Some(re_key) = plan.entries.get_mut(place) {
-            re_key.course = Course::Shelve {
-                reason: Reason::Deferred,
-                waits_for: None,
-                fault: None,
-            };
-        }
-        if let Some(removal) = plan.entries.get_mut(index) {
-            removal.course = Course::Drop;
+            re_key.course = course;
         }
     }
 }

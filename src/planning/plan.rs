@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::conflict::Aside;
+use super::defer::let_go_of_removals;
 use super::entry::{
     Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
     stuck, waiting,
@@ -125,6 +126,7 @@ pub fn wait_for_commit(plan: &mut Plan, objects: &Objects, through: Lsn) {
             };
         }
     }
+    let_go_of_removals(plan);
 }
 
 /// A change of a record, with what is on the shelf for it.

@@ -21,7 +21,7 @@ use super::entry::{Course, Plan, States, parents, waiting};
 use super::objects::Objects;
 use super::plan::enter_from_shelf;
 use super::re_key::rekey_from;
-use super::record::{LedgerEntry, Pending, PendingOperation};
+use super::record::{Existence, LedgerEntry, Pending, PendingOperation};
 use crate::mapping::{Action, Fields, RecordId};
 
 /// Lets wait what refers to a record that is neither there nor on its way, and nothing for itself.
@@ -65,8 +65,12 @@ fn is_awaited(record: &RecordId, plan: &Plan, states: &States) -> bool {
             let Some(state) = states.get(record) else {
                 return false;
             };
-            let there = state.ledger.as_ref().is_some_and(LedgerEntry::exists);
-            state.pending.as_deref().is_some_and(|pending| {
+            let ledger = state.ledger.as_ref();
+            let there = ledger.is_some_and(LedgerEntry::exists);
+            // We deleted it, or gave its external id up: the CRM would refuse the reference, until a row
+            // has that key again.
+            let gone = ledger.is_some_and(|l| l.existence == Existence::Deleted);
+            state.pending.as_deref().map_or(gone, |pending| {
                 let coming = pending.operation.is_some() && !there;
                 coming || is_taken(pending, states)
             })

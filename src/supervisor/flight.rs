@@ -11,6 +11,7 @@ use super::clocks::Clocks;
 use super::look::contested;
 use super::lost::{LATER, Lost};
 use super::settle::{Delivered, Extent, Fate};
+use crate::change::Position;
 use crate::fault::{Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
@@ -72,20 +73,21 @@ impl Crew {
         planning::ordered(&mut plan, &states, &self.objects);
         planning::defer(&mut plan, &states, &self.objects, &deferral);
         self.judge(&mut plan, &states, &deferral).await?;
-        if page.is_some() {
-            // Sent again a window is made of the same changes, but a page is read anew: a row may be
-            // gone by then, and what referred to it waits. Until this window is settled, the ledger
-            // claims nothing of what is sent with the page.
-            let ledger: Vec<_> = plan.entries.iter().flat_map(uncertain).collect();
-            if !ledger.is_empty() {
-                let doubt = Settlement {
-                    progress,
-                    ledger,
-                    intent: Some(intent.clone()),
-                    ..Settlement::default()
-                };
-                self.store.settle(doubt).await?;
-            }
+        // Sent again a window is made of the same changes, but a page is read anew: a row may be gone by
+        // then, and what referred to it waits. A delete from the shelf may have a later change to go
+        // with. Until this window is settled, the ledger claims nothing of either.
+        let ledger: Vec<_> = match page {
+            Some(_) => plan.entries.iter().flat_map(uncertain).collect(),
+            None => plan.entries.iter().filter_map(doubtful_delete).collect(),
+        };
+        if !ledger.is_empty() {
+            let doubt = Settlement {
+                progress,
+                ledger,
+                intent: Some(intent.clone()),
+                ..Settlement::default()
+            };
+            self.store.settle(doubt).await?;
         }
         let journal = Journal {
             progress,
@@ -479,18 +481,10 @@ fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
         known.fingerprints.retain(|(id, _)| !sent(*id));
         known
     });
-    let unknown = |position| LedgerEntry {
-        position,
-        existence: Existence::Uncertain,
-        crm_id: None,
-        fingerprints: Vec::new(),
-        parents: Vec::new(),
-        kept_fields: Vec::new(),
-    };
     let position = entry.ledger.as_ref().map(|l| l.position);
     let position = position.unwrap_or_default();
     match &entry.operation.action {
-        Action::Delete { .. } => Vec::new(),
+        Action::Delete { .. } => doubtful_delete(entry).into_iter().collect(),
         Action::ReKey { from } => {
             let old = RecordId {
                 object: record.object,
@@ -504,6 +498,30 @@ fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
         Action::Upsert | Action::Archive { .. } => {
             vec![(record, known.unwrap_or_else(|| unknown(position)))]
         }
+    }
+}
+
+/// A record whose delete comes from the shelf, as it is while that is being sent: nothing but the shelf
+/// tells of it, and by then a row may have the key again. (One that is deleted for good has to be found in
+/// the bin by its id, so that stays known.)
+fn doubtful_delete(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
+    let removes = matches!(entry.operation.action, Action::Delete { hard: false });
+    if !removes || !entry.is_sent() || entry.pending.is_none() {
+        return None;
+    }
+    let known = entry.ledger.as_ref().filter(|known| known.exists())?;
+    Some((entry.operation.record(), unknown(known.position)))
+}
+
+/// Of a record that may be there.
+fn unknown(position: Position) -> LedgerEntry {
+    LedgerEntry {
+        position,
+        existence: Existence::Uncertain,
+        crm_id: None,
+        fingerprints: Vec::new(),
+        parents: Vec::new(),
+        kept_fields: Vec::new(),
     }
 }
 
