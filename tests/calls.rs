@@ -71,7 +71,7 @@ impl Cost {
 
 impl World {
     /// With so many rows, loaded.
-    fn new(rows: u64, name_rule: &str) -> World {
+    fn new(rows: u64, name_rule: &str, bulk: &str) -> World {
         let postgres = Postgres::start(Options::default());
         postgres.psql(&format!(
             "CREATE TABLE company (id int PRIMARY KEY, name text NOT NULL, size int NOT NULL, note text); \
@@ -93,6 +93,8 @@ client_secret = "sandbox"
 requests_per_second = 1000
 [delivery]
 linger = "{}s"
+[bulk]
+mode = "{bulk}"
 [watch]
 catalog = "1h"
 crm = "1h"
@@ -160,9 +162,9 @@ fn wanted(name: &str) -> bool {
 }
 
 /// (a) 40,000 cold rows, each changed once, in transactions of 10,000.
-fn cold() {
-    let mut world = World::new(40_000, r#""Name""#);
-    let cost = world.measure("(a) cold rows, once each, large transactions", |db| {
+fn cold(what: &'static str, bulk: &str) {
+    let mut world = World::new(40_000, r#""Name""#, bulk);
+    let cost = world.measure(what, |db| {
         for part in 0..4 {
             let from = part * 10_000;
             db.psql(&format!(
@@ -176,22 +178,25 @@ fn cold() {
     world.end();
 }
 
-/// (b) 1,000 hot rows, each changed ten times a minute, for a minute.
-fn hot() {
-    let mut world = World::new(1_000, r#""Name""#);
+/// (b) 1,000 hot rows, each changed ten times a minute, for so many seconds.
+fn hot(seconds: u32) {
+    let ticks = seconds * 10;
+    let mut world = World::new(1_000, r#""Name""#, "auto");
     let cost = world.measure("(b) hot rows, 10 changes a record a minute", |db| {
         // The server keeps the pace itself.
         let begin = Instant::now();
-        db.psql(
+        db.psql(&format!(
             "DO $$ DECLARE began timestamptz := clock_timestamp(); BEGIN \
-             FOR tick IN 0..599 LOOP \
+             FOR tick IN 0..{} LOOP \
                PERFORM pg_sleep(GREATEST(0, extract(epoch FROM \
                  began + tick * interval '100 ms' - clock_timestamp()))); \
                UPDATE company SET size = size + 1 WHERE id % 60 = tick % 60; \
                COMMIT; \
              END LOOP; END $$",
-        );
-        let late = begin.elapsed().saturating_sub(Duration::from_secs(60));
+            ticks - 1
+        ));
+        let all = Duration::from_secs(u64::from(seconds));
+        let late = begin.elapsed().saturating_sub(all);
         assert!(
             late < Duration::from_secs(6),
             "the machine is too slow: {late:?}"
@@ -200,7 +205,7 @@ fn hot() {
         let mut stretch: HashSet<u64> = HashSet::new();
         let mut stretch_ends = LINGER;
         // A row's turn comes every 60th tick of a tenth of a second.
-        for tick in 0..600_u32 {
+        for tick in 0..ticks {
             let due = Duration::from_millis(100) * tick;
             if due >= stretch_ends {
                 bound += stretch.len() as f64 / FULL;
@@ -223,7 +228,7 @@ fn hot() {
 
 /// (c) 20,000 updates that touch nothing that is mapped.
 fn unmapped() {
-    let mut world = World::new(2_000, r#""Name""#);
+    let mut world = World::new(2_000, r#""Name""#, "auto");
     let cost = world.measure("(c) updates of unmapped columns only", |db| {
         for round in 0..10 {
             db.psql(&format!("UPDATE company SET note = 'note {round}'"));
@@ -237,7 +242,7 @@ fn unmapped() {
 /// (d) 60 % updates, 35 % inserts, 5 % deletes over 100,000 keys, in transactions of 100.
 fn mixed(what: &'static str, name_rule: &str) {
     let keys = 100_000_u64;
-    let mut world = World::new(keys * 6 / 10, name_rule);
+    let mut world = World::new(keys * 6 / 10, name_rule, "auto");
     world.measure(what, |db| {
         let mut random = SmallRng::seed_from_u64(7);
         let mut here: Vec<u64> = (1..=keys * 6 / 10).collect();
@@ -285,22 +290,11 @@ fn mixed(what: &'static str, name_rule: &str) {
     world.end();
 }
 
-/// Whether the configuration knows this rule of a column.
-fn knows(rule: &str) -> bool {
-    let config = format!(
-        "[source]\nurl = \"postgres://u@h/d\"\n[destination]\nkind = \"discard\"\n\
-         [tables.\"public.company\"]\nobject = \"Account\"\n\
-         key = {{ column = \"id\", field = \"K__c\" }}\non_delete = \"delete\"\ncolumns.name = {rule}\n"
-    );
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), config).unwrap();
-    syncline::config::Config::load(file.path(), std::iter::empty(), &[]).is_ok()
-}
-
 #[test]
 fn large_transactions_fill_their_requests() {
     if wanted("a") {
-        cold();
+        cold("(a) cold rows, once each, large transactions", "auto");
+        cold("(a) the same, without bulk jobs", "never");
     }
 }
 
@@ -312,18 +306,23 @@ fn what_nobody_maps_costs_nothing() {
 }
 
 #[test]
+fn changes_of_hot_rows_merge() {
+    if wanted("b") {
+        hot(20);
+    }
+}
+
+#[test]
 #[ignore = "takes minutes: a measurement"]
 fn hot_rows_and_mixtures() {
     if wanted("b") {
-        hot();
+        hot(60);
     }
     if wanted("d") {
         mixed("(d) 60 % updates, 35 % inserts, 5 % deletes", r#""Name""#);
     }
     let newest = r#"{ field = "Name", owner = "newest" }"#;
-    match knows(newest) {
-        true if wanted("e") => mixed("(e) as (d), conflicts looked for", newest),
-        true => {}
-        false => println!("(e) not measured: columns have no owner = \"newest\" yet"),
+    if wanted("e") {
+        mixed("(e) as (d), conflicts looked for", newest);
     }
 }

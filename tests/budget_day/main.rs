@@ -10,7 +10,7 @@
 //! - in the end nothing is lost;
 //! - the forecast at noon is within 10 % of what happened.
 //!
-//! `SYNCLINE_SEED` for another day.
+//! Several days; `SYNCLINE_SEED` for another one.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@
 mod org;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,13 +101,26 @@ columns = {{ name = "LastName", version = "Version__c" }}
     loaded.unwrap().config
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_day_of_a_busy_org() {
+#[test]
+fn days_of_a_busy_org() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .try_init();
-    let seed = std::env::var("SYNCLINE_SEED").map_or(1, |s| s.parse().unwrap());
+    let seeds = match std::env::var("SYNCLINE_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => vec![1, 2, 3],
+    };
+    for seed in seeds {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(Box::pin(day(seed)));
+    }
+}
+
+async fn day(seed: u64) {
     let mut random = SmallRng::seed_from_u64(seed);
     let (hand, clock) = Clock::moved(MIDNIGHT);
     let org = Org::start(LIMIT, MIDNIGHT).await;
@@ -231,6 +244,7 @@ async fn a_day_of_a_busy_org() {
     let mut forecast: Option<BudgetReport> = None;
     let mut degrees: BTreeMap<Degree, u64> = BTreeMap::new();
     let mut happened = 0;
+    let mut ends = VecDeque::new();
     let mut step = 0;
     let mut next_burst = 0;
     loop {
@@ -261,7 +275,14 @@ async fn a_day_of_a_busy_org() {
             }
             database.commit(now);
         }
-        org.rest(&seen, &database).await;
+        // What came two moves ago has lingered long enough.
+        ends.push_back(database.end());
+        let until = if ends.len() > 2 {
+            ends.pop_front()
+        } else {
+            None
+        };
+        org.rest(&seen, &database, until.unwrap_or(0)).await;
         *degrees.entry(delivery.budget().degree()).or_default() += 1;
         if step == DAY / 2 {
             forecast = delivery.budget().report();
@@ -273,7 +294,7 @@ async fn a_day_of_a_busy_org() {
         if step % (DAY / 24) == 0 {
             let report = delivery.budget().report().unwrap();
             eprintln!(
-                "{:>2}:00 {:<7} ours {:>5} others {:>5} (the org counts {:>5}) room {:>5} for high {:>4}; deferred {:>5}; used in 12 h {:>5}",
+                "seed {seed} {:>2}:00 {:<7} ours {:>5} others {:>5} (the org counts {:>5}) room {:>5} for high {:>4}; deferred {:>5}; used in 12 h {:>5}",
                 step / (DAY / 24),
                 report.degree.word(),
                 report.ours,

@@ -126,8 +126,9 @@ impl Org {
         rows
     }
 
-    /// Waits until nothing is under way.
-    pub async fn rest(&self, seen: &Mutex<Seen>, database: &Database) {
+    /// Waits until nothing is under way, and every change up to here has its place, in the CRM or on the
+    /// shelf. (Later ones may linger until the clock is moved.)
+    pub async fn rest(&self, seen: &Mutex<Seen>, database: &Database, until: u64) {
         let mut calm = 0;
         let mut last = 0;
         while calm < 3 {
@@ -136,7 +137,8 @@ impl Org {
                 let seen = seen.lock().unwrap();
                 (seen.under_way, seen.requests)
             };
-            let quiet = under_way == 0 && requests == last && database.is_read();
+            let placed = database.is_read() && database.is_confirmed(until);
+            let quiet = under_way == 0 && requests == last && placed;
             last = requests;
             calm = if quiet { calm + 1 } else { 0 };
         }

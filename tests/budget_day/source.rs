@@ -218,7 +218,17 @@ impl Database {
 
     /// Everything has its verdict.
     pub fn confirmed(&self) -> bool {
-        self.shared.confirmed.load(Ordering::SeqCst) >= self.lsn
+        self.is_confirmed(self.lsn)
+    }
+
+    /// Everything up to here has its verdict.
+    pub fn is_confirmed(&self, lsn: u64) -> bool {
+        self.shared.confirmed.load(Ordering::SeqCst) >= lsn
+    }
+
+    /// The end of the last transaction.
+    pub fn end(&self) -> u64 {
+        self.lsn
     }
 }
 
