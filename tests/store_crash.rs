@@ -433,7 +433,7 @@ async fn a_newer_format_is_refused() {
     // The layout as a whole, and one value.
     for (key, value, word) in [
         ("mlayout", vec![1, 2], "layout 2"),
-        ("midentity", vec![2, 0, 0], "format 2"),
+        ("midentity", vec![3, 0, 0], "format 3"),
     ] {
         let place = directory.path().join(key);
         filled(&place, 3, true).await;
