@@ -1,9 +1,28 @@
-//! Secrets from files.
+//! Secrets, and where they come from.
 
 use std::path::Path;
 
-use super::{Destination, Secret, Source};
+use serde::{Deserialize, Serialize};
+
+use super::{Destination, Source};
 use crate::fault::{Error, ErrorKind, Result};
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
 
 impl Secret {
     /// The first line of a file.

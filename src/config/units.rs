@@ -4,7 +4,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{ByteSize, Percent, Portion, Span};
+use super::Portion;
+
+/// A number of bytes: `"64MiB"`, `"1GB"`, or a plain number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ByteSize(pub u64);
+
+/// A length of time: `"250ms"`, `"5s"`, `"2m"`, `"1h"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Span(pub Duration);
+
+/// A share in hundredths of a percent: `"5%"`, `"0.25%"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Percent(pub u32);
 
 const SIZES: [(&str, u64); 7] = [
     ("GiB", 1 << 30),

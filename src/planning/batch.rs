@@ -30,6 +30,18 @@ pub enum BatchAction {
     },
 }
 
+impl BatchAction {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            BatchAction::Upsert => "upsert",
+            BatchAction::Update => "update",
+            BatchAction::Delete { hard: false } => "delete",
+            BatchAction::Delete { hard: true } => "hard delete",
+        }
+    }
+}
+
 /// One record of a batch.
 #[derive(Clone, Debug)]
 pub struct Write {

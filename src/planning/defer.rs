@@ -218,9 +218,9 @@ pub(super) fn let_go_of_removals(plan: &mut Plan) {
 
 /// What is certain of a record that is to be sent, while it is not known whether it has been.
 pub fn doubtful(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
-    let Course::Send(fields) = &entry.course else {
+    if !entry.is_sent() {
         return None;
-    };
+    }
     let known = entry.ledger.clone();
     let ledger = match (&entry.operation.action, known) {
         (Action::ReKey { .. }, _) => return None,
@@ -236,15 +236,7 @@ pub fn doubtful(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
             fingerprints: Vec::new(),
             ..known
         },
-        (_, Some(mut known)) if known.exists() => {
-            let target = &entry.operation.target;
-            let sent = |id| {
-                let mut slots = fields.iter().map(|f| usize::from(f.slot));
-                slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
-            };
-            known.fingerprints.retain(|(id, _)| !sent(*id));
-            known
-        }
+        (_, Some(known)) if known.exists() => unsure(entry, &known),
         (_, known) => {
             let (position, kept_fields) = known
                 .map(|l| (l.position, l.kept_fields))
@@ -261,6 +253,20 @@ pub fn doubtful(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
         }
     };
     Some((entry.operation.record(), ledger))
+}
+
+/// A record that is there, without what is known of the fields that are sent.
+pub fn unsure(entry: &Entry, known: &LedgerEntry) -> LedgerEntry {
+    let mut known = known.clone();
+    if let Course::Send(fields) = &entry.course {
+        let target = &entry.operation.target;
+        let sent = |id| {
+            let mut slots = fields.iter().map(|f| usize::from(f.slot));
+            slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
+        };
+        known.fingerprints.retain(|(id, _)| !sent(*id));
+    }
+    known
 }
 
 /// Whether an operation on the shelf has a high priority, as it would be sent now.

@@ -57,7 +57,7 @@ fn objects(high: &[(ObjectId, High)]) -> Objects {
         targets: [ACCOUNT, CONTACT].map(|id| (id, target(id))).into(),
         depth: [(ACCOUNT, 0), (CONTACT, 1)].into(),
         high: high.iter().cloned().collect(),
-        children: HashMap::new(),
+        ..Objects::default()
     }
 }
 
@@ -338,4 +338,27 @@ fn what_may_have_been_sent_is_deferred_with_a_doubt() {
     assert_eq!(doubts["made"].existence, Existence::Uncertain);
     assert_eq!(doubts["gone"].existence, Existence::Uncertain);
     assert!(doubts["gone"].fingerprints.is_empty());
+}
+
+#[test]
+fn a_doubt_forgets_nothing_of_what_people_wrote() {
+    let objects = objects(&[]);
+    let kept = vec![(FieldId::new("Stage"), Timestamp(7))];
+    let actions = [
+        Action::Upsert,
+        Action::Delete { hard: false },
+        Action::Delete { hard: true },
+    ];
+    for existence in [Existence::Live, Existence::Uncertain] {
+        for action in actions.clone() {
+            let mut state = live(&[("Name", "a")]);
+            let ledger = state.ledger.as_mut().unwrap();
+            (ledger.existence, ledger.kept_fields) = (existence, kept.clone());
+            let states: States = [(record(CONTACT, "1"), state)].into_iter().collect();
+            let operation = operation(CONTACT, "1", action.clone(), &[(0, "b")]);
+            let plan = planned(vec![operation], &states, &objects, &Deferral::default());
+            let (_, doubt) = doubtful(&plan.entries[0]).unwrap();
+            assert_eq!(doubt.kept_fields, kept, "{existence:?} {action:?}");
+        }
+    }
 }

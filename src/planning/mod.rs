@@ -58,7 +58,7 @@ pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHA
 pub use conflict::{
     Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
 };
-pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf};
+pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf, unsure};
 pub use entry::{ADOPT_AMBIGUOUS, Course, Entry, Plan, Sent, States, is_drift, parents, passes};
 pub use lanes::Lanes;
 pub use locks::Locks;

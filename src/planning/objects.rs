@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::mapping::{Assigned, Mapping, ObjectId, Target};
+use crate::mapping::{Assigned, Mapping, ObjectId, Owner, Target, TargetField};
 
 /// The objects of the mapping, and which of them refer to which.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Objects {
     pub depth: HashMap<ObjectId, usize>,
     /// What goes on while the rest is deferred, by object; objects without such are not here.
     pub high: HashMap<ObjectId, High>,
+    /// Objects of which what the CRM holds has a say in what is written.
+    pub looked_at: HashSet<ObjectId>,
     /// The objects that refer to an object, by it.
     pub children: HashMap<ObjectId, Vec<ObjectId>>,
 }
@@ -72,7 +74,9 @@ impl Objects {
         for &(child, parent) in &references {
             children.entry(parent).or_default().push(child);
         }
+        let looked_at = targets.values().filter(|t| has_a_say(t)).map(|t| t.id);
         Objects {
+            looked_at: looked_at.collect(),
             targets,
             depth,
             high,
@@ -103,6 +107,12 @@ impl Objects {
         }
         below
     }
+}
+
+/// What the CRM holds of this object's records has a say in what is written.
+fn has_a_say(target: &Target) -> bool {
+    let shared = |field: &TargetField| field.owner != Owner::Source;
+    target.version.is_some() || target.creation.adopt.is_some() || target.fields.iter().any(shared)
 }
 
 /// Whether two objects, of which the first refers to the second, refer to each other by some way.

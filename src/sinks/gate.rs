@@ -133,7 +133,7 @@ impl Gate {
     /// The door of an object's requests of this kind.
     pub(super) fn door(&self, object: &str, action: BatchAction) -> Arc<Door> {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (object.into(), word(action));
+        let name = (object.into(), action.word());
         let door = doors.entry(name);
         Arc::clone(door.or_insert_with(|| Arc::new(Door::new(self.records, self.requests))))
     }
@@ -142,7 +142,7 @@ impl Gate {
     /// was none yet.
     pub(super) fn now(&self, object: &str, action: BatchAction) -> Option<(usize, usize)> {
         let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        let door = doors.get(&(object.into(), word(action)))?.lock();
+        let door = doors.get(&(object.into(), action.word()))?.lock();
         Some((door.pace.records(), door.pace.requests()))
     }
 
@@ -161,15 +161,6 @@ impl Gate {
             }
         });
         reports.collect()
-    }
-}
-
-fn word(action: BatchAction) -> &'static str {
-    match action {
-        BatchAction::Upsert => "upsert",
-        BatchAction::Update => "update",
-        BatchAction::Delete { hard: false } => "delete",
-        BatchAction::Delete { hard: true } => "hard delete",
     }
 }
 

@@ -432,13 +432,7 @@ impl Crew {
         let job = BulkJob {
             id: id.to_owned(),
             object: batch.target.object.to_string(),
-            action: match batch.action {
-                BatchAction::Upsert => "upsert",
-                BatchAction::Update => "update",
-                BatchAction::Delete { hard: false } => "delete",
-                BatchAction::Delete { hard: true } => "hard delete",
-            }
-            .to_owned(),
+            action: batch.action.word().to_owned(),
             until: journal.intent.as_ref().map(|i| i.until).unwrap_or_default(),
             page: journal.page.clone(),
             stage: journal.stage,

@@ -11,7 +11,6 @@ use super::clocks::Clocks;
 use super::look::contested;
 use super::lost::{LATER, Lost};
 use super::settle::{Delivered, Extent, Fate};
-use crate::change::Position;
 use crate::fault::{Error, ErrorKind, Fault, Result};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
@@ -112,7 +111,7 @@ impl Crew {
         let mut first = 0;
         loop {
             let all = plan.entries.len();
-            let which: Vec<usize> = contested(&plan.entries, (first..all).collect());
+            let which: Vec<usize> = contested(&plan.entries, first, &self.objects);
             if which.is_empty() {
                 return Ok(());
             }
@@ -475,37 +474,30 @@ fn failed_parent(plan: &Plan, fates: &[Fate], index: usize) -> Option<RecordId> 
 /// have is not, nor whether one that the ledger does not know has come to be. (A change's record is no
 /// better off than a row's: whether it goes may have hung on the page.)
 fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
-    let Course::Send(fields) = &entry.course else {
-        return Vec::new();
-    };
-    let record = entry.operation.record();
-    let target = &entry.operation.target;
-    let known = entry.ledger.clone().filter(LedgerEntry::exists);
-    let known = known.map(|mut known| {
-        let sent = |id| {
-            let mut slots = fields.iter().map(|f| usize::from(f.slot));
-            slots.any(|slot| target.fields.get(slot).is_some_and(|f| f.id == id))
-        };
-        known.fingerprints.retain(|(id, _)| !sent(*id));
-        known
-    });
-    let position = entry.ledger.as_ref().map(|l| l.position);
-    let position = position.unwrap_or_default();
-    match &entry.operation.action {
-        Action::Delete { .. } => doubtful_delete(entry).into_iter().collect(),
-        Action::ReKey { from } => {
-            let old = RecordId {
+    match (&entry.operation.action, &entry.course) {
+        (Action::Delete { .. }, _) => doubtful_delete(entry).into_iter().collect(),
+        (Action::ReKey { from }, Course::Send(_)) => {
+            let old = entry.ledger.as_ref();
+            // Under either external id it is this one.
+            let new = LedgerEntry {
+                position: old.map(|l| l.position).unwrap_or_default(),
+                existence: Existence::Uncertain,
+                crm_id: None,
+                fingerprints: Vec::new(),
+                parents: Vec::new(),
+                kept_fields: Vec::new(),
+            };
+            let record = entry.operation.record();
+            let old_id = RecordId {
                 object: record.object,
                 key: from.clone(),
             };
-            let old = known.map(|known| (old, known));
-            old.into_iter()
-                .chain([(record, unknown(position))])
-                .collect()
+            let old = old
+                .filter(|l| l.exists())
+                .map(|l| (old_id, planning::unsure(entry, l)));
+            old.into_iter().chain([(record, new)]).collect()
         }
-        Action::Upsert | Action::Archive { .. } => {
-            vec![(record, known.unwrap_or_else(|| unknown(position)))]
-        }
+        _ => planning::doubtful(entry).into_iter().collect(),
     }
 }
 
@@ -514,23 +506,8 @@ fn uncertain(entry: &Entry) -> Vec<(RecordId, LedgerEntry)> {
 /// the bin by its id, so that stays known.)
 fn doubtful_delete(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
     let removes = matches!(entry.operation.action, Action::Delete { hard: false });
-    if !removes || !entry.is_sent() || entry.pending.is_none() {
-        return None;
-    }
-    let known = entry.ledger.as_ref().filter(|known| known.exists())?;
-    Some((entry.operation.record(), unknown(known.position)))
-}
-
-/// Of a record that may be there.
-fn unknown(position: Position) -> LedgerEntry {
-    LedgerEntry {
-        position,
-        existence: Existence::Uncertain,
-        crm_id: None,
-        fingerprints: Vec::new(),
-        parents: Vec::new(),
-        kept_fields: Vec::new(),
-    }
+    let doubt = planning::doubtful(entry).filter(|_| removes && entry.pending.is_some());
+    doubt.filter(|_| entry.exists())
 }
 
 /// It is on the shelf because of the schema of either side.

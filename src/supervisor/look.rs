@@ -42,7 +42,8 @@ use crate::mapping::{
     Action, Assignment, FieldValue, Fields, Key, ObjectId, Operation, Owner, Target, history_tells,
 };
 use crate::planning::{
-    Answer, Base, Course, CrmId, Edit, Entry, Found, Plan, Question, Reason, Sent, aside, judge,
+    Answer, Base, Course, CrmId, Edit, Entry, Found, Objects, Plan, Question, Reason, Sent, aside,
+    judge,
 };
 use crate::sinks::{CrmRecord, HistoryQuery, HistoryRow, Named, hints_at_schema};
 
@@ -284,8 +285,18 @@ impl Crew {
     }
 }
 
-/// Those of these entries on which what the CRM holds has a say, or whose records it may have already.
-pub(super) fn contested(entries: &[Entry], which: Vec<usize>) -> Vec<usize> {
+/// Those of the entries from `first` on in which what the CRM holds has a say, or whose records it may
+/// have already.
+pub(super) fn contested(entries: &[Entry], first: usize, objects: &Objects) -> Vec<usize> {
+    if objects.looked_at.is_empty() {
+        return Vec::new();
+    }
+    let may_be = |entry: &Entry| {
+        let object = &entry.operation.target.id;
+        entry.is_sent() && objects.looked_at.contains(object)
+    };
+    let which = entries.iter().enumerate().skip(first);
+    let which: Vec<usize> = which.filter(|(_, e)| may_be(e)).map(|(i, _)| i).collect();
     let groups = groups(entries, &which);
     let mut places: Vec<usize> = groups.values().flat_map(Group::places).collect();
     let seeks = |index: &usize| entries.get(*index).and_then(sought).is_some();

@@ -1,12 +1,12 @@
 //! The WAL that the database keeps for us, while the CRM is slow or down (P8).
 //!
-//! What is behind, in bytes of WAL, is looked at now and then. Half of `source.wal_budget` behind, and
+//! What is behind, in bytes of WAL, is looked at every second. Half of `source.wal_budget` behind, and
 //! the CRM failing or we falling back further: everything goes to the shelf, and the slot moves on. It
 //! ends when little is behind and the CRM answers; while it does not, it is asked now and then.
 //!
-//! What can be kept beyond that: what is written while requests under way are waited for
-//! (`destination.timeout` at most), and what the slot keeps behind its confirmed position until
-//! Postgres looks at it again (15 seconds, or an open transaction).
+//! The other half is for what comes on top: what is written between two looks and while requests under
+//! way are waited for (`destination.timeout` at most), and what the slot keeps behind its confirmed
+//! position until Postgres looks at it again (15 seconds, or an open transaction).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::config;
 use crate::planning::Leave;
 use crate::sinks::Delivery;
 
-/// How often the slot is looked at while little is behind, and while more is.
-const LOOK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+/// How often the slot is looked at. A database can write a large part of the budget in a few seconds.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often the database's clock is read.
 const CLOCK: Duration = Duration::from_secs(30);
 /// How often the alarm is raised again.
@@ -71,14 +71,6 @@ impl Pressure {
         }
         self.on
     }
-
-    /// How long until the next look.
-    fn next(&self) -> Duration {
-        match self.on || self.before >= self.budget / 8 {
-            true => LOOK.1,
-            false => LOOK.0,
-        }
-    }
 }
 
 /// Watches the slot, and closes the gate while it keeps too much WAL; reads the database's clock now and
@@ -98,7 +90,7 @@ pub async fn watch_wal(
             // What is wrong with the source the replication connection tells.
             let _ = clocks.read(&sql).await;
         }
-        sleep(pressure.next()).await;
+        sleep(LOOK).await;
         if sql.is_closed() {
             match Sql::connect(sql.conninfo()).await {
                 Ok(again) => sql = again,

@@ -8,11 +8,11 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::fields::{self, NamedField};
 use super::shelf::{self, Listed, Name};
 use super::{Refusal, Seen};
-use crate::config::{Column, Config};
 use crate::fault::Result as OurResult;
-use crate::mapping::{ColumnMapping, FieldId, Mapping, ObjectId, RecordId};
+use crate::mapping::{FieldId, ObjectId, RecordId};
 use crate::planning::{Existence, LedgerEntry};
 use crate::store::Store;
 use crate::supervisor::settle::NEVER;
@@ -54,25 +54,13 @@ pub struct ExplainedField {
     pub edited: Option<String>,
 }
 
-/// A field that rules name, and what fills it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Source {
-    object: ObjectId,
-    name: String,
-    from: Option<String>,
-}
-
 /// `GET /explain`
 pub(super) async fn explain(
     State(seen): State<Arc<Seen>>,
     Query(name): Query<Name>,
 ) -> Result<Json<Explained>, Refusal> {
-    let mapping = seen.handle.get().and_then(|h| h.status.snapshot().mapping);
-    let sources = match mapping {
-        Some(mapping) => in_force(&mapping),
-        None => configured(&seen.config),
-    };
-    let found = find(&*seen.store, &seen.objects, &sources, &name).await?;
+    let fields = fields::known(&seen);
+    let found = find(&*seen.store, &seen.objects, &fields, &name).await?;
     let unknown = || {
         let what = format!("nothing is written to an object named {}", name.object);
         Refusal::new(StatusCode::NOT_FOUND, what)
@@ -88,7 +76,7 @@ pub(super) async fn explain(
 pub async fn find(
     store: &dyn Store,
     objects: &[(String, String)],
-    sources: &[Source],
+    fields: &[NamedField],
     name: &Name,
 ) -> OurResult<Option<Explained>> {
     let ours = objects
@@ -111,7 +99,7 @@ pub async fn find(
             state: existence(ledger).to_owned(),
             crm_id: ledger.and_then(|l| l.crm_id.as_ref().map(ToString::to_string)),
             position: ledger.map(|l| l.position.to_string()),
-            fields: ledger.map_or_else(Vec::new, |l| fields(l, record.object, sources)),
+            fields: ledger.map_or_else(Vec::new, |l| explained(l, record.object, fields)),
             advice: pending.as_ref().map(|p| p.advice.clone()),
             pending: pending.map(|p| p.listed),
         };
@@ -134,17 +122,17 @@ fn existence(ledger: Option<&LedgerEntry>) -> &'static str {
     }
 }
 
-fn fields(ledger: &LedgerEntry, object: ObjectId, sources: &[Source]) -> Vec<ExplainedField> {
-    let here = sources.iter().filter(|s| s.object == object);
+fn explained(ledger: &LedgerEntry, object: ObjectId, fields: &[NamedField]) -> Vec<ExplainedField> {
+    let here = fields.iter().filter(|f| f.object == object);
     let mut named: Vec<(FieldId, String, Option<String>)> = here
-        .map(|s| (FieldId::new(&s.name), s.name.clone(), s.from.clone()))
+        .map(|f| (f.id(), f.name.clone(), f.from.clone()))
         .collect();
     // Those of earlier rules.
     let written = ledger.fingerprints.iter().map(|(id, _)| *id);
     let kept = ledger.kept_fields.iter().map(|(id, _)| *id);
     for id in written.chain(kept) {
         if !named.iter().any(|(known, ..)| *known == id) {
-            named.push((id, format!("#{:08x}", id.0), None));
+            named.push((id, fields::unnamed(id), None));
         }
     }
     named.sort_by(|a, b| a.1.cmp(&b.1));
@@ -163,53 +151,4 @@ fn fields(ledger: &LedgerEntry, object: ObjectId, sources: &[Source]) -> Vec<Exp
         }
     });
     told.collect()
-}
-
-/// The fields that the rules in force name.
-fn in_force(mapping: &Mapping) -> Vec<Source> {
-    let mut sources = Vec::new();
-    for table in mapping.all() {
-        let target = &table.target;
-        let mut add = |slot: u16, from: Option<&str>| {
-            if let Some(field) = target.fields.get(usize::from(slot)) {
-                sources.push(Source {
-                    object: target.id,
-                    name: field.name.to_string(),
-                    from: from.map(str::to_owned),
-                });
-            }
-        };
-        for (column, rule) in &table.columns {
-            if let ColumnMapping::Field(rule) = rule {
-                add(rule.slot, Some(column));
-            }
-        }
-        for constant in &table.constants {
-            add(constant.slot, None);
-        }
-    }
-    sources.sort();
-    sources.dedup();
-    sources
-}
-
-/// The fields that the configuration names.
-pub fn configured(config: &Config) -> Vec<Source> {
-    let mut sources = Vec::new();
-    for table in config.tables.values() {
-        let object = ObjectId::new(&table.object, &table.key.field);
-        for (column, rule) in &table.columns {
-            let field = match rule {
-                Column::Field(name) => Some(name),
-                Column::Rule(rule) => rule.field.as_ref(),
-            };
-            sources.extend(field.map(|name| Source {
-                object,
-                name: name.clone(),
-                from: Some(column.clone()),
-            }));
-        }
-    }
-    sources.sort();
-    sources
 }

@@ -8,9 +8,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::fields::{self, NamedField};
 use super::shelf::{mark, unmark};
 use super::{Refusal, Seen};
-use crate::config::{Column, Config};
 use crate::fault::Result as OurResult;
 use crate::mapping::{FieldId, ObjectId, RecordId};
 use crate::store::Store;
@@ -64,18 +64,25 @@ pub(super) async fn list(
         unmark(&a).ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, bad))
     });
     let after = after.transpose()?;
-    let found = page(&*seen.store, &seen.objects, &names(&seen), after, limit).await?;
+    let found = page(
+        &*seen.store,
+        &seen.objects,
+        &fields::known(&seen),
+        after,
+        limit,
+    )
+    .await?;
     Ok(Json(found))
 }
 
-/// Kept fields, found by looking through the ledger. `names`: of fields, by their numbers.
+/// Kept fields, found by looking through the ledger.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn page(
     store: &dyn Store,
     objects: &[(String, String)],
-    names: &HashMap<FieldId, String>,
+    fields: &[NamedField],
     mut after: Option<RecordId>,
     limit: usize,
 ) -> OurResult<KeptFields> {
@@ -84,6 +91,7 @@ pub async fn page(
         .map(|(object, field)| (ObjectId::new(object, field), object.as_str()))
         .collect();
     objects.sort_unstable();
+    let names: HashMap<FieldId, &str> = fields.iter().map(|f| (f.id(), f.name.as_str())).collect();
     let total = store.kept_fields().await?;
     let mut listing = KeptFields {
         total,
@@ -112,8 +120,7 @@ pub async fn page(
                         external_id: record.key.to_string(),
                         field: names
                             .get(field)
-                            .cloned()
-                            .unwrap_or_else(|| format!("#{:08x}", field.0)),
+                            .map_or_else(|| fields::unnamed(*field), ToString::to_string),
                         edited: at.to_string(),
                     }
                 }));
@@ -129,27 +136,4 @@ pub async fn page(
         }
     }
     Ok(listing)
-}
-
-/// Names of fields by their numbers, as far as the rules in force know them.
-fn names(seen: &Seen) -> HashMap<FieldId, String> {
-    let mapping = seen.handle.get().and_then(|h| h.status.snapshot().mapping);
-    let mut names = HashMap::new();
-    for table in mapping.iter().flat_map(|m| m.all()) {
-        let fields = table.target.fields.iter();
-        names.extend(fields.map(|f| (f.id, f.name.to_string())));
-    }
-    names
-}
-
-/// The same, as far as the configuration alone names them.
-pub fn configured(config: &Config) -> HashMap<FieldId, String> {
-    let columns = config.tables.values().flat_map(|t| t.columns.values());
-    let fields = columns.filter_map(|column| match column {
-        Column::Field(name) => Some(name),
-        Column::Rule(rule) => rule.field.as_ref(),
-    });
-    fields
-        .map(|name| (FieldId::new(name), name.clone()))
-        .collect()
 }

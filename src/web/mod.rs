@@ -41,6 +41,7 @@ pub mod token;
 pub mod ask;
 pub mod backfill;
 pub mod explain;
+pub mod fields;
 mod jobs;
 pub mod kept_fields;
 mod look;

@@ -111,13 +111,17 @@ fn days_of_a_busy_org() {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => vec![1, 2, 3],
     };
-    for seed in seeds {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build();
-        runtime.unwrap().block_on(Box::pin(day(seed)));
-    }
+    std::thread::scope(|threads| {
+        for seed in seeds {
+            threads.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .enable_all()
+                    .build();
+                runtime.unwrap().block_on(Box::pin(day(seed)));
+            });
+        }
+    });
 }
 
 async fn day(seed: u64) {

@@ -6,6 +6,7 @@ use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::store::Store as _;
 use syncline::web::explain::{self, Explained, ExplainedField};
+use syncline::web::fields;
 use syncline::web::shelf::{self, Name};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -70,8 +71,8 @@ async fn ask(config: &Config, name: &Name) -> Result<Explained> {
             return client.get("explain", &asked).await;
         }
         Reach::Stored(store) => {
-            let (objects, sources) = (shelf::objects(config), explain::configured(config));
-            let found = explain::find(&*store, &objects, &sources, name).await;
+            let (objects, fields) = (shelf::objects(config), fields::configured(config));
+            let found = explain::find(&*store, &objects, &fields, name).await;
             store.close().await?;
             found?
         }

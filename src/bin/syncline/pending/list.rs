@@ -7,6 +7,7 @@ use syncline::config::Config;
 use syncline::fault::{Error, ErrorKind, Result};
 use syncline::mapping::RecordId;
 use syncline::store::{SledStore, Store};
+use syncline::web::fields;
 use syncline::web::kept_fields::{self, KeptFields};
 use syncline::web::shelf::{self, Filter, KeptListing, Listed, Listing, PAGE, Shown};
 
@@ -96,12 +97,7 @@ fn text(listing: &Listing) -> String {
     }
     let mut text = out::lines(table);
     text.push('\n');
-    if let Some(next) = &listing.next {
-        text.push_str(&format!(
-            "\nmore: --after '{}'\n",
-            next.replace('\'', "'\\''")
-        ));
-    }
+    text.push_str(&more(listing.next.as_deref()));
     text
 }
 
@@ -113,6 +109,13 @@ fn code(entry: &Listed) -> String {
         (Some(code), None) => code.clone(),
         (None, None) => "-".into(),
     }
+}
+
+/// How to see the next page.
+fn more(next: Option<&str>) -> String {
+    next.map_or_else(String::new, |next| {
+        format!("\nmore: --after '{}'\n", next.replace('\'', "'\\''"))
+    })
 }
 
 /// A key comes from the database and goes to a terminal: no control characters.
@@ -163,12 +166,7 @@ pub(super) async fn kept(
     }
     let mut text = out::lines(table);
     text.push('\n');
-    if let Some(next) = &listing.next {
-        text.push_str(&format!(
-            "\nmore: --after '{}'\n",
-            next.replace('\'', "'\\''")
-        ));
-    }
+    text.push_str(&more(listing.next.as_deref()));
     out::text(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -189,9 +187,9 @@ pub(super) async fn kept_fields(
             client.get("kept/fields", &asked).await?
         }
         Reach::Stored(store) => {
-            let names = kept_fields::configured(config);
+            let fields = fields::configured(config);
             let objects = shelf::objects(config);
-            let found = kept_fields::page(&*store, &objects, &names, begin, limit).await;
+            let found = kept_fields::page(&*store, &objects, &fields, begin, limit).await;
             store.close().await?;
             found?
         }
@@ -214,12 +212,7 @@ pub(super) async fn kept_fields(
     }
     let mut text = out::lines(table);
     text.push('\n');
-    if let Some(next) = &listing.next {
-        text.push_str(&format!(
-            "\nmore: --after '{}'\n",
-            next.replace('\'', "'\\''")
-        ));
-    }
+    text.push_str(&more(listing.next.as_deref()));
     out::text(&text)?;
     Ok(ExitCode::SUCCESS)
 }
