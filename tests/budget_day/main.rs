@@ -52,7 +52,7 @@ use syncline::supervisor::status::Status;
 use tokio::sync::{mpsc, watch};
 
 use org::{Org, Watched};
-use source::{Database, Table};
+use source::{Commits, Database, Table};
 
 /// The org's limit.
 const LIMIT: u64 = 20_000;
@@ -131,7 +131,8 @@ async fn day(seed: u64) {
     let config = Arc::new(config(&org.url()));
 
     let budget = Budget::new(config.budget, clock.clone(), None);
-    let sink = Watched::new(&config, clock.clone(), org.clone());
+    let commits: Arc<Commits> = Arc::default();
+    let sink = Watched::new(&config, clock.clone(), org.clone(), Arc::clone(&commits));
     let seen = sink.seen();
     let delivery = Delivery::new(Arc::new(sink), Settings::from(&config.destination), seed);
     let delivery = Arc::new(delivery.within(budget));
@@ -228,7 +229,7 @@ async fn day(seed: u64) {
         },
         &recovered,
     );
-    let (mut database, mut script) = Database::new(MIDNIGHT);
+    let (mut database, mut script) = Database::new(commits);
     let (_commands, mut commands) = mpsc::channel(4);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(async move {

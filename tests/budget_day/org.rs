@@ -164,15 +164,17 @@ pub struct Watched {
     clock: Clock,
     org: Org,
     seen: Arc<Mutex<Seen>>,
+    commits: Arc<Commits>,
 }
 
 impl Watched {
-    pub fn new(config: &Config, clock: Clock, org: Org) -> Self {
+    pub fn new(config: &Config, clock: Clock, org: Org, commits: Arc<Commits>) -> Self {
         Watched {
             inner: Salesforce::connect(&config.destination).unwrap(),
             clock,
             org,
             seen: Arc::default(),
+            commits,
         }
     }
 
@@ -244,7 +246,7 @@ impl Sink for Watched {
                         }
                         _ => None,
                     });
-                    let since = Commits::arrived(&write.key, version.unwrap());
+                    let since = self.commits.arrived(&write.key, version.unwrap());
                     let mut seen = self.seen.lock().unwrap();
                     seen.latest = seen.latest.max(now.since(since));
                 }

@@ -100,23 +100,19 @@ pub fn catalog() -> Vec<CatalogTable> {
 }
 
 /// When contacts' versions were committed that have not been seen in the CRM: by key, oldest first.
-pub struct Commits;
-
-type Versions = HashMap<String, Vec<(i64, Timestamp)>>;
-
-static COMMITS: Mutex<Option<Versions>> = Mutex::new(None);
+#[derive(Default)]
+pub struct Commits(Mutex<HashMap<String, Vec<(i64, Timestamp)>>>);
 
 impl Commits {
-    fn made(key: i64, version: i64, at: Timestamp) {
-        let mut all = COMMITS.lock().unwrap();
-        let all = all.get_or_insert_default();
+    fn made(&self, key: i64, version: i64, at: Timestamp) {
+        let mut all = self.0.lock().unwrap();
         all.entry(key.to_string()).or_default().push((version, at));
     }
 
     /// This version is in the CRM: since when the oldest of those up to it has been waiting.
-    pub fn arrived(key: &str, version: i64) -> Timestamp {
-        let mut all = COMMITS.lock().unwrap();
-        let versions = all.as_mut().unwrap().get_mut(key).unwrap();
+    pub fn arrived(&self, key: &str, version: i64) -> Timestamp {
+        let mut all = self.0.lock().unwrap();
+        let versions = all.get_mut(key).unwrap();
         let first = versions.first().copied();
         versions.retain(|(v, _)| *v > version);
         first.map_or(Timestamp(i64::MAX), |(_, at)| at)
@@ -133,6 +129,7 @@ pub struct Database {
     changes: i64,
     stream: mpsc::UnboundedSender<(Vec<Bytes>, Lsn)>,
     shared: Arc<Shared>,
+    commits: Arc<Commits>,
     described: bool,
 }
 
@@ -151,7 +148,7 @@ pub struct Script {
 }
 
 impl Database {
-    pub fn new(_: Timestamp) -> (Database, Script) {
+    pub fn new(commits: Arc<Commits>) -> (Database, Script) {
         let (sender, stream) = mpsc::unbounded_channel();
         let shared: Arc<Shared> = Arc::default();
         let database = Database {
@@ -163,6 +160,7 @@ impl Database {
             changes: 0,
             stream: sender,
             shared: Arc::clone(&shared),
+            commits,
             described: false,
         };
         (database, Script { stream, shared })
@@ -181,7 +179,7 @@ impl Database {
             false => encode::insert(table.oid(), &cells),
         });
         if table == Table::Contact {
-            Commits::made(id, self.version, at);
+            self.commits.made(id, self.version, at);
         }
     }
 

@@ -1,10 +1,6 @@
 //! TLS with an authority that the sandbox makes for itself.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, client};
+use crate::common::{Org, client};
 use serde_json::{Value, json};
 use syncline_sandbox::{Config, Tls};
 

@@ -1,12 +1,8 @@
 //! Requests in one request: composite, graphs, batches.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{BASE, Org, count, encode, schema, statuses, sub};
+use crate::common::{BASE, Org, code, count, encode, schema, statuses, sub};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -359,7 +355,7 @@ async fn a_transaction_waits_for_locks_and_holds_its_own() {
     };
     let ((_, answer), refused) = tokio::join!(whole(), later);
     assert_eq!(
-        (statuses(&answer), common::code(&refused[0])),
+        (statuses(&answer), code(&refused[0])),
         (vec![200, 200], "UNABLE_TO_LOCK_ROW")
     );
 }

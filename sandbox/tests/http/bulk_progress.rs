@@ -1,10 +1,6 @@
 //! Bulk jobs while they go on: aborts, faults, limits, locks, restarts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::Org;
+use crate::common::{Org, code};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
@@ -171,7 +167,7 @@ async fn a_job_holds_the_locks_of_its_rows_and_their_parents() {
             json!([{"Ext_Id__c": "c-2", "LastName": "Roe", "Account": {"Ext_Id__c": "p"}}]),
         )
         .await;
-    assert_eq!(common::code(&results[0]), "UNABLE_TO_LOCK_ROW");
+    assert_eq!(code(&results[0]), "UNABLE_TO_LOCK_ROW");
     assert_eq!(org.ended(&id).await["numberRecordsFailed"], 0);
 }
 

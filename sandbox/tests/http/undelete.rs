@@ -1,10 +1,6 @@
 //! SOAP `undelete`: the way back out of the recycle bin.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::Org;
+use crate::common::Org;
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;

@@ -1,15 +1,11 @@
 //! Logging in, versions, sessions, and the forgiving parts of HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::io::Write;
 use std::time::Duration;
 
+use crate::common::{Org, encode, read};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{Org, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
@@ -214,7 +210,7 @@ async fn sessions_end() {
     let revoke = org
         .http
         .post(format!("{}/services/oauth2/revoke", org.url))
-        .body(format!("token={}", common::encode(&org.token)));
+        .body(format!("token={}", encode(&org.token)));
     let reply = revoke.send().await.unwrap();
     assert_eq!(
         (
@@ -246,7 +242,7 @@ async fn versions_and_identity_tell_where_things_are() {
     let identity = root["identity"].as_str().unwrap();
     let me = org.http.get(format!(
         "{identity}?format=json&oauth_token={}",
-        common::encode(&org.token)
+        encode(&org.token)
     ));
     let (status, me) = read(me.send().await.unwrap()).await;
     assert_eq!(

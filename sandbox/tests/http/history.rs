@@ -1,10 +1,6 @@
 //! Field history and edits by people.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, described, schema};
+use crate::common::{EXTERNAL_ID, Org, code, create, described, schema};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
@@ -246,7 +242,7 @@ async fn values_can_be_neither_filtered_nor_sorted_and_rows_not_written() {
 async fn custom_objects_and_fields_have_a_history_once_tracked() {
     let org = Org::new().await;
     let fields = json!({"Total__c": {"type": "Currency", "label": "Total", "precision": 12, "scale": 2},
-        "Key__c": serde_json::from_str::<Value>(common::EXTERNAL_ID).unwrap()});
+        "Key__c": serde_json::from_str::<Value>(EXTERNAL_ID).unwrap()});
     org.control(Method::PUT, "objects/Invoice__c", json!({"fields": fields}))
         .await;
     assert_eq!(org.query("SELECT Id FROM Invoice__History").await.0, 400);
@@ -272,7 +268,7 @@ async fn custom_objects_and_fields_have_a_history_once_tracked() {
         (&json!(1.5), &json!(2.5))
     );
     let meta = json!({"type": "Text", "label": "Tier", "length": 9, "trackHistory": true});
-    let (status, made) = common::create(&org, "Account.Tier__c", meta).await;
+    let (status, made) = create(&org, "Account.Tier__c", meta).await;
     assert_eq!(status, 201, "{made}");
     let shown = org
         .control(Method::GET, "schema?object=Account", Value::Null)

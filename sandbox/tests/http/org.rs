@@ -1,12 +1,8 @@
 //! What an org does to its clients: long requests, rights taken away, maintenance, moves.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Org, code, read};
+use crate::common::{Org, code, read};
 use reqwest::{Client, Method, redirect};
 use serde_json::{Value, json};
 

@@ -1,10 +1,6 @@
 //! Bulk API 2.0: jobs that write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::Org;
+use crate::common::{Org, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
@@ -222,7 +218,7 @@ async fn a_job_takes_one_upload_and_only_the_right_states() {
         "INVALIDJOBSTATE",
     );
     assert_eq!(org.put_csv(&id, "Name\nOne\n").await.status(), 201);
-    let second = common::read(org.put_csv(&id, "Name\nTwo\n").await).await;
+    let second = read(org.put_csv(&id, "Name\nTwo\n").await).await;
     refused(second, "CLIENTINPUTERROR");
     refused(org.set_state(&id, "JobComplete").await, "INVALIDJOBSTATE");
     org.set_state(&id, "UploadComplete").await;
@@ -232,7 +228,7 @@ async fn a_job_takes_one_upload_and_only_the_right_states() {
         "INVALIDJOBSTATE",
     );
     refused(org.set_state(&id, "Aborted").await, "INVALIDJOBSTATE");
-    let late = common::read(org.put_csv(&id, "Name\nTwo\n").await).await;
+    let late = read(org.put_csv(&id, "Name\nTwo\n").await).await;
     refused(late, "INVALIDJOBSTATE");
     assert_eq!(
         org.query("SELECT COUNT() FROM Account").await.1["totalSize"],

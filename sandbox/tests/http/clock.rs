@@ -1,12 +1,8 @@
 //! The org's clock, the rolling day of the limits, and the counters.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Org, code, read};
+use crate::common::{Org, code, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;

@@ -1,10 +1,6 @@
 //! Duplicate rules, validation rules, and conditions on single records.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, read};
+use crate::common::{Org, code, read, write};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -168,7 +164,7 @@ async fn validation_rules_refuse_what_they_describe() {
     rules(&org, "validation_rules", list).await;
     let write = |fields: Value| {
         let org = &org;
-        async move { common::write(org, fields).await }
+        async move { write(org, fields).await }
     };
     let refused = write(json!({"Name": "A Test"})).await;
     assert_eq!(

@@ -1,10 +1,6 @@
 //! The schema changed by an administrator under running clients: the control interface.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, create, described, grant, schema, text, write};
+use crate::common::{Org, code, create, described, grant, schema, text, write};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;

@@ -1,11 +1,7 @@
 //! Custom fields made, changed, granted and deleted by clients: the Tooling API and the
 //! permission objects.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, create, described, grant, schema, text, tooling, write};
+use crate::common::{Org, code, create, described, grant, schema, text, tooling, write};
 use reqwest::Method;
 use serde_json::{Value, json};
 

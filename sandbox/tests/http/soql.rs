@@ -1,10 +1,6 @@
 //! Queries over HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, encode};
+use crate::common::{Org, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,10 +1,6 @@
 //! The types of custom fields: what each needs, its bounds, and what it brings along.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, create, described, grant, schema, text, write};
+use crate::common::{Org, code, create, described, grant, schema, text, write};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,12 +1,8 @@
 //! Injected faults, row locks and the daily limit.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Org, code, read};
+use crate::common::{Org, code, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::{Config, Sandbox};

@@ -1,10 +1,6 @@
 //! Composite graphs and batches.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, count, statuses, sub};
+use crate::common::{Org, count, statuses, sub};
 use reqwest::Method;
 use serde_json::{Value, json};
 

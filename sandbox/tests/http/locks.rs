@@ -1,12 +1,8 @@
 //! Row locks: requests that really overlap stand in each other's way at common parents.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Org, code};
+use crate::common::{EXTERNAL_ID, Org, code};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -101,7 +97,7 @@ async fn an_update_locks_only_the_parents_it_writes_and_always_its_masters() {
     org.upsert("Contact", child("1", "p")).await;
     org.upsert("Contact", child("2", "p")).await;
     let fields = json!({
-        "Key__c": serde_json::from_str::<Value>(common::EXTERNAL_ID).unwrap(),
+        "Key__c": serde_json::from_str::<Value>(EXTERNAL_ID).unwrap(),
         "Master__c": {"type": "MasterDetail", "label": "Master", "referenceTo": "Account", "relationshipName": "Parts", "relationshipLabel": "Parts", "relationshipOrder": 0},
         "Size__c": {"type": "Text", "label": "Size", "length": 9}});
     let made = org

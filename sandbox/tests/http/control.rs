@@ -1,12 +1,8 @@
 //! The control interface, the write log, persistence.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::io::Write;
 
-use common::{Org, code};
+use crate::common::{Org, code, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
@@ -174,7 +170,7 @@ async fn deleting_a_parent_takes_its_children_along() {
     let (_, bin) = org
         .get(&format!(
             "queryAll?q={}",
-            common::encode("SELECT Id FROM Contact WHERE IsDeleted = true")
+            encode("SELECT Id FROM Contact WHERE IsDeleted = true")
         ))
         .await;
     assert_eq!(bin["totalSize"], 1);

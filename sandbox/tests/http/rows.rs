@@ -1,10 +1,6 @@
 //! Single records, describe, replication.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, encode, read};
+use crate::common::{Org, code, encode, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -231,7 +227,7 @@ async fn a_key_that_several_records_hold_is_a_choice() {
     let (_, results) = org
         .send(Method::PATCH, "composite/sobjects/Account/Loose__c", body)
         .await;
-    assert_eq!(common::code(&results[0]), "DUPLICATE_EXTERNAL_ID");
+    assert_eq!(code(&results[0]), "DUPLICATE_EXTERNAL_ID");
 }
 
 #[tokio::test]

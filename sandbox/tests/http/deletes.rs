@@ -1,10 +1,6 @@
 //! The recycle bin: records that people or callers delete, that come back, or that go for good.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, read, schema};
+use crate::common::{Org, code, encode, read, schema};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
@@ -44,7 +40,7 @@ async fn delete(org: &Org, id: &str) {
 }
 
 async fn count(org: &Org, soql: &str) -> u64 {
-    let path = format!("queryAll?q={}", common::encode(soql));
+    let path = format!("queryAll?q={}", encode(soql));
     org.get(&path).await.1["totalSize"].as_u64().unwrap()
 }
 

@@ -1,13 +1,9 @@
 //! Bulk API 2.0: jobs that read.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::Org;
-use common::bulk::rows_of;
+use crate::common::Org;
+use crate::common::bulk::rows_of;
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;

@@ -1,10 +1,6 @@
 //! Collections, record by record as Salesforce answers them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code};
+use crate::common::{Org, code, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -212,7 +208,7 @@ async fn malformed_calls_are_refused_whole() {
     let request = org
         .request(Method::PATCH, "composite/sobjects/Account/Ext_Id__c")
         .body("{nonsense");
-    let (status, error) = common::read(request.send().await.unwrap()).await;
+    let (status, error) = read(request.send().await.unwrap()).await;
     assert_eq!(
         (status, error[0]["errorCode"].as_str().unwrap()),
         (400, "JSON_PARSER_ERROR")

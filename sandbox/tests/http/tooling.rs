@@ -1,10 +1,6 @@
 //! Custom fields by the Tooling API, and who sees them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{Org, code, encode};
+use crate::common::{Org, code, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 

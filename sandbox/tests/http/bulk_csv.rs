@@ -1,12 +1,8 @@
 //! Bulk API 2.0: how rows are read, and what is wrong with them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::Org;
+use crate::common::Org;
 use reqwest::Method;
 use serde_json::{Value, json};
 

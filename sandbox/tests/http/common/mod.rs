@@ -1,7 +1,6 @@
 //! A client of a fresh sandbox, and the fields that the tests use.
 
-#![allow(dead_code, missing_docs, unreachable_pub)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub)]
 
 pub mod bulk;
 
