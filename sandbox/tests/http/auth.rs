@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::common::{Org, encode, read};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, encode, read};
 
 async fn token(org: &Org, body: &str) -> (u16, Value) {
     let request = org.http.post(format!("{}/services/oauth2/token", org.url));

@@ -1,9 +1,10 @@
 //! Bulk API 2.0: jobs that write.
 
-use crate::common::{Org, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, read};
 
 #[tokio::test]
 async fn an_upsert_job_goes_from_open_to_complete() {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::Org;
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::Org;
 
 #[tokio::test]
 async fn empty_leaves_alone_and_not_applicable_clears() {

@@ -1,9 +1,10 @@
 //! Bulk jobs while they go on: aborts, faults, limits, locks, restarts.
 
-use crate::common::{Org, code};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, code};
 
 fn rows(count: usize) -> String {
     let mut csv = String::from("Ext_Id__c,Name\n");

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::Org;
-use crate::common::bulk::rows_of;
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::Org;
+use crate::common::bulk::rows_of;
 
 async fn filled() -> Org {
     let org = Org::new().await;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::{Org, code, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, code, read};
 
 async fn advance(org: &Org, millis: i64) -> Value {
     let set = json!({"advance_ms": millis});

@@ -1,8 +1,9 @@
 //! Collections, record by record as Salesforce answers them.
 
-use crate::common::{Org, code, read};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, read};
 
 #[tokio::test]
 async fn an_upsert_creates_then_updates_and_answers_in_order() {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{BASE, Org, code, count, encode, schema, statuses, sub};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{BASE, Org, code, count, encode, schema, statuses, sub};
 
 async fn composite(org: &Org, all_or_none: bool, subs: Value) -> (u16, Value) {
     let body =

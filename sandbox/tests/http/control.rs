@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use crate::common::{Org, code, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, code, encode};
 
 #[tokio::test]
 async fn the_write_log_tells_order_parents_and_refusals() {

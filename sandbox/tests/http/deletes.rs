@@ -1,9 +1,10 @@
 //! The recycle bin: records that people or callers delete, that come back, or that go for good.
 
-use crate::common::{Org, code, encode, read, schema};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, code, encode, read, schema};
 
 async fn soap(org: &Org, token: &str, call: &str, ids: &[&str]) -> (u16, String) {
     let ids: String = ids.iter().map(|id| format!("<ids>{id}</ids>")).collect();

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{Org, code, read};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::{Config, Sandbox};
+
+use crate::common::{Org, code, read};
 
 async fn fault(org: &Org, rule: Value) {
     let set = org

@@ -1,9 +1,10 @@
 //! Custom fields made, changed, granted and deleted by clients: the Tooling API and the
 //! permission objects.
 
-use crate::common::{Org, code, create, described, grant, schema, text, tooling, write};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, create, described, grant, schema, text, tooling, write};
 
 #[tokio::test]
 async fn a_created_field_is_changed_found_and_deleted() {

@@ -1,8 +1,9 @@
 //! Composite graphs and batches.
 
-use crate::common::{Org, count, statuses, sub};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, count, statuses, sub};
 
 async fn graphs(org: &Org, graphs: Value) -> (u16, Value) {
     org.send(Method::POST, "composite/graph", json!({"graphs": graphs}))

@@ -1,9 +1,10 @@
 //! Field history and edits by people.
 
-use crate::common::{EXTERNAL_ID, Org, code, create, described, schema};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{EXTERNAL_ID, Org, code, create, described, schema};
 
 async fn track(org: &Org, object: &str, field: &str) {
     let change = json!({"object": object, "field": field, "trackHistory": true});

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{EXTERNAL_ID, Org, code};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{EXTERNAL_ID, Org, code};
 
 async fn parents(org: &Org) {
     let two = json!([{"Ext_Id__c": "p", "Name": "P"}, {"Ext_Id__c": "q", "Name": "Q"}]);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{Org, code, read};
 use reqwest::{Client, Method, redirect};
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, read};
 
 fn account(key: &str) -> Value {
     json!([{"Ext_Id__c": key, "Name": key}])

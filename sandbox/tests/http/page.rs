@@ -1,8 +1,9 @@
 //! The page: what it shows, and edits made on it.
 
-use crate::common::{Org, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, encode};
 
 async fn text(org: &Org, path: &str) -> String {
     let reply = org

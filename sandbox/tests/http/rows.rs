@@ -1,8 +1,9 @@
 //! Single records, describe, replication.
 
-use crate::common::{Org, code, encode, read};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, encode, read};
 
 async fn make(org: &Org, name: &str) -> String {
     let (status, made) = org

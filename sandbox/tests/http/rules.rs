@@ -1,8 +1,9 @@
 //! Duplicate rules, validation rules, and conditions on single records.
 
-use crate::common::{Org, code, read, write};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, read, write};
 
 async fn rules(org: &Org, kind: &str, list: Value) {
     let set = org.control(Method::PUT, kind, list.clone()).await;

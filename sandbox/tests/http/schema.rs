@@ -1,9 +1,10 @@
 //! The schema changed by an administrator under running clients: the control interface.
 
-use crate::common::{Org, code, create, described, grant, schema, text, write};
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::{Org, code, create, described, grant, schema, text, write};
 
 #[tokio::test]
 async fn a_field_vanishes_and_comes_back_with_its_values() {

@@ -1,8 +1,9 @@
 //! Queries over HTTP.
 
-use crate::common::{Org, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, encode};
 
 async fn filled() -> Org {
     let org = Org::new().await;

@@ -1,8 +1,9 @@
 //! TLS with an authority that the sandbox makes for itself.
 
-use crate::common::{Org, client};
 use serde_json::{Value, json};
 use syncline_sandbox::{Config, Tls};
+
+use crate::common::{Org, client};
 
 fn tls(names: &[&str]) -> Config {
     Config {

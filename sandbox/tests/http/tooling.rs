@@ -1,8 +1,9 @@
 //! Custom fields by the Tooling API, and who sees them.
 
-use crate::common::{Org, code, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, encode};
 
 async fn create(org: &Org, name: &str, meta: Value) -> (u16, Value) {
     org.send(

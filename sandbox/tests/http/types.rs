@@ -1,8 +1,9 @@
 //! The types of custom fields: what each needs, its bounds, and what it brings along.
 
-use crate::common::{Org, code, create, described, grant, schema, text, write};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::common::{Org, code, create, described, grant, schema, text, write};
 
 #[tokio::test]
 async fn a_location_is_three_fields_with_one_grant() {

@@ -1,9 +1,10 @@
 //! SOAP `undelete`: the way back out of the recycle bin.
 
-use crate::common::Org;
 use reqwest::Method;
 use serde_json::{Value, json};
 use syncline_sandbox::Config;
+
+use crate::common::Org;
 
 async fn soap(org: &Org, session: &str, ids: &[&str]) -> (u16, String) {
     let ids: String = ids

@@ -1,22 +1,13 @@
 //! Records that vanish from the CRM without our doing: the next change of the row brings the whole
 //! row back, not the columns that this change touched.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::crm::{Crm, EXTERNAL_ID};
-use support::postgres::{Options, Postgres};
-use support::sidecar::{Sidecar, lsn};
+
+use crate::support::crm::{Crm, EXTERNAL_ID};
+use crate::support::postgres::{Options, Postgres};
+use crate::support::sidecar::{Sidecar, lsn};
 
 const TABLES: &str = "
 CREATE TABLE company (id int PRIMARY KEY, name text NOT NULL);

@@ -1,27 +1,14 @@
 //! Logical messages that become records: against the binary, a real Postgres and the sandbox.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod support;
-
-#[path = "deletes/driver.rs"]
-#[allow(dead_code)]
-mod driver;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use driver::{PATIENCE, Rules, World};
 use serde_json::{Value, json};
-use support::crm::{Crm, EXTERNAL_ID};
-use support::postgres::{Options, Postgres};
-use support::sidecar::{Sidecar, lsn};
+
+use crate::driver::{PATIENCE, Rules, World};
+use crate::support::crm::{Crm, EXTERNAL_ID};
+use crate::support::postgres::{Options, Postgres};
+use crate::support::sidecar::{Sidecar, lsn};
 
 const TASK: &str = r#"
 [outbox."crm.task"]

@@ -1,23 +1,14 @@
 //! Children of one parent, changed in every window by an application, all the way: a real Postgres,
 //! `syncline run` with ten requests at once, and a sandbox whose row locks are held while it works.
-//! What the same changes meet without lanes is shown where lanes can be left out, in `locks.rs`.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod support;
+//! What the same changes meet without lanes is shown where lanes can be left out, in `tests/locks.rs`.
 
 use std::time::Duration;
 
 use serde_json::Value;
-use support::crm::{Crm, EXTERNAL_ID};
-use support::postgres::{Options, Postgres};
-use support::sidecar::{Sidecar, lsn};
+
+use crate::support::crm::{Crm, EXTERNAL_ID};
+use crate::support::postgres::{Options, Postgres};
+use crate::support::sidecar::{Sidecar, lsn};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const PARENTS: usize = 67;

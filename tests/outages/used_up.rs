@@ -2,21 +2,11 @@
 //!
 //! The steps on the way there, and the pause itself, show in `status` and in the log.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod support;
-
 use std::time::Duration;
 
-use support::crm::{Crm, EXTERNAL_ID};
-use support::postgres::{Options, Postgres};
-use support::sidecar::Sidecar;
+use crate::support::crm::{Crm, EXTERNAL_ID};
+use crate::support::postgres::{Options, Postgres};
+use crate::support::sidecar::Sidecar;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROWS: u64 = 50;

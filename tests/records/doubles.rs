@@ -1,24 +1,11 @@
 //! Records that are in the CRM before their rows come: taken over, told apart, or refused by the org's
 //! duplicate rules. Against the binary, a real Postgres and the sandbox.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod support;
-
-#[path = "deletes/driver.rs"]
-#[allow(dead_code)]
-mod driver;
-
 use std::time::Duration;
 
-use driver::{Rules, World};
 use serde_json::{Value, json};
+
+use crate::driver::{Rules, World};
 
 const ADOPT: &str =
     "on_delete = \"delete\"\nadopt = { match = \"Email\" }\ncolumns.email = \"Email\"";

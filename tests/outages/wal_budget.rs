@@ -1,22 +1,12 @@
 //! The CRM is down, and the tables go on changing: the WAL that the database keeps stays under the
 //! budget, and nothing is lost (P8, P1, P2).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use support::crm::{Crm, EXTERNAL_ID};
-use support::postgres::{Options, Postgres};
-use support::sidecar::Sidecar;
+use crate::support::crm::{Crm, EXTERNAL_ID};
+use crate::support::postgres::{Options, Postgres};
+use crate::support::sidecar::Sidecar;
 
 const MIB: u64 = 1 << 20;
 /// What the slot may keep.
