@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::{Portion, Span};
 
 /// What may be used of the limit that the CRM sets for the requests of a day, by all its clients.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize, Serialize)]
@@ -24,25 +24,6 @@ impl Default for Budget {
             share: Portion::Part(0.5),
             floor: Portion::Part(0.2),
             deadline: Span(Duration::from_secs(15 * 60)),
-        }
-    }
-}
-
-/// A part of a whole: `0.5`, `"20%"`, or so many as a whole number.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Portion {
-    /// From 0 to 1 of it.
-    Part(f64),
-    /// So many.
-    Count(u64),
-}
-
-impl Portion {
-    /// So many of `whole`.
-    pub fn of(self, whole: u64) -> u64 {
-        match self {
-            Portion::Part(part) => (whole as f64 * part).round() as u64,
-            Portion::Count(count) => count.min(whole),
         }
     }
 }

@@ -2,16 +2,20 @@
 
 use toml::{Table, Value};
 
-use super::load::{Layers, dotted};
-use super::nearest::nearest;
+use super::layers::{Layers, dotted};
 use super::schema::{
-    COLUMN_KEYS, DUPLICATES, KEY_KEYS, KEYS, LATER, LATER_KEYS, ON_CRM_DELETE, ON_TRUNCATE, OWNER,
-    PRIORITY, SECTIONS, Shape, TABLE_KEYS, choice, names,
+    DUPLICATES, KEY_KEYS, KEYS, ON_CRM_DELETE, ON_TRUNCATE, SECTIONS, Shape, TABLE_KEYS, choice,
+    names,
 };
 use super::units;
 
+mod column;
 mod outbox;
 mod rules;
+pub(super) mod value;
+
+use column::column;
+use value::{kind, priority, scalar, scalars, text, unknown};
 
 const ON_DELETE: &str = "say what a deleted row does to its record: \
     \"delete\" (it goes to the recycle bin), \
@@ -53,87 +57,15 @@ pub(super) fn check(layers: &mut Layers) {
     together(layers, &tree);
 }
 
-/// A key that nobody knows, or not yet.
-fn unknown<'n>(
-    layers: &mut Layers,
-    around: &str,
-    name: &str,
-    known: impl IntoIterator<Item = &'n str>,
-) {
-    let key = dotted(around, name);
-    if let Some((_, meanwhile)) = LATER_KEYS.iter().find(|(later, _)| *later == name) {
-        layers.mistake(&key, format!("{key} comes in a later release; {meanwhile}"));
-        return;
-    }
-    let near = nearest(name, known)
-        .map(|n| format!("; did you mean {n:?}?"))
-        .unwrap_or_default();
-    layers.mistake(&key, format!("unknown key {key}{near}"));
-}
-
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::String(_) => "a text",
-        Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number with a point",
-        Value::Boolean(_) => "true or false",
-        Value::Datetime(_) => "a date",
-        Value::Array(_) => "a list",
-        Value::Table(_) => "a table",
-    }
-}
-
 fn section(layers: &mut Layers, section: &str, table: &Table) {
     for (name, value) in table {
         match super::schema::find(section, name) {
             None => unknown(layers, section, name, names(section)),
+            Some(info) if info.shape == Shape::Rules => {
+                rules::rules(layers, &dotted(section, name), value);
+            }
             Some(info) => scalar(layers, &dotted(section, name), info.shape, value),
         }
-    }
-}
-
-pub(super) fn scalar(layers: &mut Layers, key: &str, shape: Shape, value: &Value) {
-    if shape == Shape::Rules {
-        return rules::rules(layers, key, value);
-    }
-    let good = match (shape, value) {
-        (Shape::Text | Shape::Secret | Shape::Connection, Value::String(_)) => true,
-        (Shape::Count(least, most), Value::Integer(n)) => (least..=most).contains(n),
-        (Shape::Size, Value::Integer(n)) => *n > 0,
-        (Shape::Size, Value::String(s)) => units::size(s).is_some_and(|bytes| bytes > 0),
-        (Shape::Span, Value::String(s)) => units::span(s).is_some(),
-        (Shape::Portion, value) => units::portion(value).is_some(),
-        (Shape::CountOrShare, Value::Integer(n)) => *n >= 0,
-        (Shape::CountOrShare, Value::String(s)) => units::percent(s).is_some(),
-        (Shape::Switch, Value::Boolean(_)) => true,
-        (Shape::Choice(words), Value::String(s)) => words.contains(&s.as_str()),
-        _ => false,
-    };
-    if good {
-        return;
-    }
-    let expected = shape.words();
-    if let (Shape::Choice(words), Value::String(found)) = (shape, value) {
-        let last = key.rsplit('.').next().unwrap_or(key);
-        let later = LATER
-            .iter()
-            .find(|(k, word, _)| *k == last && word == found);
-        let text = match later {
-            Some((_, _, now)) => format!("{key} = {found:?} comes in a later release; now: {now}"),
-            None => {
-                let near = nearest(found, words.iter().copied())
-                    .map(|n| format!("; did you mean {n:?}?"))
-                    .unwrap_or_default();
-                format!("{key} is {expected}, not {found:?}{near}")
-            }
-        };
-        layers.mistake(key, text);
-    } else {
-        // The value may be a secret: only its kind is told.
-        layers.mistake(
-            key,
-            format!("{key} takes {expected}; this is {}", kind(value)),
-        );
     }
 }
 
@@ -221,22 +153,6 @@ fn one_table(layers: &mut Layers, at: &str, table: &Table) {
     }
 }
 
-pub(super) fn text(layers: &mut Layers, at: &str, value: &Value) {
-    match value {
-        Value::String(s) if !s.is_empty() => {}
-        other => layers.mistake(
-            at,
-            format!(
-                "{at} takes a text in quotes; this is {}",
-                match other {
-                    Value::String(_) => "empty",
-                    other => kind(other),
-                }
-            ),
-        ),
-    }
-}
-
 fn key(layers: &mut Layers, at: &str, value: &Value) {
     let Some(table) = value.as_table() else {
         layers.mistake(
@@ -320,79 +236,6 @@ fn on_delete(layers: &mut Layers, at: &str, value: &Value) {
             }
         }
         _ => layers.mistake(at, format!("{at} is not understood; {ON_DELETE}")),
-    }
-}
-
-pub(super) fn scalars(layers: &mut Layers, at: &str, table: &Table) {
-    for (name, value) in table {
-        if matches!(value, Value::Array(_) | Value::Table(_)) {
-            let key = dotted(at, name);
-            layers.mistake(
-                &key,
-                format!("{key} takes one value; this is {}", kind(value)),
-            );
-        }
-    }
-}
-
-fn column(layers: &mut Layers, at: &str, value: &Value) {
-    let table = match value {
-        Value::String(_) => return text(layers, at, value),
-        Value::Table(table) => table,
-        other => {
-            layers.mistake(
-                at,
-                format!(
-                    "{at} is a field's name or {{ field = \"…\", … }}; this is {}",
-                    kind(other)
-                ),
-            );
-            return;
-        }
-    };
-    for (name, value) in table {
-        let key = dotted(at, name);
-        match name.as_str() {
-            "field" | "references" => text(layers, &key, value),
-            "ignore" if !value.is_bool() => {
-                layers.mistake(
-                    &key,
-                    format!("{key} takes true or false; this is {}", kind(value)),
-                );
-            }
-            "ignore" => {}
-            "owner" => scalar(layers, &key, Shape::Choice(&OWNER), value),
-            "null" => null(layers, &key, value),
-            "priority" => priority(layers, &key, value),
-            _ if super::normal::check(layers, &key, name, value) => {}
-            _ => unknown(layers, at, name, COLUMN_KEYS),
-        }
-    }
-    super::normal::together(layers, at, table);
-}
-
-fn priority(layers: &mut Layers, at: &str, value: &Value) {
-    if !value.as_str().is_some_and(|s| PRIORITY.contains(&s)) {
-        layers.mistake(at, format!("{at} is {}", choice(&PRIORITY)));
-    }
-}
-
-fn null(layers: &mut Layers, at: &str, value: &Value) {
-    let good = match value {
-        Value::String(s) => matches!(s.as_str(), "clear" | "skip"),
-        Value::Table(table) => {
-            let one = table.get("default").filter(|_| table.len() == 1);
-            one.is_some_and(|v| !matches!(v, Value::Array(_) | Value::Table(_)))
-        }
-        _ => false,
-    };
-    if !good {
-        layers.mistake(
-            at,
-            format!(
-                "{at} says what a NULL does: \"clear\" (it empties the field), \"skip\" (the field is left as it is) or {{ default = … }}"
-            ),
-        );
     }
 }
 

@@ -425,6 +425,7 @@ mod bulk;
 mod check;
 mod column;
 mod glob;
+mod layers;
 mod load;
 mod nearest;
 mod normal;
@@ -438,15 +439,15 @@ mod tests;
 mod units;
 
 pub use adopt::{Adopt, Duplicates};
-pub use budget::{Budget, Portion, Priority};
+pub use budget::{Budget, Priority};
 pub use bulk::{Bulk, BulkMode};
 pub use column::{
     Column, ColumnRule, Controls, Empty, NullRule, OnInvalid, Otherwise, Owner, Trim, Unicode,
 };
 pub use glob::matches;
-pub use load::{Loaded, Origin};
+pub use layers::{Loaded, Origin};
 pub use nearest::nearest;
 pub use outbox::{OnRepeat, Outbox, OutboxKey, UnknownMembers};
 pub use secret::Secret;
 pub use table::{Deletion, Key, Marks, OnCrmDelete, OnDelete, OnTruncate, OneOrMany, Table};
-pub use units::{ByteSize, Percent, Span};
+pub use units::{ByteSize, Percent, Portion, Span};

@@ -2,8 +2,8 @@
 
 use toml::{Table, Value};
 
-use super::check::{scalar, scalars, text};
-use super::load::{Layers, dotted};
+use super::check::value::{scalar, scalars, text};
+use super::layers::{Layers, dotted};
 use super::schema::Shape;
 
 const TRIM: Shape = Shape::Choice(&["none", "ends", "collapse"]);

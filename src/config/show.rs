@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::Config;
-use super::load::{Loaded, Origin, dotted};
+use super::layers::{Loaded, Origin, dotted};
 use super::schema::{self, SECTIONS, Shape};
 
 /// Every value by its dotted key.

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::Portion;
-
 /// A number of bytes: `"64MiB"`, `"1GB"`, or a plain number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct ByteSize(pub u64);
@@ -17,6 +15,25 @@ pub struct Span(pub Duration);
 /// A share in hundredths of a percent: `"5%"`, `"0.25%"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Percent(pub u32);
+
+/// A part of a whole: `0.5`, `"20%"`, or so many as a whole number.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Portion {
+    /// From 0 to 1 of it.
+    Part(f64),
+    /// So many.
+    Count(u64),
+}
+
+impl Portion {
+    /// So many of `whole`.
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Portion::Part(part) => (whole as f64 * part).round() as u64,
+            Portion::Count(count) => count.min(whole),
+        }
+    }
+}
 
 const SIZES: [(&str, u64); 7] = [
     ("GiB", 1 << 30),

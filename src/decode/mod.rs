@@ -40,6 +40,7 @@ mod lineage_tests;
 pub mod message;
 #[cfg(test)]
 mod properties;
+mod reader;
 mod refusal;
 mod schema_change;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::message::{Read, Reader};
+use super::reader::{Read, Reader};
 use crate::change::Span;
 
 /// One span a column. Rows of up to 16 columns cost no allocation.

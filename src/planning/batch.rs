@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::entry::{Course, Entry};
 use super::locks::{Locks, Lookups};
 use super::pack::{Piece, line_up, pack};
+use super::record::CrmId;
 use crate::change::Timestamp;
 use crate::mapping::{Action, Assignment, FieldValue, Fields, Key, Target};
-
-/// The CRM's own id of a record.
-pub type CrmId = CompactString;
 
 /// What a batch does to its records.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

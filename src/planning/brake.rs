@@ -26,9 +26,9 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::codes::{BRAKE_DELETES, BRAKE_WRITES, TRANSACTION_OPEN};
 use super::entry::{Course, Entry, Plan};
 use super::objects::Objects;
-use super::plan::TRANSACTION_OPEN;
 use super::record::{Pending, Reason};
 use super::sketch::Sketch;
 use crate::change::Timestamp;
@@ -36,22 +36,12 @@ use crate::config::{Brake, DeleteLimit};
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, ObjectId, RecordId};
 
-/// The code of the fault of a delete that the brake holds.
-pub const BRAKE_DELETES: &str = "brake_deletes";
-/// The code of the fault of an operation on a record that is written too often.
-pub const BRAKE_WRITES: &str = "brake_writes";
-
 /// Stretches in which deletes are counted: the oldest is forgotten as a whole.
 const STRETCHES: u32 = 60;
 /// A share never means fewer deletes than this: small tables are not for shares.
 pub const LEAST_SHARE: u64 = 100;
 /// Released records whose earlier writes are known not to count.
 const MOST_RELEASED: usize = 10_000;
-
-/// Whether one of the brakes holds it.
-pub fn is_braked(fault: &Fault) -> bool {
-    fault.code == BRAKE_DELETES || fault.code == BRAKE_WRITES
-}
 
 /// Which brake.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

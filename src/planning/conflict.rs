@@ -12,16 +12,9 @@
 //! The CRM tells times by whole seconds, cut off. So the database's change wins only if it came after
 //! the whole second of the edit; a tie, and whatever is not known, goes to the person.
 
-use std::sync::Arc;
-
-use super::CrmId;
-use super::entry::{Course, Entry};
 use super::record::LedgerEntry;
 use crate::change::Timestamp;
-use crate::mapping::{Action, Assigned, Assignment, Changed, Fingerprint, Owner, TargetField};
-
-/// The code of the fault of an operation on which a person has to decide.
-pub const CONFLICT: &str = "conflict";
+use crate::mapping::{Changed, Fingerprint, Owner, TargetField};
 
 /// A second, by which the CRM tells times.
 const SECOND: i64 = 1_000_000;
@@ -161,123 +154,6 @@ fn is_later(q: &Question, edited: Timestamp) -> bool {
         return false;
     };
     at.0.saturating_add(q.lead) >= edited.0.saturating_add(SECOND)
-}
-
-/// A field that the CRM keeps.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Kept {
-    /// What the database has.
-    pub field: Assigned,
-    /// Since when the CRM has something else, at the latest. None: the field belongs to the CRM.
-    pub edited: Option<Timestamp>,
-}
-
-/// A field on which a person has to decide.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Asked {
-    /// What the database has.
-    pub field: Assigned,
-    /// What the CRM has.
-    pub theirs: Assignment,
-    /// Since when, at the latest.
-    pub edited: Timestamp,
-}
-
-/// Fields of an operation that are not written, and why.
-#[derive(Clone, Debug, Default)]
-pub struct Aside {
-    /// The CRM keeps what it has.
-    pub kept: Vec<Kept>,
-    /// The CRM has them already, though we did not know.
-    pub already: Vec<Assigned>,
-    /// A person has to decide.
-    pub asked: Vec<Asked>,
-    /// The record's id, as it was found.
-    pub crm_id: Option<CrmId>,
-    /// It had no external id: it gets ours.
-    pub adopted: bool,
-    /// So many fields that people had changed went with the record: it is made anew.
-    pub forgotten: i64,
-    /// What people have a say in is written all the same: only if nobody has changed the record after
-    /// this second.
-    pub guard: Option<Timestamp>,
-}
-
-/// Leaves fields that belong to the CRM to it, where the record is there.
-pub fn leave_to_crm(entry: &mut Entry) {
-    let Course::Send(fields) = &entry.course else {
-        return;
-    };
-    let crm = |f: &Assigned| entry.operation.field(f.slot).map(|f| f.owner) == Some(Owner::Crm);
-    if !entry.exists() || !fields.iter().any(crm) {
-        return;
-    }
-    let answers = fields.iter().filter(|f| crm(f));
-    let answers = answers.map(|f| (f.slot, Found::Crm)).collect();
-    aside(entry, answers, None);
-}
-
-/// What was found of a field.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Found {
-    /// It belongs to the CRM.
-    Crm,
-    /// It was judged; what the CRM holds.
-    Judged(Answer, Assignment),
-}
-
-/// Takes out of what is sent what is not to be written, and says what becomes of the rest. Fields that
-/// are not named are written.
-pub fn aside(entry: &mut Entry, found: Vec<(u16, Found)>, crm_id: Option<CrmId>) {
-    let Course::Send(fields) = &mut entry.course else {
-        return;
-    };
-    let left = &mut entry.aside;
-    left.crm_id = crm_id.or(left.crm_id.take());
-    let mut out: Vec<u16> = Vec::new();
-    for (slot, found) in found {
-        let Some(field) = fields.iter().find(|f| f.slot == slot).cloned() else {
-            continue;
-        };
-        match found {
-            Found::Judged(Answer::Write, _) => continue,
-            Found::Judged(Answer::AlreadyThere, _) => left.already.push(field),
-            Found::Crm => left.kept.push(Kept {
-                field,
-                edited: None,
-            }),
-            Found::Judged(Answer::Keep { edited }, _) => left.kept.push(Kept {
-                field,
-                edited: Some(edited),
-            }),
-            Found::Judged(Answer::Ask { edited }, theirs) => left.asked.push(Asked {
-                field,
-                theirs,
-                edited,
-            }),
-        }
-        out.push(slot);
-    }
-    if out.is_empty() {
-        return;
-    }
-    let rest: Vec<Assigned> = fields
-        .iter()
-        .filter(|f| !out.contains(&f.slot))
-        .cloned()
-        .collect();
-    let renames = matches!(entry.operation.action, Action::ReKey { .. }) || left.adopted;
-    entry.course = if !rest.is_empty() || renames || !entry.completes.is_empty() {
-        Course::Send(Arc::new(rest))
-    } else if !left.asked.is_empty() {
-        Course::Ask
-    } else if left.kept.iter().any(|k| k.edited.is_some()) {
-        Course::KeepFields
-    } else if !left.kept.is_empty() {
-        Course::Ignore
-    } else {
-        Course::Unchanged
-    };
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use hashbrown::HashSet;
 
 use super::entry::{Course, Entry, Origin, Plan, States, decide, parents};
 use super::objects::Objects;
+use super::re_key::let_go_of_removals;
 use super::record::{Existence, LedgerEntry, Pending, Reason};
 use super::stages;
 use super::waits::block_orphans;
@@ -101,7 +102,7 @@ pub fn defer(plan: &mut Plan, states: &States, objects: &Objects, how: &Deferral
             // One that is there for a reason of its own does not come by being asked for.
             let there = plan.places.get(parent).and_then(|p| plan.entries.get(*p));
             let deferred = match there {
-                Some(other) => is_deferred(other),
+                Some(other) => other.is_deferred(),
                 None => {
                     let pending = states.get(parent).and_then(|s| s.pending.as_ref());
                     pending.is_some_and(|p| p.reason == Reason::Deferred)
@@ -181,37 +182,6 @@ fn go_together(plan: &Plan, objects: &Objects, goes: &mut [bool]) {
                     }
                 }
             }
-        }
-    }
-}
-
-fn is_deferred(entry: &Entry) -> bool {
-    matches!(
-        entry.course,
-        Course::Shelve {
-            reason: Reason::Deferred,
-            ..
-        }
-    )
-}
-
-/// A record that was to make room for a re-key and has to wait stays where it is, and the re-key waits in
-/// its stead: planned again, it goes again.
-pub(super) fn let_go_of_removals(plan: &mut Plan) {
-    for index in 0..plan.entries.len() {
-        let Some(entry) = plan.entries.get(index).filter(|e| is_deferred(e)) else {
-            continue;
-        };
-        let record = entry.operation.record();
-        let Some(&place) = plan.places.get(&record).filter(|place| **place != index) else {
-            continue;
-        };
-        let course = match plan.entries.get_mut(index) {
-            Some(removal) => std::mem::replace(&mut removal.course, Course::Drop),
-            None => continue,
-        };
-        if let Some(re_key) = plan.entries.get_mut(place) {
-            re_key.course = course;
         }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::brake::{BRAKE_DELETES, is_braked};
-use super::conflict::{Aside, CONFLICT, leave_to_crm};
-use super::plan::TRANSACTION_OPEN;
-use super::record::{Existence, LedgerEntry, Pending, Reason, RecordState};
+use super::aside::{Aside, Asked, Found, Kept};
+use super::codes::{BRAKE_DELETES, CONFLICT, is_drift, is_own};
+use super::conflict::Answer;
+use super::record::{CrmId, Existence, LedgerEntry, Pending, Reason, RecordState};
 use super::window::{Item, still_rejected};
-use crate::fault::{Class, Fault};
+use crate::fault::Fault;
 use crate::mapping::{
     Action, Assigned, DELETE_INCOMPLETE, FIELD_BROKEN, Fields, Key, OBJECT_CLOSED, ObjectId,
     Operation, Owner, RecordId, TABLE_HALTED, Target,
@@ -91,6 +91,17 @@ impl Entry {
     /// It makes room for a re-key, and stands for no change.
     pub fn is_removal(&self) -> bool {
         !self.change && !self.row && self.pending.is_none()
+    }
+
+    /// It waits until delivery goes on.
+    pub(super) fn is_deferred(&self) -> bool {
+        matches!(
+            self.course,
+            Course::Shelve {
+                reason: Reason::Deferred,
+                ..
+            }
+        )
     }
 
     /// It will be sent.
@@ -183,11 +194,6 @@ pub(super) fn rejected(
     refused(fault)
 }
 
-/// The table, the field or the object no longer fits, or is closed to us, for every record alike.
-pub fn is_drift(fault: &Fault) -> bool {
-    [TABLE_HALTED, FIELD_BROKEN, OBJECT_CLOSED].contains(&&*fault.code)
-}
-
 /// Why a held operation is held still, now that `newer` has come; `None` when it is not (any more).
 /// What drift holds is freed with it: a new change of a table that is not halted any more tells, if
 /// it brings the fields that could not be filled.
@@ -233,25 +239,6 @@ pub(super) fn stuck(pending: &Pending, target: &Target) -> Option<Fault> {
         return (target.halted.is_some() || !whole).then(|| fault.clone());
     }
     is_own(fault).then(|| fault.clone())
-}
-
-/// The code of an operation that would make a record, where several could be taken over.
-pub const ADOPT_AMBIGUOUS: &str = "adopt_ambiguous";
-
-/// A fault that says why an operation was not sent then, and nothing of the operation.
-pub fn passes(fault: &Fault) -> bool {
-    is_braked(fault) || fault.code == TRANSACTION_OPEN || fault.code == ADOPT_AMBIGUOUS
-}
-
-/// The mapping, not the CRM, refused the record: our own codes are in lower case.
-pub(super) fn is_own(fault: &Fault) -> bool {
-    fault.class == Class::Record
-        && !is_drift(fault)
-        && fault.code != DELETE_INCOMPLETE
-        && fault.code != CONFLICT
-        && !passes(fault)
-        && !fault.code.is_empty()
-        && fault.code.bytes().all(|b| !b.is_ascii_uppercase())
 }
 
 pub(super) fn waiting(holder: RecordId) -> Course {
@@ -394,4 +381,72 @@ pub(super) fn references<'a>(
         }
         _ => None,
     })
+}
+
+/// Leaves fields that belong to the CRM to it, where the record is there.
+pub fn leave_to_crm(entry: &mut Entry) {
+    let Course::Send(fields) = &entry.course else {
+        return;
+    };
+    let crm = |f: &Assigned| entry.operation.field(f.slot).map(|f| f.owner) == Some(Owner::Crm);
+    if !entry.exists() || !fields.iter().any(crm) {
+        return;
+    }
+    let answers = fields.iter().filter(|f| crm(f));
+    let answers = answers.map(|f| (f.slot, Found::Crm)).collect();
+    aside(entry, answers, None);
+}
+
+/// Takes out of what is sent what is not to be written, and says what becomes of the rest. Fields that
+/// are not named are written.
+pub fn aside(entry: &mut Entry, found: Vec<(u16, Found)>, crm_id: Option<CrmId>) {
+    let Course::Send(fields) = &mut entry.course else {
+        return;
+    };
+    let left = &mut entry.aside;
+    left.crm_id = crm_id.or(left.crm_id.take());
+    let mut out: Vec<u16> = Vec::new();
+    for (slot, found) in found {
+        let Some(field) = fields.iter().find(|f| f.slot == slot).cloned() else {
+            continue;
+        };
+        match found {
+            Found::Judged(Answer::Write, _) => continue,
+            Found::Judged(Answer::AlreadyThere, _) => left.already.push(field),
+            Found::Crm => left.kept.push(Kept {
+                field,
+                edited: None,
+            }),
+            Found::Judged(Answer::Keep { edited }, _) => left.kept.push(Kept {
+                field,
+                edited: Some(edited),
+            }),
+            Found::Judged(Answer::Ask { edited }, theirs) => left.asked.push(Asked {
+                field,
+                theirs,
+                edited,
+            }),
+        }
+        out.push(slot);
+    }
+    if out.is_empty() {
+        return;
+    }
+    let rest: Vec<Assigned> = fields
+        .iter()
+        .filter(|f| !out.contains(&f.slot))
+        .cloned()
+        .collect();
+    let renames = matches!(entry.operation.action, Action::ReKey { .. }) || left.adopted;
+    entry.course = if !rest.is_empty() || renames || !entry.completes.is_empty() {
+        Course::Send(Arc::new(rest))
+    } else if !left.asked.is_empty() {
+        Course::Ask
+    } else if left.kept.iter().any(|k| k.edited.is_some()) {
+        Course::KeepFields
+    } else if !left.kept.is_empty() {
+        Course::Ignore
+    } else {
+        Course::Unchanged
+    };
 }

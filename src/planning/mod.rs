@@ -24,10 +24,12 @@
 //! - The same changes cut at the same place make the same plan: a window that may have been sent can
 //!   be sent again.
 
+mod aside;
 mod batch;
 mod brake;
 #[cfg(test)]
 mod brake_tests;
+mod codes;
 mod conflict;
 #[cfg(test)]
 mod conflict_tests;
@@ -53,21 +55,25 @@ mod waits;
 mod waits_tests;
 mod window;
 
-pub use batch::{Batch, BatchAction, CrmId, Cut, Room, Write, cut, cut_for_jobs};
-pub use brake::{Alarm, BRAKE_DELETES, BRAKE_WRITES, BrakeKind, Brakes, LEAST_SHARE, is_braked};
-pub use conflict::{
-    Answer, Aside, Asked, Base, CONFLICT, Edit, Found, Kept, Question, aside, judge, leave_to_crm,
+pub use aside::{Aside, Asked, Found, Kept};
+pub use batch::{Batch, BatchAction, Cut, Room, Write, cut, cut_for_jobs};
+pub use brake::{Alarm, BrakeKind, Brakes, LEAST_SHARE};
+pub use codes::{
+    ADOPT_AMBIGUOUS, BRAKE_DELETES, BRAKE_WRITES, CONFLICT, TRANSACTION_OPEN, is_braked, is_drift,
+    passes,
 };
+pub use conflict::{Answer, Base, Edit, Question, judge};
 pub use defer::{Deferral, Leave, defer, doubtful, is_high_on_shelf, unsure};
-pub use entry::{ADOPT_AMBIGUOUS, Course, Entry, Plan, Sent, States, is_drift, parents, passes};
+pub use entry::{Course, Entry, Plan, Sent, States, aside, leave_to_crm, parents};
 pub use lanes::Lanes;
 pub use locks::Locks;
 pub use merge::merge;
 pub use objects::{High, Objects};
-pub use plan::{TRANSACTION_OPEN, decided, needed, ordered, plan, wait_for_commit};
+pub use plan::{decided, needed, ordered, plan, wait_for_commit};
 pub use re_key::rekey_from;
 pub use record::{
-    Conflict, Existence, LedgerEntry, Pending, PendingOperation, PendingTime, Reason, RecordState,
+    Conflict, CrmId, Existence, LedgerEntry, Pending, PendingOperation, PendingTime, Reason,
+    RecordState,
 };
 pub use version::{Origin, VERSION_LENGTH};
 #[cfg(test)]

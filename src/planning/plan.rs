@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::conflict::Aside;
-use super::defer::let_go_of_removals;
+use super::aside::Aside;
+use super::codes::{TRANSACTION_OPEN, is_own};
 use super::entry::{
-    Course, Entry, Origin, Plan, States, decide, is_own, parents, refused, rejected, still_held,
-    stuck, waiting,
+    Course, Entry, Origin, Plan, States, decide, parents, refused, rejected, still_held, stuck,
+    waiting,
 };
 use super::merge::merge;
 use super::objects::Objects;
-use super::re_key::{enter_re_key, freed, old_marker, re_key_base, rekey_from};
+use super::re_key::{enter_re_key, freed, let_go_of_removals, old_marker, re_key_base, rekey_from};
 use super::record::{LedgerEntry, Reason, RecordState};
 use super::window::{Item, Window, still_rejected};
 use super::{stages, waits};
@@ -103,9 +103,6 @@ pub fn ordered(plan: &mut Plan, states: &States, objects: &Objects) {
     waits::decide(plan, states, objects);
     plan.stages = stages::order(&mut plan.entries, &plan.places, objects);
 }
-
-/// The code of a delete that waits for its transaction to be known whole.
-pub const TRANSACTION_OPEN: &str = "transaction_open";
 
 /// Puts off the deletes of transactions that are not known whole: of which no Commit before `through`
 /// has been seen. Postgres sends a parent's delete before what it does to the children (`ON DELETE SET

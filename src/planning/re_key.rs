@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::conflict::Aside;
+use super::aside::Aside;
 use super::entry::{Course, Entry, Origin, Plan, States, decide, still_held, waiting};
 use super::merge::lay_over;
 use super::record::{LedgerEntry, Pending, Reason};
@@ -238,5 +238,26 @@ pub fn rekey_from(pending: &Pending, states: &States) -> Option<RecordId> {
     match &operation.action {
         Action::ReKey { from } if *from == pending.record.key => Some(holder.clone()),
         _ => None,
+    }
+}
+
+/// A record that was to make room for a re-key and has to wait stays where it is, and the re-key waits in
+/// its stead: planned again, it goes again.
+pub(super) fn let_go_of_removals(plan: &mut Plan) {
+    for index in 0..plan.entries.len() {
+        let Some(entry) = plan.entries.get(index).filter(|e| e.is_deferred()) else {
+            continue;
+        };
+        let record = entry.operation.record();
+        let Some(&place) = plan.places.get(&record).filter(|place| **place != index) else {
+            continue;
+        };
+        let course = match plan.entries.get_mut(index) {
+            Some(removal) => std::mem::replace(&mut removal.course, Course::Drop),
+            None => continue,
+        };
+        if let Some(re_key) = plan.entries.get_mut(place) {
+            re_key.course = course;
+        }
     }
 }

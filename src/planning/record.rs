@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::CrmId;
 use crate::change::{Position, Timestamp};
 use crate::fault::Fault;
 use crate::mapping::{
     Action, Assigned, Assignment, Changed, FieldId, Fingerprint, Key, Operation, RecordId, Target,
     TargetField,
 };
+
+/// The CRM's own id of a record.
+pub type CrmId = CompactString;
 
 /// Whether the CRM has the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -272,36 +272,19 @@ fn type_words(kind: NewField) -> String {
 }
 
 fn print(findings: &[Finding], problems: usize, warnings: usize) -> Result<()> {
-    let mut text = String::new();
-    for (severity, title) in [
+    let titles = [
         (Severity::Problem, "Problems"),
         (Severity::Warning, "Warnings"),
         (Severity::Note, "Notes"),
-    ] {
-        let of_this: Vec<&Finding> = findings.iter().filter(|f| f.severity == severity).collect();
-        if of_this.is_empty() {
-            continue;
-        }
-        text.push_str(&format!("{title}\n"));
-        for finding in of_this {
-            text.push_str(&format!("  {}: {}\n", finding.place, finding.what));
-            if !finding.remedy.is_empty() {
-                text.push_str(&format!("    → {}\n", finding.remedy));
-            }
-        }
-        text.push('\n');
-    }
-    let plural = |n: usize, word: &str| match n {
-        1 => format!("1 {word}"),
-        n => format!("{n} {word}s"),
-    };
+    ];
+    let mut text = out::findings(findings, &titles);
     text.push_str(&match (problems, warnings) {
         (0, 0) => "Ready to run.\n".to_owned(),
-        (0, n) => format!("Ready to run, with {}.\n", plural(n, "warning")),
+        (0, n) => format!("Ready to run, with {}.\n", out::count(n, "warning")),
         (p, w) => format!(
             "Not ready: {}, {}.\n",
-            plural(p, "problem"),
-            plural(w, "warning")
+            out::count(p, "problem"),
+            out::count(w, "warning")
         ),
     });
     out::text(&text)

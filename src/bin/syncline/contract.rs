@@ -343,28 +343,14 @@ fn database(findings: &mut Vec<Finding>, name: &str, contract: &Contract, source
 }
 
 fn print(findings: &[Finding], drift: usize, contracts: usize) -> Result<()> {
-    let mut text = String::new();
-    for (severity, title) in [(Severity::Problem, "Drift"), (Severity::Note, "Notes")] {
-        let of_this: Vec<&Finding> = findings.iter().filter(|f| f.severity == severity).collect();
-        if of_this.is_empty() {
-            continue;
-        }
-        text.push_str(&format!("{title}\n"));
-        for finding in of_this {
-            text.push_str(&format!("  {}: {}\n", finding.place, finding.what));
-            if !finding.remedy.is_empty() {
-                text.push_str(&format!("    → {}\n", finding.remedy));
-            }
-        }
-        text.push('\n');
-    }
-    let many = |n: usize, word: &str| match n {
-        1 => format!("1 {word}"),
-        n => format!("{n} {word}s"),
-    };
+    let titles = [(Severity::Problem, "Drift"), (Severity::Note, "Notes")];
+    let mut text = out::findings(findings, &titles);
     text.push_str(&match drift {
-        0 => format!("{} kept.\n", many(contracts, "contract")),
-        n => format!("Broken: {} that the mapping needs.\n", many(n, "change")),
+        0 => format!("{} kept.\n", out::count(contracts, "contract")),
+        n => format!(
+            "Broken: {} that the mapping needs.\n",
+            out::count(n, "change")
+        ),
     });
     out::text(&text)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use syncline::fault::{Error, ErrorKind, Result};
+use syncline::fault::{Error, ErrorKind, Finding, Result, Severity};
 
 /// Writes a text as it is. A reader that has gone (`| head`) is no failure.
 pub(crate) fn text(text: &str) -> Result<()> {
@@ -71,4 +71,35 @@ pub(crate) fn lines(mut table: comfy_table::Table) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// Findings under a title for each severity; those of other severities are left out.
+pub(crate) fn findings(findings: &[Finding], titles: &[(Severity, &str)]) -> String {
+    let mut text = String::new();
+    for (severity, title) in titles {
+        let mut of_this = findings
+            .iter()
+            .filter(|f| f.severity == *severity)
+            .peekable();
+        if of_this.peek().is_none() {
+            continue;
+        }
+        text.push_str(&format!("{title}\n"));
+        for finding in of_this {
+            text.push_str(&format!("  {}: {}\n", finding.place, finding.what));
+            if !finding.remedy.is_empty() {
+                text.push_str(&format!("    → {}\n", finding.remedy));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `1 warning`, `2 warnings`.
+pub(crate) fn count(n: usize, word: &str) -> String {
+    match n {
+        1 => format!("1 {word}"),
+        n => format!("{n} {word}s"),
+    }
 }

@@ -2,11 +2,12 @@
 
 use toml::{Table, Value};
 
-use super::super::load::{Layers, dotted};
+use super::super::layers::{Layers, dotted};
 use super::super::schema::{
     ON_CRM_DELETE, ON_REPEAT, OUTBOX_KEY_KEYS, OUTBOX_KEYS, PRIORITY, UNKNOWN_MEMBERS, choice,
 };
-use super::{column, kind, scalars, text, unknown};
+use super::column::column;
+use super::value::{kind, scalars, text, unknown};
 
 /// Prefixes that begin so are our own: watermarks and heartbeats.
 const OURS: &str = "syncline_";

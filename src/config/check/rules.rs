@@ -3,9 +3,9 @@
 use toml::{Table, Value};
 
 use super::super::glob::covers;
-use super::super::load::{Layers, dotted};
+use super::super::layers::{Layers, dotted};
 use super::super::schema::{MISSING_FIELD, RULE_KEYS, choice};
-use super::{kind, unknown};
+use super::value::{kind, unknown};
 
 /// What a rule matches by.
 const PATTERNS: [&str; 4] = ["schema", "table", "column", "type"];
