@@ -28,9 +28,10 @@ use syncline::sinks::{
     BoxFuture, CrmRecord, Delivery, Limits, Named, Outcome, Settings, Sink, Usage,
 };
 use syncline::store::{Memory, Store};
-use syncline::supervisor::brakes::Guard;
-use syncline::supervisor::bulk::{Journal, OldJobs};
-use syncline::supervisor::flight::Crew;
+use syncline::supervisor::bulk::Journal;
+use syncline::supervisor::crew::Crew;
+use syncline::supervisor::guard::Guard;
+use syncline::supervisor::old_jobs::OldJobs;
 use syncline::supervisor::settle::{Delivered, Extent, Fate};
 
 const PARENTS: usize = 67;

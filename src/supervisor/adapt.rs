@@ -251,7 +251,7 @@ impl Adapter {
             Some(mapping) => Arc::new(mapping.under(Arc::clone(&world.contracts))),
             None => {
                 let what = "the configuration no longer fits";
-                return Err(super::start::unfit(
+                return Err(super::terms::unfit(
                     ErrorKind::SourceRefused,
                     what,
                     &compiled.findings,
@@ -260,7 +260,7 @@ impl Adapter {
         };
         for finding in &compiled.findings {
             if !self.findings.contains(finding) {
-                super::start::tell_all(finding);
+                super::terms::tell_all(finding);
             }
         }
         let (jobs, mended) = self.consequences(&mapping, &changes, &world, now);
@@ -308,7 +308,7 @@ impl Adapter {
         let Some(before) = &self.world.crm else {
             return Ok(false);
         };
-        let after = super::start::describe(&self.config, &self.delivery).await?;
+        let after = super::terms::describe(&self.config, &self.delivery).await?;
         if after == *before {
             return Ok(false);
         }
@@ -320,7 +320,7 @@ impl Adapter {
             };
             let Some(now) = after.get(name) else { continue };
             for finding in crm_changes(object, now, &used) {
-                super::start::tell_all(&finding);
+                super::terms::tell_all(&finding);
             }
         }
         world.crm = Some(after);
@@ -547,7 +547,7 @@ async fn make(
     let answers = delivery
         .create_fields(object, &specs)
         .await
-        .map_err(super::start::refused)?;
+        .map_err(super::terms::refused)?;
     let mut made = Vec::new();
     for (missing, answer) in missing.iter().zip(answers) {
         match answer {
@@ -566,7 +566,7 @@ async fn make(
     let described = delivery
         .wait_for_fields(object, &names, PATIENCE)
         .await
-        .map_err(super::start::refused)?;
+        .map_err(super::terms::refused)?;
     for name in &made {
         let visible = described.as_ref().is_some_and(|d| d.field(name).is_some());
         if visible {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::flight::{Crew, stopped};
+use super::crew::{Crew, stopped};
 use crate::fault::{Class, Fault, Result};
 use crate::mapping::{Action, Assignment, FieldValue, Key, ObjectId, Target};
 use crate::planning::{ADOPT_AMBIGUOUS, Course, CrmId, Entry, Existence, Plan, Reason};

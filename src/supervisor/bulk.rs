@@ -22,11 +22,10 @@
 //! - The results of a job of an earlier life answer for a job with the same content, as long as nothing
 //!   else has been written to its object since. Otherwise what it said is said again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use tokio::time::sleep;
 
-use super::flight::{Crew, set, stopped};
+use super::crew::{Crew, set, stopped};
+use super::old_jobs::Old;
 use super::settle::Fate;
 use crate::clock::Clock;
 use crate::config::Duplicates;
@@ -56,58 +55,6 @@ pub struct Journal {
     pub begun: Option<String>,
     /// Nothing more is sent of the window: a job was left at work.
     pub left: bool,
-}
-
-/// Jobs of an earlier life that have ended. Shared by the crew's clones.
-#[derive(Clone, Debug, Default)]
-pub struct OldJobs(Arc<Mutex<Old>>);
-
-#[derive(Debug, Default)]
-struct Old {
-    /// What their results say is good still.
-    jobs: Vec<(BulkJob, Look)>,
-    /// To be forgotten by the store.
-    gone: Vec<String>,
-    /// Others were left at work since.
-    left: bool,
-}
-
-impl OldJobs {
-    /// Takes the one that did just this.
-    fn take(&self, hash: u128) -> Option<(BulkJob, Look)> {
-        let mut old = self.lock();
-        let place = old.jobs.iter().position(|(job, _)| job.hash == hash)?;
-        Some(old.jobs.swap_remove(place))
-    }
-
-    /// Something else is written to the object: what they said of it is of no use any more. Returns
-    /// what the store is to forget.
-    fn forget(&self, object: &str) -> Vec<String> {
-        let mut old = self.lock();
-        let Old { jobs, gone, .. } = &mut *old;
-        jobs.retain(|(job, _)| {
-            let stays = job.object != object;
-            if !stays {
-                gone.push(job.id.clone());
-            }
-            stays
-        });
-        std::mem::take(gone)
-    }
-
-    /// Jobs were left at work, and have to end before anything is written.
-    pub(super) fn are_left(&self) -> bool {
-        self.lock().left
-    }
-
-    fn is_empty(&self) -> bool {
-        let old = self.lock();
-        old.jobs.is_empty() && old.gone.is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Old> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Crew {

@@ -2,8 +2,9 @@
 
 use tokio::sync::oneshot;
 
+use super::crew::Crew;
 use super::decide::Side;
-use super::flight::{Crew, Due};
+use super::flight::Due;
 use super::status::Status;
 use crate::capture::Catalog;
 use crate::change::Verdict;

@@ -1,6 +1,6 @@
 //! A person decides a conflict: whose value stays.
 
-use super::flight::Crew;
+use super::crew::Crew;
 use super::settle::NEVER;
 use super::status::Status;
 use crate::change::Verdict;

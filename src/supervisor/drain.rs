@@ -6,7 +6,8 @@
 //! memory. What has a high priority does not wait for a round: those records are known one by one
 //! ([`Crew::urgent`]).
 
-use super::flight::{Crew, MOST_DUE, PAGE};
+use super::crew::Crew;
+use super::flight::{MOST_DUE, PAGE};
 use crate::fault::Result;
 use crate::mapping::{Action, ObjectId, RecordId};
 use crate::planning::{Objects, Pending, Reason, is_high_on_shelf};

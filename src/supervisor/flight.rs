@@ -4,44 +4,22 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::apply::intent;
-use super::brakes::Guard;
-use super::bulk::{Journal, OldJobs};
-use super::clocks::Clocks;
+use super::bulk::Journal;
+use super::crew::{Crew, set, stopped};
 use super::look::contested;
-use super::lost::{LATER, Lost};
-use super::settle::{Delivered, Extent, Fate};
-use crate::fault::{Error, ErrorKind, Fault, Result};
+use super::lost::LATER;
+use super::settle::{Delivered, Extent, Fate, Lost, intent};
+use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    self, BatchAction, Course, Cut, Deferral, Entry, Existence, Lanes, Leave, LedgerEntry, Objects,
-    Origin, Pending, Plan, Reason, Room, Sent, States, Window,
+    self, BatchAction, Course, Cut, Deferral, Entry, Existence, Lanes, Leave, LedgerEntry, Pending,
+    Plan, Reason, Room, Sent, States, Window,
 };
-use crate::sinks::salesforce::advice;
-use crate::sinks::{Delivery, Outcome, hints_at_schema};
-use crate::store::{BulkPage, Progress, Settlement, ShelfQuery, Store};
+use crate::sinks::{Outcome, hints_at_schema};
+use crate::store::{BulkPage, Progress, Settlement, ShelfQuery};
 
 /// Most looks at parents that the CRM said are missing, while people delete what was just found.
 const PARENT_ROUNDS: usize = 4;
-
-/// What a flight works with.
-#[derive(Clone)]
-pub struct Crew {
-    /// Where progress is kept.
-    pub store: Arc<dyn Store>,
-    /// The way to the CRM.
-    pub delivery: Arc<Delivery>,
-    /// The objects of the mapping.
-    pub objects: Arc<Objects>,
-    /// The clocks of both sides.
-    pub clocks: Arc<Clocks>,
-    /// The database that positions are of.
-    pub origin: Origin,
-    /// Holds what is too much.
-    pub guard: Arc<Guard>,
-    /// Bulk jobs of an earlier life.
-    pub old_jobs: OldJobs,
-}
 
 impl Crew {
     /// Plans and delivers a window. Dropped halfway, it leaves nothing behind but requests that may
@@ -514,18 +492,4 @@ fn doubtful_delete(entry: &Entry) -> Option<(RecordId, LedgerEntry)> {
 fn of_schema(pending: &Pending) -> bool {
     let fault = pending.fault.as_ref();
     fault.is_some_and(|fault| planning::is_drift(fault) || hints_at_schema(fault))
-}
-
-pub(super) fn set(fates: &mut [Fate], index: usize, fate: Fate) {
-    if let Some(place) = fates.get_mut(index) {
-        *place = fate;
-    }
-}
-
-/// Delivery stops: every write would fail until a person acts.
-pub(super) fn stopped(fault: Fault) -> Error {
-    let what = format!("the CRM refuses every write: {fault}");
-    let advice = advice(&fault).unwrap_or("Run `syncline check`, and mend what it names.");
-    Error::new(ErrorKind::DestinationRefused, what)
-        .remedy(format!("{advice} Then start again: nothing is lost"))
 }

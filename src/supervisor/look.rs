@@ -34,7 +34,7 @@ use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 
 use super::adopt::sought;
-use super::flight::{Crew, stopped};
+use super::crew::{Crew, stopped};
 use crate::change::Timestamp;
 use crate::clock::Clock;
 use crate::fault::{Class, Fault, Result};

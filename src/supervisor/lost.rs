@@ -17,27 +17,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::flight::{Crew, set, stopped};
-use super::settle::Fate;
+use super::crew::{Crew, set, stopped};
 use super::settle::ledger::edits;
+use super::settle::{Fate, Lost};
 use crate::config::OnCrmDelete;
 use crate::fault::{Class, Result};
 use crate::mapping::{Action, Assigned, Fields, Key, KeyRule, Mapping, ObjectId, RecordId};
 use crate::planning::{self, Aside, Course, CrmId, Entry, Existence, LedgerEntry, Plan};
 use crate::sinks::{Named, Outcome};
-
-/// A record that turned out to be gone in the CRM, beside what became of the window's own records.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Lost {
-    /// Which.
-    pub record: RecordId,
-    /// What the ledger says of it from now on; `None`: what its own entry comes to.
-    pub ledger: Option<LedgerEntry>,
-    /// So many of its fields held what people wrote.
-    pub kept_fields: i64,
-    /// Its row is to be read again.
-    pub reread: bool,
-}
 
 /// It was not written, and nothing may be sent for now.
 pub(super) const LATER: Outcome = Outcome::Deferred { doubt: false };

@@ -6,16 +6,15 @@ use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::lost::Lost;
 use crate::change::{Lsn, Position, Timestamp, Verdict};
 use crate::fault::{Class, Fault};
 use crate::mapping::{Action, Assigned, Assignment, FieldValue, Key, RecordId};
 use crate::planning::{
-    Asked, CONFLICT, Conflict, Course, Entry, Objects, Pending, PendingOperation, Plan, Reason,
-    TRANSACTION_OPEN, WindowPage, doubtful, is_drift, passes,
+    Asked, CONFLICT, Conflict, Course, Entry, LedgerEntry, Objects, Pending, PendingOperation,
+    Plan, Reason, TRANSACTION_OPEN, Window, WindowPage, doubtful, is_drift, passes,
 };
 use crate::sinks::{Outcome, hints_at_schema};
-use crate::store::{Progress, Rowcount, Settlement, Verdicts};
+use crate::store::{Intent, Progress, Rowcount, Settlement, Verdicts};
 
 /// In place of the time of an edit, for a field that belongs to the CRM.
 pub const NEVER: Timestamp = Timestamp(i64::MIN);
@@ -45,6 +44,19 @@ pub enum Fate {
     Waits(RecordId),
     /// A person deleted the record in the CRM, and it stays so.
     Kept,
+}
+
+/// A record that turned out to be gone in the CRM, beside what became of the window's own records.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lost {
+    /// Which.
+    pub record: RecordId,
+    /// What the ledger says of it from now on; `None`: what its own entry comes to.
+    pub ledger: Option<LedgerEntry>,
+    /// So many of its fields held what people wrote.
+    pub kept_fields: i64,
+    /// Its row is to be read again.
+    pub reread: bool,
 }
 
 /// A window that has been delivered.
@@ -170,6 +182,22 @@ pub fn settle(
         settled: extent.until.unwrap_or(before.settled).max(before.settled),
     };
     desk.settled
+}
+
+/// What a window is made of.
+pub(super) fn intent(window: &Window, progress: Progress) -> Intent {
+    Intent {
+        until: window.until.unwrap_or(progress.settled),
+        shelf: window.shelf.clone(),
+    }
+}
+
+/// A settlement of progress alone.
+pub(super) fn only_progress(progress: Progress) -> Settlement {
+    Settlement {
+        progress,
+        ..Settlement::default()
+    }
 }
 
 struct Desk<'a> {

@@ -4,11 +4,10 @@
 //! settled without moving past the truncate; after a crash the pages that are done find nothing left
 //! to do.
 
-use super::apply::only_progress;
 use super::bulk::Journal;
-use super::flight::Crew;
+use super::crew::Crew;
 use super::intake::Emptied;
-use super::settle::{Extent, settle};
+use super::settle::{Extent, only_progress, settle};
 use super::status::Status;
 use crate::change::Verdict;
 use crate::clock::Clock;

@@ -18,7 +18,7 @@ use crate::store::{
 };
 use crate::supervisor::settle::KeptField;
 use crate::supervisor::start::Handle;
-use crate::supervisor::{brakes, status};
+use crate::supervisor::{guard, status};
 
 pub use super::jobs::BulkReport;
 pub use super::progression::{BackfillReport, JobReport, severity};
@@ -317,7 +317,7 @@ impl Basics {
         let difference = handle.clocks.difference(crm) as f64 / 1_000_000.0;
         report.clock_difference_seconds = crm.map(|_| difference);
         report.backfills = snapshot.backfills.iter().map(BackfillReport::new).collect();
-        report.findings = snapshot.brakes.iter().map(brakes::finding).collect();
+        report.findings = snapshot.brakes.iter().map(guard::finding).collect();
         report.findings.extend(snapshot.findings);
         report.brakes = snapshot.brakes.iter().map(BrakeReport::new).collect();
         let kinds = snapshot.schema_changes.iter();

@@ -36,9 +36,9 @@ use syncline::planning::{
 use syncline::sinks::bulk::{self, Patience};
 use syncline::sinks::{Delivery, Outcome, Settings, Sink};
 use syncline::store::{BulkJobs, Checkpoints, Memory, Progress, Settlement, Store};
-use syncline::supervisor::brakes::Guard;
-use syncline::supervisor::bulk::OldJobs;
-use syncline::supervisor::flight::Crew;
+use syncline::supervisor::crew::Crew;
+use syncline::supervisor::guard::Guard;
+use syncline::supervisor::old_jobs::OldJobs;
 use syncline::supervisor::settle::{Delivered, Fate, settle};
 
 fn plain(name: &str) -> TargetField {

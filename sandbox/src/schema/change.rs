@@ -6,8 +6,9 @@
 
 use serde_json::Value;
 
-use super::custom::{self, Refusal};
+use super::custom;
 use super::field::{Field, Kind};
+use super::given::Refusal;
 use super::{Object, Schema};
 
 /// Types among which a field may change: its values stay as they are, or are cut off.

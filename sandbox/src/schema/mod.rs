@@ -13,6 +13,7 @@ pub(crate) mod change;
 pub(crate) mod custom;
 pub(crate) mod describe;
 pub(crate) mod field;
+pub(crate) mod given;
 pub(crate) mod history;
 mod standard;
 pub(crate) mod types;

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::custom::{Refusal, flag, need, number, refuse, text};
 use super::field::{Field, Kind, OnDelete, Source, lookup};
+use super::given::{Refusal, flag, need, number, refuse, text};
 use super::{Object, Schema};
 
 fn must(key: &str, kind: &str) -> Refusal {

@@ -15,8 +15,8 @@ use super::row::Row;
 use crate::clock::Millis;
 use crate::ids::Id;
 use crate::schema::Object;
-use crate::schema::custom::Refusal;
 use crate::schema::field::{Field, Kind};
+use crate::schema::given::Refusal;
 use crate::schema::history;
 
 const LONGEST: usize = 255;

@@ -10,8 +10,9 @@ use super::index;
 use super::row::Row;
 use crate::clock::Millis;
 use crate::ids::Id;
-use crate::schema::custom::{self, Refusal};
+use crate::schema::custom;
 use crate::schema::field::{Field, Kind};
+use crate::schema::given::Refusal;
 use crate::schema::types;
 
 impl Store {

@@ -13,13 +13,14 @@ use super::super::intake::Emptied;
 use super::super::lost::filters;
 use super::super::settle::Settled;
 use super::super::truncate::empty;
-use super::{Apply, Landed, TELL, only_progress};
+use super::{Apply, Landed, TELL};
 use crate::change::Timestamp;
 use crate::fault::Result;
 use crate::mapping::{Key, Owner};
 use crate::planning::Leave;
 use crate::sinks::BoxFuture;
 use crate::store::{Job, JobKind};
+use crate::supervisor::settle::only_progress;
 
 impl Apply {
     pub(super) fn look_at_crm(&mut self) {

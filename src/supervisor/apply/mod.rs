@@ -34,10 +34,11 @@ use self::deferring::Deferring;
 use super::adapt::{Adapted, Adapter, Trigger};
 use super::backfill::{Answer, Backfill};
 use super::command::Command;
+use super::crew::Crew;
 use super::drain::Piece;
-use super::flight::{Crew, Due};
+use super::flight::Due;
 use super::intake::Intake;
-use super::settle::{Delivered, Extent, Settled, settle};
+use super::settle::{Delivered, Extent, Settled, intent, only_progress, settle};
 use super::status::Status;
 use crate::capture::{Event, Source};
 use crate::change::Timestamp;
@@ -46,7 +47,7 @@ use crate::fault::{Error, ErrorKind, Result};
 use crate::mapping::RecordId;
 use crate::planning::{Bounds, Window};
 use crate::sinks::BoxFuture;
-use crate::store::{Intent, Progress, Recovered, Settlement, ShelfQuery};
+use crate::store::{Progress, Recovered, ShelfQuery};
 
 /// How often an idle position is made durable.
 const IDLE: Duration = Duration::from_secs(1);
@@ -584,21 +585,5 @@ impl Apply {
             }
         }
         Ok(())
-    }
-}
-
-/// What a window is made of.
-pub(super) fn intent(window: &Window, progress: Progress) -> Intent {
-    Intent {
-        until: window.until.unwrap_or(progress.settled),
-        shelf: window.shelf.clone(),
-    }
-}
-
-/// A settlement of progress alone.
-pub(super) fn only_progress(progress: Progress) -> Settlement {
-    Settlement {
-        progress,
-        ..Settlement::default()
     }
 }

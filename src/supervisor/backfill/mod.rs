@@ -29,23 +29,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use jobs::job;
+pub use steps::Answer;
 pub(super) use steps::patiently;
-use steps::{LARGE_TIME, PAGE_TIME, mark, next_size, open, read};
+use steps::{LARGE_TIME, LEAST_ROWS, PAGE_TIME, mark, next_size, open, read};
 
 use super::intake::Intake;
 use super::overlay::Unusable;
 use super::rows::Arrived;
-use crate::capture::{Page, PageKey, PageRequest, Reader};
+use crate::capture::{PageKey, PageRequest, Reader};
 use crate::config;
-use crate::fault::{Error, Result};
+use crate::fault::Result;
 use crate::mapping::Mapping;
 use crate::planning::{BatchAction, Bounds, WindowPage};
 use crate::sinks::bulk::Way;
 use crate::sinks::{BoxFuture, Delivery};
 use crate::store::{BulkPage, JobKind, Load, Rowcount};
 
-/// The smallest page.
-const LEAST_ROWS: usize = 100;
 /// The first page that goes by a bulk job, and the largest one.
 const FIRST_LARGE: usize = 20_000;
 const LARGE_ROWS: usize = 50_000;
@@ -95,26 +94,6 @@ pub fn large(config: &config::Config) -> Option<Bounds> {
         rows: LARGE_ROWS,
         bytes: usize::try_from(config.bulk.max_bytes.0).unwrap_or(usize::MAX),
     })
-}
-
-/// What reading came to.
-#[derive(Debug)]
-pub enum Answer {
-    /// The opening watermark is written, by this transaction.
-    Opened {
-        /// Whoever wrote before it has to end first.
-        horizon: u64,
-        /// Rows there are, about.
-        expected: u64,
-    },
-    /// A page.
-    Page(Page),
-    /// Somebody still writes who did when the backfill was opened.
-    Writers(Vec<String>),
-    /// The page's watermark is written.
-    Marked,
-    /// It cannot be read until a person acts.
-    Refused(Error),
 }
 
 /// Where the backfill of a table stands.

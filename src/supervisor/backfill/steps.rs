@@ -4,10 +4,32 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Answer, LEAST_ROWS};
 use crate::backoff::Backoff;
 use crate::capture::{Page, PageRequest, Reader};
-use crate::fault::Result;
+use crate::fault::{Error, Result};
+
+/// The smallest page.
+pub(super) const LEAST_ROWS: usize = 100;
+
+/// What reading came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// The opening watermark is written, by this transaction.
+    Opened {
+        /// Whoever wrote before it has to end first.
+        horizon: u64,
+        /// Rows there are, about.
+        expected: u64,
+    },
+    /// A page.
+    Page(Page),
+    /// Somebody still writes who did when the backfill was opened.
+    Writers(Vec<String>),
+    /// The page's watermark is written.
+    Marked,
+    /// It cannot be read until a person acts.
+    Refused(Error),
+}
 
 /// How long a window with a page should be on its way.
 pub(super) const PAGE_TIME: Duration = Duration::from_millis(250);

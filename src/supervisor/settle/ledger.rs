@@ -4,7 +4,7 @@ use super::{Desk, KeptField, NEVER};
 use crate::change::Timestamp;
 use crate::mapping::{Action, Assigned, Assignment, FieldId, FieldValue, RecordId, TargetField};
 use crate::planning::{CrmId, Entry, Existence, LedgerEntry};
-use crate::supervisor::lost::Lost;
+use crate::supervisor::settle::Lost;
 
 impl Desk<'_> {
     pub(super) fn write_ledger(&mut self, entry: &Entry, sent: &[Assigned], crm_id: Option<CrmId>) {

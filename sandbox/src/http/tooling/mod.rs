@@ -13,7 +13,7 @@ use super::request::Request;
 use crate::app::App;
 use crate::ids::Id;
 use crate::schema::field::Kind;
-use crate::schema::{Object, change, custom};
+use crate::schema::{Object, change, custom, given};
 use crate::store::Store;
 
 /// `…/tooling/…`
@@ -48,7 +48,7 @@ fn refuse(code: &str, message: &str) -> Reply {
     )
 }
 
-fn refused((code, message): custom::Refusal) -> Reply {
+fn refused((code, message): given::Refusal) -> Reply {
     refuse(code, &message)
 }
 

@@ -11,7 +11,9 @@ use syncline::fault::Result;
 use super::app::{App, Table};
 use super::crm::Crm;
 use super::data::Cell;
-use super::schema;
+
+/// The field that the connector makes, on the object of customers.
+pub(super) const MADE: &str = "Tier__c";
 
 /// How two values are the same.
 #[derive(Clone, Copy)]
@@ -82,7 +84,7 @@ const PAIRS: [Pair; 3] = [
             ("Preferences__c", Text),
             ("Description", Text),
             ("App_Version__c", Number),
-            (schema::MADE, Text),
+            (MADE, Text),
         ],
     },
     Pair {

@@ -9,14 +9,13 @@ use syncline::fault::{Finding, Result};
 use syncline::web::report::JobReport;
 
 use super::app::{App, Table};
+use super::compare::MADE;
 use super::crm::Crm;
 use super::machine::failed;
 use super::play::Play;
 use super::screen::{Screen, count, span};
 use super::sidecar::{PATIENCE, Sidecar};
 
-/// The field that the connector makes, on the object of customers.
-pub(super) const MADE: &str = "Tier__c";
 const ADDED: &str = "ALTER TABLE customer ADD COLUMN tier varchar(20) NOT NULL DEFAULT 'bronze'";
 /// What the new column holds, with the customer's key.
 const TIERS: &str = "SELECT id::text, tier FROM customer";
