@@ -99,7 +99,7 @@ pub async fn find(
             state: existence(ledger).to_owned(),
             crm_id: ledger.and_then(|l| l.crm_id.as_ref().map(ToString::to_string)),
             position: ledger.map(|l| l.position.to_string()),
-            fields: ledger.map_or_else(Vec::new, |l| explained(l, record.object, fields)),
+            fields: explained(ledger, record.object, fields),
             advice: pending.as_ref().map(|p| p.advice.clone()),
             pending: pending.map(|p| p.listed),
         };
@@ -122,25 +122,29 @@ fn existence(ledger: Option<&LedgerEntry>) -> &'static str {
     }
 }
 
-fn explained(ledger: &LedgerEntry, object: ObjectId, fields: &[NamedField]) -> Vec<ExplainedField> {
+fn explained(
+    ledger: Option<&LedgerEntry>,
+    object: ObjectId,
+    fields: &[NamedField],
+) -> Vec<ExplainedField> {
     let here = fields.iter().filter(|f| f.object == object);
     let mut named: Vec<(FieldId, String, Option<String>)> = here
         .map(|f| (f.id(), f.name.clone(), f.from.clone()))
         .collect();
     // Those of earlier rules.
-    let written = ledger.fingerprints.iter().map(|(id, _)| *id);
-    let kept = ledger.kept_fields.iter().map(|(id, _)| *id);
-    for id in written.chain(kept) {
+    let written = ledger.iter().flat_map(|l| &l.fingerprints);
+    let kept = ledger.iter().flat_map(|l| &l.kept_fields);
+    for id in written.map(|(id, _)| *id).chain(kept.map(|(id, _)| *id)) {
         if !named.iter().any(|(known, ..)| *known == id) {
             named.push((id, fields::unnamed(id), None));
         }
     }
     named.sort_by(|a, b| a.1.cmp(&b.1));
     let told = named.into_iter().map(|(id, field, from)| {
-        let (state, edited) = match ledger.kept_since(id) {
+        let (state, edited) = match ledger.and_then(|l| l.kept_since(id)) {
             Some(NEVER) => ("left_to_the_crm", None),
             Some(edited) => ("kept", Some(edited.to_string())),
-            None if ledger.fingerprint(id).is_some() => ("written", None),
+            None if ledger.is_some_and(|l| l.fingerprint(id).is_some()) => ("written", None),
             None => ("not_written", None),
         };
         ExplainedField {

@@ -101,6 +101,14 @@ fn p5_a_change_of_which_nothing_is_written_is_kept_and_listed() {
         !shown.contains("ours") && !shown.contains("theirs"),
         "{shown}"
     );
+    // Nothing is known of a record: its fields have rules all the same.
+    let none = world.sidecar.cli(&["explain", "Contact", "999", "Phone"]);
+    let told = String::from_utf8(none.stdout).unwrap();
+    assert_eq!(none.status.code(), Some(0), "{told}");
+    assert!(told.contains("nothing was ever written to it"), "{told}");
+    assert!(told.contains("not written   (from phone)"), "{told}");
+    let none = world.sidecar.cli(&["explain", "Contact", "1", "Nonsense"]);
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
     let none = world.sidecar.cli(&["explain", "Nothing__c", "1"]);
     assert_eq!(none.status.code(), Some(1), "{none:?}");
     // The same again is unchanged, and costs nothing.

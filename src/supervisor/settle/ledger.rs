@@ -1,10 +1,9 @@
 //! What the ledger says of a record after a window.
 
-use super::{Desk, KeptField, NEVER};
+use super::{Desk, KeptField, Lost, NEVER};
 use crate::change::Timestamp;
 use crate::mapping::{Action, Assigned, Assignment, FieldId, FieldValue, RecordId, TargetField};
 use crate::planning::{CrmId, Entry, Existence, LedgerEntry};
-use crate::supervisor::settle::Lost;
 
 impl Desk<'_> {
     pub(super) fn write_ledger(&mut self, entry: &Entry, sent: &[Assigned], crm_id: Option<CrmId>) {
