@@ -121,6 +121,8 @@ fn p5_a_change_of_which_nothing_is_written_is_kept_and_listed() {
     assert_eq!(world.shows(1, "Phone"), "theirs 1");
     // The store alone tells, too.
     world.sidecar.stop();
+    let none = world.sidecar.cli(&["explain", "Nothing__c", "1"]);
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
     let output = world.sidecar.cli(&fields).stdout;
     let told: serde_json::Value = serde_json::from_slice(&output).unwrap();
     assert_eq!(told, listed);

@@ -83,7 +83,7 @@ async fn ask(config: &Config, name: &Name) -> Result<Explained> {
     };
     found.ok_or_else(|| {
         let what = format!("nothing is written to an object named {}", name.object);
-        Error::new(ErrorKind::Usage, what)
+        Error::new(ErrorKind::Machine, what)
             .remedy("name an object of the configuration, such as Contact")
     })
 }
